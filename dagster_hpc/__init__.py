@@ -1,0 +1,105 @@
+"""HPC batch jobs as Dagster assets.
+
+The names below are imported when they are first used: the engine and the command line never pay for Dagster.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from dagster_hpc.version import __version__
+
+if TYPE_CHECKING:
+    from dagster_hpc.assets import HPCJobConfig, hpc_asset
+    from dagster_hpc.engine.errors import (
+        ConfigurationError,
+        HPCError,
+        JobCancelled,
+        JobFailed,
+        JobLost,
+        JobOutOfMemory,
+        JobTimedOut,
+        LedgerError,
+        NodeFailed,
+        OutputMissing,
+        SchedulerUnavailable,
+        SubmitRefused,
+        WaitTimeout,
+    )
+    from dagster_hpc.engine.job import Dependency, JobHandle, JobMetrics, JobResult, JobState
+    from dagster_hpc.metadata import array_metadata, job_metadata
+    from dagster_hpc.resources.command import Command
+    from dagster_hpc.resources.job_runner import HPCJobRunner
+    from dagster_hpc.resources.profile import ExecutionProfile
+    from dagster_hpc.resources.targets import HPCTarget, LocalTarget, SlurmTarget, SubmissionRoute
+
+_HOME = {
+    "assets": ("HPCJobConfig", "hpc_asset"),
+    "engine.errors": (
+        "ConfigurationError", "HPCError", "JobCancelled", "JobFailed", "JobLost", "JobOutOfMemory", "JobTimedOut",
+        "LedgerError", "NodeFailed", "OutputMissing", "SchedulerUnavailable", "SubmitRefused", "WaitTimeout",
+    ),
+    "engine.job": ("Dependency", "JobHandle", "JobMetrics", "JobResult", "JobState"),
+    "metadata": ("array_metadata", "job_metadata"),
+    "resources.command": ("Command",),
+    "resources.job_runner": ("HPCJobRunner",),
+    "resources.profile": ("ExecutionProfile",),
+    "resources.targets": ("HPCTarget", "LocalTarget", "SlurmTarget", "SubmissionRoute"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+
+__all__ = [
+    "Command",
+    "ConfigurationError",
+    "Dependency",
+    "ExecutionProfile",
+    "HPCError",
+    "HPCJobConfig",
+    "HPCJobRunner",
+    "HPCTarget",
+    "JobCancelled",
+    "JobFailed",
+    "JobHandle",
+    "JobLost",
+    "JobMetrics",
+    "JobOutOfMemory",
+    "JobResult",
+    "JobState",
+    "JobTimedOut",
+    "LedgerError",
+    "LocalTarget",
+    "NodeFailed",
+    "OutputMissing",
+    "SchedulerUnavailable",
+    "SlurmTarget",
+    "SubmissionRoute",
+    "SubmitRefused",
+    "WaitTimeout",
+    "__version__",
+    "array_metadata",
+    "hpc_asset",
+    "job_metadata",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module 'dagster_hpc' has no attribute {name!r}")
+    module = _MODULE_OF[name]
+    if not module.startswith("engine."):
+        _register()
+    value = getattr(import_module(f"dagster_hpc.{module}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+def _register() -> None:
+    """Let Dagster list this library among those that are in use."""
+    from dagster_shared.libraries import DagsterLibraryRegistry
+
+    DagsterLibraryRegistry.register("dagster-hpc", __version__, is_dagster_package=False)

@@ -1,0 +1,137 @@
+"""`hpc_asset`: a software-defined asset whose computation is a batch job."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Any, get_type_hints
+
+import dagster as dg
+from pydantic import Field
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import JobResult
+from dagster_hpc.engine.submit import Reuse
+from dagster_hpc.metadata import job_metadata
+from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.job_runner import HPCJobRunner
+from dagster_hpc.resources.profile import ProfileOverrides
+
+
+class HPCJobConfig(dg.Config):
+    """What a user may change on the launchpad for one run of an `hpc_asset`. Subclass it to add fields of your own."""
+
+    profile: str | None = Field(None, description="Another execution profile of the runner.")
+    overrides: ProfileOverrides = Field(
+        ProfileOverrides(), description="Fields of the profile to replace, e.g. walltime."
+    )
+    arguments: list[str] = Field([], description="Further arguments, appended to the command's own.")
+    reuse: Reuse | None = Field(None, description="Another rule for joining equal jobs: running, succeeded or never.")
+
+
+def hpc_asset(
+    *,
+    profile: str,
+    outputs: Mapping[str, str] | None = None,
+    inputs: Mapping[str, InputFile] | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    collect: Callable[[JobResult], Any] | None = None,
+    timeout: float | None = None,
+    runner: str = "hpc",
+    **asset_options: Any,
+) -> Callable[[Callable[..., Command]], dg.AssetsDefinition]:
+    """Make an asset of a function that says WHAT to run.
+
+    The function runs on the orchestrator and is cheap: from its upstream assets it makes a `Command`. The command runs
+    as a job on the target of the resource `runner`. The asset's value is a dict of its `outputs`, name → absolute
+    path, or what `collect(result)` makes of the finished job; its metadata says what the job cost.
+
+    Args:
+        profile: Name of the execution profile; the launchpad may choose another or override its fields.
+        outputs: Files that the command leaves in its directory, name → relative path. A missing one fails the job.
+        inputs: Files placed in the job's directory, beside those of the `Command`.
+        overrides: Fields of the profile that differ for this asset.
+        collect: Turns the finished job into the asset's value, e.g. reads its output file.
+        timeout: Seconds after which the wait is given up; the job lives on, and the next attempt joins it.
+        runner: Resource key of the `HPCJobRunner`.
+        **asset_options: Anything that `dagster.asset` takes (deps, partitions_def, group_name, retry_policy, …).
+
+    Example:
+        @hpc_asset(profile="mpi-16", outputs={"histogram": "hist.json"})
+        def bit_histogram(samples: str) -> Command:
+            return Command("bitcount", args=["--input", samples])
+    """
+
+    def decorate(function: Callable[..., Command]) -> dg.AssetsDefinition:
+        parameters = _parameters(function)
+        config_type = parameters["config"].annotation if "config" in parameters else HPCJobConfig
+        if not (inspect.isclass(config_type) and issubclass(config_type, HPCJobConfig)):
+            raise ConfigurationError(
+                f"the config of hpc_asset {function.__name__!r} is {config_type!r}, which is no HPCJobConfig",
+                advice="let your config class inherit from HPCJobConfig: it holds the launchpad's profile and overrides.",
+            )
+
+        @wraps(function)
+        def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Any:
+            hpc: HPCJobRunner = arguments[runner]
+            config: HPCJobConfig = arguments["config"]
+            given = {"context": context, **arguments}
+            command = function(**{name: given[name] for name in parameters})
+            if not isinstance(command, Command):
+                raise dg.Failure(
+                    f"hpc_asset {function.__name__!r} returned {type(command).__name__}; it must return a Command",
+                    allow_retries=False,
+                )
+            result = hpc.run(
+                command,
+                profile=config.profile or profile,
+                context=context,
+                args=config.arguments,
+                overrides={**(overrides or {}), **_given(config.overrides)},
+                inputs=inputs,
+                outputs=outputs,
+                timeout=timeout,
+                reuse=config.reuse,
+            )
+            context.add_output_metadata(job_metadata(result))
+            return collect(result) if collect else dict(result.outputs)
+
+        _set_signature(compute, parameters, config_type, runner)
+        options = {"kinds": {"hpc"}, "description": inspect.getdoc(function), **asset_options}
+        definition: dg.AssetsDefinition = dg.asset(**options)(compute)
+        return definition
+
+    return decorate
+
+
+def _given(overrides: dg.Config) -> dict[str, Any]:
+    return {name: value for name, value in dict(overrides).items() if value is not None}
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """The function's parameters with their annotations resolved, so that `from __future__ import annotations` works."""
+    hints = get_type_hints(function)
+    return {
+        name: parameter.replace(annotation=hints.get(name, parameter.annotation), kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(function).parameters.items()
+    }
+
+
+def _set_signature(
+    compute: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], config_type: type, runner: str
+) -> None:
+    """Show Dagster what the asset needs: the function's own upstream assets and resources, plus config and runner."""
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    wanted = {
+        "config": inspect.Parameter("config", keyword, annotation=config_type),
+        runner: inspect.Parameter(runner, keyword, annotation=HPCJobRunner),
+        **{name: parameter for name, parameter in parameters.items() if name not in ("context", "config", runner)},
+    }
+    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)
+    compute.__signature__ = inspect.Signature([context, *wanted.values()])  # type: ignore[attr-defined]
+    compute.__annotations__ = {"context": dg.AssetExecutionContext} | {
+        name: parameter.annotation
+        for name, parameter in wanted.items()
+        if parameter.annotation is not inspect.Parameter.empty
+    }

@@ -1,0 +1,1 @@
+"""A complete batch-job engine that knows nothing of Dagster."""

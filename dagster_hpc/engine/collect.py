@@ -1,0 +1,61 @@
+"""What a job leaves behind: its declared outputs, the ends of its logs, its figures, as one result."""
+
+from __future__ import annotations
+
+import posixpath
+import time
+from dataclasses import replace
+
+from dagster_hpc.engine.errors import OUTPUT_MISSING_REASON
+from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobResult, JobState
+from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.logs import read_tails
+from dagster_hpc.engine.schedulers import from_json
+from dagster_hpc.engine.target import Target, script_stem
+
+_LONGEST_SCRIPT = 256 * 1024
+
+
+def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False) -> JobResult:
+    """The result of a job that is over. A job that ended well without its declared outputs has failed."""
+    outputs = {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()}
+    if row.state.is_success:
+        missing = _missing(target, outputs)
+        if missing:
+            reason = OUTPUT_MISSING_REASON + ", ".join(missing)
+            ledger.settle(row.token, JobState.FAILED, reason)
+            row = replace(row, state=JobState.FAILED, reason=reason)
+    stdout, stderr = read_tails(target.host, row.work_dir)
+    return JobResult(
+        handle=row.handle(joined=joined),
+        state=row.state,
+        exit_code=row.exit_code,
+        reason=row.reason,
+        metrics=row.metrics,
+        stdout_tail=stdout,
+        stderr_tail=stderr,
+        outputs=outputs if row.state.is_success else {},
+        index=row.array_index,
+        script=read_script(row, target.host),
+        queue=row.queue,
+        project=row.project,
+        scheduler=target.scheduler.kind,
+    )
+
+
+def read_script(row: JobRow, host: Host) -> str:
+    """The script of this job as it was submitted."""
+    folder = row.work_dir if row.array_index is None else posixpath.dirname(row.work_dir)
+    path = posixpath.join(folder, script_stem(row.name) + from_json(row.scheduler).suffix)
+    return (host.read(path, limit=_LONGEST_SCRIPT) or b"").decode("utf-8", "replace")
+
+
+def _missing(target: Target, outputs: dict[str, str]) -> list[str]:
+    """The outputs that are not there, even after the time that a network file system may take to show them."""
+    deadline = time.monotonic() + target.patience.file_grace_s
+    while True:
+        missing = [name for name, path in outputs.items() if target.host.size(path) is None]
+        if not missing or time.monotonic() > deadline:
+            return [f"{name} ({posixpath.basename(outputs[name])})" for name in missing]
+        time.sleep(0.2)

@@ -1,0 +1,89 @@
+"""This machine: commands by subprocess, files by the file system that it shares with the compute nodes."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from dagster_hpc.engine.hosts.base import Host, scrubbed
+from dagster_hpc.engine.schedulers.base import Answer, Call
+
+
+class LocalHost(Host):
+    """The machine that this process runs on."""
+
+    def __init__(self) -> None:
+        self.name = socket.gethostname()
+
+    def run(self, call: Call) -> Answer:
+        process = subprocess.Popen(
+            call.argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=scrubbed(os.environ, call.environment),
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=call.timeout_s)
+            code: int | None = process.returncode
+        except subprocess.TimeoutExpired:
+            process.kill()
+            stdout, stderr = process.communicate()
+            code = None
+        except BaseException:  # an interrupt of the caller: do not leave the command behind unwaited
+            process.kill()
+            process.wait()
+            raise
+        return Answer(call.argv, code, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+
+    def place(self, directory: str, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> None:
+        root = Path(directory)
+        root.mkdir(parents=True, exist_ok=True)
+        made = {root}
+        for folder in folders:
+            (root / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in files.items():
+            path = root / name
+            if path.parent not in made:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                made.add(path.parent)
+            _write_durably(path, content)
+        for folder_path in made:
+            _sync_directory(folder_path)
+
+    def read(self, path: str, offset: int = 0, limit: int | None = None) -> bytes | None:
+        try:
+            with open(path, "rb") as file:
+                file.seek(offset)
+                return file.read(-1 if limit is None else limit)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def size(self, path: str) -> int | None:
+        # Listing the parent makes an NFS or Lustre client forget what it believes about the entry.
+        with contextlib.suppress(OSError):
+            os.listdir(os.path.dirname(path))
+        try:
+            return os.stat(path).st_size
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+def _write_durably(path: Path, content: bytes) -> None:
+    # A scheduler on another machine reads the script at once: it has met empty files that were only in a write cache.
+    with open(path, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,169 @@
+"""Who a process is, which processes belong to a job, how much memory they hold, and how to end them.
+
+A pid alone says little: the kernel hands it out again. Pid, start time and boot together name one process for ever.
+"""
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+MARK = "LOCAL_BATCH_MARK"  # in the environment of every process of a job; finds those that left its session
+
+
+class Identity(NamedTuple):
+    """One process, not to be mistaken for a later one with the same pid."""
+
+    pid: int
+    start: str
+    boot: str
+
+
+class Process(NamedTuple):
+    """One line of the process table. `session` is the process group where the system has no /proc."""
+
+    pid: int
+    session: int
+    start: str
+    resident_kib: int
+
+
+def boot_id() -> str:
+    """A value that changes when the machine is started anew ('' where the system does not say)."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def identify(pid: int) -> Identity | None:
+    """Who has this pid now; None for nobody, and for a zombie, which is a finished process."""
+    process = _read(pid)
+    return None if process is None else Identity(pid, process.start, boot_id())
+
+
+def identify_child(pid: int) -> Identity | None:
+    """The same for a child that we have not waited for: it is in the table even when it has already ended."""
+    process = _read(pid, zombies=True)
+    return None if process is None else Identity(pid, process.start, boot_id())
+
+
+def alive(identity: Identity) -> bool:
+    return identify(identity.pid) == identity
+
+
+def mark(spool: Path, job: str) -> str:
+    """The value of MARK in a job's environment, by which `members` finds all of it."""
+    return f"{spool}:{job}"
+
+
+def members(leader: Identity | None, mark: str) -> list[Process]:
+    """The living processes of a job: its leader's session, and whatever carries its mark.
+
+    The session number is not believed once its pid belongs to a later process: those would be strangers.
+    """
+    session = None
+    if leader is not None:
+        holder = _read(leader.pid)
+        session = leader.pid if holder is None or holder.start == leader.start else None
+    wanted = os.fsencode(f"\0{MARK}={mark}\0")
+    mine = os.getpid()
+    return [
+        process
+        for process in _table()
+        if process.pid != mine and (process.session == session or wanted in _environment(process.pid))
+    ]
+
+
+def send(processes: list[Process], number: int) -> None:
+    """Signal each of them; one that has just ended is what we wanted. A stopped one is woken, or TERM would wait."""
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(process.pid, number)
+            if number == signal.SIGTERM:
+                os.kill(process.pid, signal.SIGCONT)
+
+
+def clear(leader: Identity | None, mark: str, grace_s: float) -> list[int]:
+    """End all that is left of a job: TERM, then KILL after the grace. Returns the pids that would not die.
+
+    The table is read anew each time, for a process may fork while we go through it.
+    """
+    begun = time.monotonic()
+    asked = False
+    while left := members(leader, mark):
+        waited = time.monotonic() - begun
+        if waited >= grace_s + 3:
+            return [process.pid for process in left]
+        if waited >= grace_s:
+            send(left, signal.SIGKILL)
+        elif not asked:
+            send(left, signal.SIGTERM)
+            asked = True
+        time.sleep(0.005 if waited < 0.1 else 0.05)
+    return []
+
+
+def resident_mib(processes: list[Process], limit_mib: float) -> float:
+    """Their memory together. Beyond the limit, shared pages are counted once, so that workers which share an array do
+    not die for it; that number is dear, so it is asked for only when it matters."""
+    total = sum(process.resident_kib for process in processes) / 1024
+    if total <= limit_mib:
+        return total
+    return sum(_proportional_kib(process) for process in processes) / 1024
+
+
+def _proportional_kib(process: Process) -> int:
+    with contextlib.suppress(OSError, ValueError):
+        for line in (PROC / str(process.pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return process.resident_kib
+
+
+def _read(pid: int, *, zombies: bool = False) -> Process | None:
+    """One process, or None when there is none, or only a zombie."""
+    if not PROC.is_dir():
+        return next(_ps("-p", str(pid), zombies=zombies), None)
+    try:
+        text = (PROC / str(pid) / "stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name stands in parentheses and may itself contain any of them: count from the last one.
+    fields = text.rpartition(b")")[2].split()
+    if fields[0] in (b"Z", b"X") and not zombies:
+        return None
+    page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
+    return Process(pid, int(fields[3]), fields[19].decode(), int(fields[21]) * page_kib)
+
+
+def _table() -> Iterator[Process]:
+    if not PROC.is_dir():
+        yield from _ps("-A")
+        return
+    for entry in os.listdir(PROC):
+        if entry.isdigit() and (process := _read(int(entry))) is not None:
+            yield process
+
+
+def _environment(pid: int) -> bytes:
+    """The environment that a process was started with, each entry between two NULs; empty for other people's."""
+    with contextlib.suppress(OSError):
+        return b"\0" + (PROC / str(pid) / "environ").read_bytes()
+    return b""
+
+
+def _ps(*selection: str, zombies: bool = False) -> Iterator[Process]:
+    """The same from ps, for systems without /proc: groups stand in for sessions, and there are no marks."""
+    import subprocess
+
+    command = ["ps", *selection, "-o", "pid=,pgid=,rss=,stat=,lstart="]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
+    for line in answer.stdout.splitlines():
+        pid, group, resident, state, start = line.split(None, 4)
+        if zombies or not state.startswith(("Z", "X")):
+            yield Process(int(pid), int(group), start.strip(), int(resident))

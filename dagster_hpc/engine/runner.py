@@ -1,0 +1,83 @@
+"""The verbs in order: submit, watch, collect; and cancel."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from dagster_hpc.engine.collect import collect
+from dagster_hpc.engine.errors import ConfigurationError, WaitTimeout
+from dagster_hpc.engine.job import JobHandle, JobResult, JobState
+from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.submit import Request, recover, revoke, submit
+from dagster_hpc.engine.target import Listener, Target
+from dagster_hpc.engine.watch import Watcher
+
+
+@dataclass
+class Runner:
+    """Runs jobs on one target. Holds no state that is not in the ledger, so any number of them can share the work."""
+
+    target: Target
+    ledger: Ledger
+    listener: Listener = field(default_factory=Listener)
+
+    def __post_init__(self) -> None:
+        self._watcher = Watcher(self.target, self.ledger, self._recover, self.listener)
+
+    def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
+        """Submit a job, or join a live one that is the same. One handle for each element of an array."""
+        listener = listener or self.listener
+        self._wait_for_room(len(request.spec.elements) or 1, listener)
+        before = time.time()
+        rows = submit(request, self.target, self.ledger, listener)
+        return [row.handle(joined=row.created_at < before) for row in rows]
+
+    def wait(self, handle: JobHandle, *, timeout_s: float | None = None, listener: Listener | None = None) -> JobResult:
+        """The result of the job, however it ended. `WaitTimeout` when the caller's patience ends first."""
+        row = self._watcher.wait(handle.token, timeout_s=timeout_s, listener=listener)
+        return collect(row, self.target, self.ledger, joined=handle.joined)
+
+    def cancel(self, handles: Sequence[JobHandle]) -> None:
+        """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
+        rows = [row for handle in handles if not (row := self.ledger.job(handle.token)).state.is_final]
+        self.ledger.request_cancel([row.token for row in rows])
+        ids = [row.job_id for row in rows if row.job_id]
+        if ids:
+            call = self.target.scheduler.cancel(ids)
+            try:
+                self.target.scheduler.read_cancel(self.target.host.run(call))
+            except FileNotFoundError as error:
+                raise ConfigurationError(f"`{call.argv[0]}` is not installed on {self.target.host.name}") from error
+        for row in rows:
+            if not row.job_id:
+                revoke(row, self.target)
+                self.ledger.settle(row.token, JobState.CANCELLED, "cancelled before the scheduler had taken it")
+        self._see_end([row for row in rows if row.job_id])
+
+    def refresh(self) -> None:
+        """Ask the scheduler once for all live jobs, unless somebody has just done so."""
+        self._watcher.tick()
+
+    def _see_end(self, rows: Sequence[JobRow]) -> None:
+        deadline = time.monotonic() + self.target.patience.cancel_s
+        for row in rows:
+            try:
+                self.ledger.hurry_poll(self.target.name, 0.5)
+                self._watcher.wait(row.token, timeout_s=max(0.0, deadline - time.monotonic()), listener=Listener())
+            except WaitTimeout:
+                return  # it has been told to stop; the next poll, by whoever waits or looks, sees it end
+
+    def _recover(self, row: JobRow) -> None:
+        recover(row, self.target, self.ledger, self.listener)
+
+    def _wait_for_room(self, wanted: int, listener: Listener) -> None:
+        """Hold back while this target has as many live jobs as it may have."""
+        most, told = self.target.max_jobs, False
+        while most and (live := self.ledger.live_count(self.target.name)) and live + wanted > most:
+            if not told:
+                listener.on_warning(f"{live} jobs are live on {self.target.name}, which takes {most}: waiting for room")
+                told = True
+            self._watcher.tick()
+            time.sleep(0.5)

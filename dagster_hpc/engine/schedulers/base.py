@@ -1,0 +1,131 @@
+"""What every batch system can be asked, and in what words it answers.
+
+A scheduler is pure. It turns a request into a `Call` (an argv to run) and an `Answer` (exit code, stdout, stderr)
+into values. It never runs a command, opens a file or sleeps; a host does that. So every parser is tested from recorded
+transcripts, and a new system is one file here, one template and one folder of transcripts.
+"""
+
+from __future__ import annotations
+
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from dagster_hpc.engine.job import JobSpec, JobStatus
+
+QUERY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """One command for a host to run."""
+
+    argv: tuple[str, ...]
+    timeout_s: float = QUERY_TIMEOUT_S
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back. `code` is None when the command did not end within its time."""
+
+    argv: tuple[str, ...]
+    code: int | None
+    stdout: str
+    stderr: str
+
+    @property
+    def timed_out(self) -> bool:
+        return self.code is None
+
+    @property
+    def words(self) -> str:
+        """The scheduler's own words, for an error message."""
+        if self.timed_out:
+            return f"`{self.argv[0]}` gave no answer in time"
+        text = self.stderr.strip() or self.stdout.strip()
+        return text or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer to a status query. A job that is absent from it is not finished, only absent."""
+
+    jobs: Mapping[str, JobStatus] = field(default_factory=dict)
+    failed: str = ""  # the query did not work: these words say why; `jobs` then proves nothing by absence
+    disabled: bool = False  # this source does not exist here (accounting switched off): do not ask again
+
+
+@dataclass(frozen=True)
+class Scheduler(ABC):
+    """One kind of batch system. See `slurm.py` for a complete example."""
+
+    kind: ClassVar[str]  # its name in the ledger and in messages
+    suffix: ClassVar[str]  # of its job scripts: ".slurm"
+    template: ClassVar[str]  # of its job scripts: "slurm.sh.j2"
+    job_id_variable: ClassVar[str]  # set by the system inside a job
+    index_variable: ClassVar[str]  # set by the system inside an array element
+    name_limit: ClassVar[int] = 128  # characters of a job name that queue and history both keep
+    ids_per_call: ClassVar[int] = 1000
+
+    def job_name(self, name: str, token: str) -> str:
+        """The name under which queue and history show the job: readable first, the token last."""
+        clean = re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.") or "job"
+        if not clean[0].isalpha():
+            clean = f"j{clean}"
+        return f"{clean[: self.name_limit - len(token) - 1]}_{token}"
+
+    def unsupported(self, spec: JobSpec) -> list[str]:
+        """What the request asks for and this system cannot express: an error before submission, never dropped."""
+        return []
+
+    @abstractmethod
+    def log_path(self, spec: JobSpec, directory: str) -> str:
+        """Where the system itself writes what it has to say of the job, in its own pattern language."""
+
+    @abstractmethod
+    def submit(self, script: str) -> Call:
+        """Submit the script at this path."""
+
+    @abstractmethod
+    def read_submit(self, answer: Answer) -> str:
+        """The job id; or `SubmitRefused`, `CapacityReached`, or `SchedulerUnavailable` when nothing is certain."""
+
+    @abstractmethod
+    def queue(self, ids: Sequence[str]) -> Call:
+        """Ask the live queue for these jobs, all in one command."""
+
+    @abstractmethod
+    def read_queue(self, answer: Answer) -> Report: ...
+
+    def history(self, ids: Sequence[str]) -> Call | None:
+        """Ask the accounting for these jobs; None where the live queue tells all there is."""
+        return None
+
+    def read_history(self, answer: Answer) -> Report:
+        return Report(disabled=True)
+
+    @abstractmethod
+    def find(self, job_name: str) -> list[Call]:
+        """Look a job up by its name, in the queue and in the history."""
+
+    @abstractmethod
+    def read_found(self, answer: Answer) -> list[str]:
+        """The ids found; `SchedulerUnavailable` when the look-up itself failed."""
+
+    @abstractmethod
+    def cancel(self, ids: Sequence[str]) -> Call: ...
+
+    @abstractmethod
+    def read_cancel(self, answer: Answer) -> None:
+        """Nothing when the system took the order (also for a job that is over); an error otherwise."""
+
+    @abstractmethod
+    def element_id(self, job_id: str, index: int) -> str:
+        """How this system names one element of an array job."""
+
+    @abstractmethod
+    def array_id(self, element_id: str) -> str:
+        """The id that covers all elements in one query; the id itself where the job is no array."""

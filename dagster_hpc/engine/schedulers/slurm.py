@@ -1,0 +1,284 @@
+"""Slurm: sbatch, squeue, sacct, scancel."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import ClassVar
+
+from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
+from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
+from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, NEVER, capacity, explain, state_of, transient
+
+# sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
+SUBMIT_TIMEOUT_S = 150.0
+_ENVIRONMENT = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+
+# The name comes last: it is the only field that could hold the separator.
+_QUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%D|%C|%N|%j"
+_HISTORY_FIELDS = (
+    "JobID", "State", "ExitCode", "Reason", "Submit", "Eligible", "Start", "End", "ElapsedRaw", "NNodes", "NCPUS",
+    "NodeList", "TotalCPU", "UserCPU", "SystemCPU", "MaxRSS", "MaxVMSize", "MaxDiskRead", "MaxDiskWrite",
+    "ConsumedEnergyRaw", "AllocTRES", "ReqMem", "DerivedExitCode", "TRESUsageInTot", "Cluster", "JobName",
+)  # fmt: skip
+
+_PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
+_SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
+
+
+@dataclass(frozen=True)
+class Slurm(Scheduler):
+    """Slurm 20.11 and later. `cluster` is asked with `-M` where one controller serves several."""
+
+    kind: ClassVar[str] = "slurm"
+    suffix: ClassVar[str] = ".slurm"
+    template: ClassVar[str] = "slurm.sh.j2"
+    job_id_variable: ClassVar[str] = "SLURM_JOB_ID"
+    index_variable: ClassVar[str] = "SLURM_ARRAY_TASK_ID"
+
+    cluster: str = ""
+
+    # -- what the script says
+
+    def time_limit(self, spec: JobSpec) -> str:
+        days, rest = divmod(spec.walltime_s, 86400)
+        clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
+        return f"{days}-{clock}" if days else clock
+
+    def dependency(self, spec: JobSpec) -> str:
+        # Every id carries its kind: a bare id after a comma is old syntax and means afterany.
+        return ",".join(f"{dependency.kind}:{dependency.job_id}" for dependency in spec.dependencies)
+
+    def log_path(self, spec: JobSpec, directory: str) -> str:
+        escaped = directory.replace("%", "%%")
+        return f"{escaped}/%a/scheduler.log" if spec.is_array else f"{escaped}/scheduler.log"
+
+    # -- submit
+
+    def submit(self, script: str) -> Call:
+        return self._call("sbatch", "--parsable", script, timeout_s=SUBMIT_TIMEOUT_S)
+
+    def read_submit(self, answer: Answer) -> str:
+        job_id = _submitted_id(answer.stdout) if answer.code == 0 else None
+        if job_id:
+            return job_id
+        if answer.code in (None, 0) or transient(answer.words):
+            raise SchedulerUnavailable(f"sbatch left it open whether the job was taken: {answer.words}")
+        if capacity(answer.words):
+            raise CapacityReached(f"Slurm takes no more jobs of this user now: {answer.words}")
+        raise SubmitRefused(f"Slurm refused the job: {answer.words}", advice=_refusal_advice(answer.words))
+
+    # -- status
+
+    def queue(self, ids: Sequence[str]) -> Call:
+        # A single id that squeue has forgotten is an error to it; the same id twice is not.
+        asked = [*ids, *ids] if len(ids) == 1 else list(ids)
+        return self._call("squeue", "-h", "-r", "-t", "all", "-j", ",".join(asked), "-o", _QUEUE_FORMAT)
+
+    def read_queue(self, answer: Answer) -> Report:
+        if answer.code != 0:
+            forgotten = "Invalid job id specified" in answer.stderr
+            return Report() if forgotten else Report(failed=answer.words)
+        rows = (line.split("|", 9) for line in answer.stdout.splitlines())
+        return Report(jobs={row[0]: _queue_status(row) for row in rows if len(row) == 10 and _is_id(row[0])})
+
+    def history(self, ids: Sequence[str]) -> Call:
+        return self._call(
+            "sacct", "-n", "-P", "--noconvert", "-j", ",".join(ids), f"--format={','.join(_HISTORY_FIELDS)}"
+        )
+
+    def read_history(self, answer: Answer) -> Report:
+        if answer.code != 0:
+            if "accounting storage is disabled" in answer.words:
+                return Report(disabled=True)
+            return Report(failed=answer.words)
+        jobs: dict[str, dict[str, str]] = {}
+        steps: dict[str, list[dict[str, str]]] = {}
+        for line in answer.stdout.splitlines():
+            cells = line.split("|", len(_HISTORY_FIELDS) - 1)
+            if len(cells) != len(_HISTORY_FIELDS):
+                continue
+            record = dict(zip(_HISTORY_FIELDS, cells, strict=True))
+            job_id, _, step = record["JobID"].partition(".")
+            if not _is_id(job_id):
+                continue
+            if step:
+                steps.setdefault(job_id, []).append(record)
+            else:
+                jobs[job_id] = record
+        return Report(jobs={job_id: _history_status(record, steps.get(job_id, [])) for job_id, record in jobs.items()})
+
+    # -- find and cancel
+
+    def find(self, job_name: str) -> list[Call]:
+        queue = self._call("squeue", "-h", "-r", "-t", "all", f"--name={job_name}", "-o", "%F|%j")
+        # Without -j, sacct starts at midnight unless told otherwise.
+        history = self._call(
+            "sacct", "-n", "-P", "-X", "-S", "now-7days", f"--name={job_name}", "--format=JobID,JobName"
+        )
+        return [queue, history]
+
+    def read_found(self, answer: Answer) -> list[str]:
+        if answer.code != 0:
+            if "accounting storage is disabled" in answer.words:
+                return []
+            raise SchedulerUnavailable(f"Slurm could not be asked for the job: {answer.words}")
+        ids = (line.partition("|")[0].partition("_")[0] for line in answer.stdout.splitlines())
+        return list(dict.fromkeys(job_id for job_id in ids if job_id.isdigit()))
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        return self._call("scancel", *ids)
+
+    def read_cancel(self, answer: Answer) -> None:
+        if answer.code != 0 and "Invalid job id" not in answer.words:
+            raise SchedulerUnavailable(f"scancel did not go through: {answer.words}")
+
+    def element_id(self, job_id: str, index: int) -> str:
+        return f"{job_id}_{index}"
+
+    def array_id(self, element_id: str) -> str:
+        return element_id.partition("_")[0]
+
+    def _call(self, program: str, *arguments: str, timeout_s: float = 60.0) -> Call:
+        cluster = ("-M", self.cluster) if self.cluster else ()
+        return Call((program, *cluster, *arguments), timeout_s, _ENVIRONMENT)
+
+
+def _submitted_id(stdout: str) -> str | None:
+    """The id in sbatch's output, whatever a site's wrapper prints around it."""
+    for line in reversed(stdout.splitlines()):
+        match = _PARSABLE_ID.fullmatch(line.strip()) or _SPOKEN_ID.search(line)
+        if match:
+            return match[1]
+    return None
+
+
+def _is_id(text: str) -> bool:
+    return re.fullmatch(r"\d+(_\d+)?", text, re.ASCII) is not None
+
+
+def _queue_status(row: list[str]) -> JobStatus:
+    _, state_word, reason, submitted, started, ended, nodes, cores, node_list, name = row
+    state = state_of(state_word, reason)
+    over = state.is_final
+    metrics = JobMetrics(
+        submitted_at=_time(submitted),
+        started_at=_time(started) if over or state is JobState.RUNNING else None,
+        ended_at=_time(ended) if over else None,
+        nodes=_integer(nodes),
+        cores=_integer(cores),
+        node_list=node_list or None,
+    )
+    said = "" if state.is_success or reason == "None" else explain(reason)
+    stuck = reason in NEVER and not over
+    return JobStatus(state, said, job_name=name, metrics=metrics.derived() if over else metrics, stuck=stuck)
+
+
+def _history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobStatus:
+    state = state_of(record["State"], record["Reason"])
+    code, _, number = record["ExitCode"].partition(":")
+    exit_code, killed_by = _integer(code), _integer(number)
+    # For TIMEOUT, CANCELLED and OUT_OF_MEMORY Slurm prints 0:0 or 0:125, which say nothing of the program.
+    meaningful = state in (JobState.COMPLETED, JobState.FAILED)
+    reason = _history_reason(record, state, steps, killed_by if meaningful else None)
+    return JobStatus(
+        state,
+        reason,
+        exit_code=exit_code if meaningful and not killed_by else None,
+        signal=killed_by if meaningful and killed_by else None,
+        job_name=_recorded_name(record),
+        metrics=_history_metrics(record, steps),
+    )
+
+
+def _recorded_name(record: dict[str, str]) -> str:
+    # A short job's end may reach the database before its beginning: for some seconds it is called "allocation".
+    half_written = record["Eligible"] == "Unknown" and record["JobName"] == "allocation"
+    return "" if half_written else record["JobName"]
+
+
+def _history_reason(record: dict[str, str], state: JobState, steps: list[dict[str, str]], killed_by: int | None) -> str:
+    if state is JobState.COMPLETED:
+        starved = any(step["State"].startswith("OUT_OF_ME") for step in steps)
+        return "a step of it ran out of memory, though the job went on" if starved else ""
+    by = re.fullmatch(r"CANCELLED by (\S+)", record["State"])
+    if by:
+        return f"cancelled by user id {by[1]}"
+    if record["Reason"] in EXPLAINED:
+        return explain(record["Reason"])
+    if killed_by:
+        return f"killed by signal {killed_by} ({signal_name(killed_by)})"
+    return {
+        JobState.TIMEOUT: "ran into its walltime",
+        JobState.OOM: "used more memory than it had asked for",
+        JobState.NODE_FAIL: "a node of it failed",
+    }.get(state, "")
+
+
+def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> JobMetrics:
+    started, ended = _time(record["Start"]), _time(record["End"])
+    eligible = _time(record["Eligible"])
+    ran = started is not None
+    peaks = [size for step in steps if (size := _bytes(step["MaxRSS"])) is not None]
+    energy = _integer(record["ConsumedEnergyRaw"])
+    metrics = JobMetrics(
+        submitted_at=_time(record["Submit"]),
+        started_at=started,
+        ended_at=ended,
+        queue_wait_s=started - eligible if started is not None and eligible is not None else None,
+        elapsed_s=float(record["ElapsedRaw"]) if ran and record["ElapsedRaw"].isdigit() else None,
+        cpu_time_s=_cpu_seconds(record["TotalCPU"]) if ran else None,
+        max_rss_mib=max(peaks) / 2**20 if peaks else None,
+        energy_j=float(energy) if energy else None,  # 0 where the site has no power meter
+        nodes=_integer(record["NNodes"]) if ran else None,
+        cores=_integer(record["NCPUS"]) if ran else None,
+        node_list=record["NodeList"] if ran and record["NodeList"] != "None assigned" else None,
+        raw={name: value for name, value in record.items() if value not in ("", "Unknown")},
+    )
+    disk = {
+        name: max((step[name] for step in steps), default="") for name in ("MaxDiskRead", "MaxDiskWrite", "MaxVMSize")
+    }
+    return replace(metrics, raw={**metrics.raw, **{name: value for name, value in disk.items() if value}}).derived()
+
+
+def _time(text: str) -> float | None:
+    """Slurm prints local time without a zone."""
+    try:
+        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _bytes(text: str) -> float | None:
+    """`71072K`, `1.2G`, or plain bytes with --noconvert."""
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)([KMGT]?)", text, re.ASCII)
+    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
+
+
+def _cpu_seconds(text: str) -> float | None:
+    """`1-02:03:04`, `02:03:04` or `03:04.567`."""
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d{1,9})?)", text, re.ASCII)
+    if not match:
+        return None
+    days, hours, minutes = (int(part or 0) for part in match.groups()[:3])
+    return days * 86400 + hours * 3600 + minutes * 60 + float(match[4])
+
+
+def _refusal_advice(words: str) -> str:
+    lowered = words.lower()
+    if "partition" in lowered and "account" not in lowered:
+        return "check queue_cpu / queue_gpu of the target; `sinfo` lists the partitions."
+    if "account" in lowered:
+        return "check project_cpu / project_gpu of the target; `sacctmgr show assoc user=$USER` lists your accounts."
+    if "qos" in lowered:
+        return "check qos of the profile; `sacctmgr show qos` lists what exists."
+    if "memory" in lowered or "node configuration" in lowered:
+        return "ask for fewer nodes, cores or less memory; `sinfo -o '%P %c %m %l'` shows what a node has."
+    return "correct what Slurm names; `dagster-hpc render` shows the script."

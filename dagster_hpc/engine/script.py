@@ -1,0 +1,135 @@
+"""JobSpec → the text of a job script. Every value that reaches a shell is quoted here, and nowhere else."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.launchers import launch_prefix
+from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.units import format_walltime
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+PROTOCOL_DIR = ".job"  # what the script writes of its own life, beside the user's files
+STDOUT, STDERR, SCHEDULER_LOG = "stdout.log", "stderr.log", "scheduler.log"
+DUPLICATE_EXIT_CODE = 94  # a second copy of one submission steps aside with this code
+
+
+def render_script(
+    spec: JobSpec, scheduler: Scheduler, *, directory: str, token: str, template: str | None = None
+) -> str:
+    """The script of this job, to be run in this directory. `template` is a site's own in place of the packaged one."""
+    from jinja2 import TemplateError
+
+    environment = _environment(str(Path(template).parent) if template else None)
+    values = {
+        "spec": spec,
+        "scheduler": scheduler,
+        "directory": directory,
+        "token": token,
+        "job_name": scheduler.job_name(spec.name, token),
+        "log_path": scheduler.log_path(spec, directory),
+        "command": command_words(spec),
+        "walltime": format_walltime(spec.walltime_s),
+    }
+    name = Path(template).name if template else scheduler.template
+    try:
+        return environment.get_template(name).render(values)
+    except TemplateError as error:
+        raise ConfigurationError(
+            f"the job template {template or name} cannot be rendered: {error}",
+            advice="see docs/templates.md for the names that a template may use.",
+        ) from error
+
+
+def script_files(spec: JobSpec) -> dict[str, bytes]:
+    """The files that the script reads: the inline shell script, standard input, the arguments of array elements."""
+    files: dict[str, bytes] = {}
+    if spec.shell is not None:
+        files[f"{PROTOCOL_DIR}/command.sh"] = encode(spec.shell if spec.shell.endswith("\n") else spec.shell + "\n")
+    if spec.stdin is not None:
+        files[f"{PROTOCOL_DIR}/stdin"] = encode(spec.stdin)
+    if spec.elements:
+        cases = [f"{index}) set -- {quote_all(args)} ;;" for index, args in enumerate(spec.elements)]
+        files[f"{PROTOCOL_DIR}/elements.sh"] = encode("\n".join(['case "$HPC_ARRAY_INDEX" in', *cases, "esac", ""]))
+    return files
+
+
+def command_words(spec: JobSpec) -> str:
+    """The payload as one shell-quoted line, launcher first."""
+    if spec.shell is not None:
+        program = ["bash", "-eo", "pipefail", "--"]
+        words = quote_all([*launch_prefix(spec), *program]) + f' "$HPC_JOB_DIR/{PROTOCOL_DIR}/command.sh"'
+    else:
+        words = quote_all([*launch_prefix(spec), spec.executable])
+    arguments = quote_all(spec.args)
+    elements = '"$@"' if spec.elements else ""
+    return " ".join(part for part in (words, arguments, elements) if part)
+
+
+def quote_all(words: tuple[str, ...] | list[str]) -> str:
+    return " ".join(shlex.quote(word) for word in words)
+
+
+def encode(text: str) -> bytes:
+    """Text for a file. What came from undecodable bytes goes back to just those bytes."""
+    return text.encode("utf-8", "surrogateescape")
+
+
+def quoting_faults(values: Mapping[str, str]) -> list[str]:
+    """Values that no shell script can carry, or that no file could be written with."""
+    faults = []
+    for where, value in values.items():
+        if "\0" in value:
+            faults.append(f"{where} contains a NUL character, which no program can be given")
+        try:
+            encode(value)
+        except UnicodeEncodeError:
+            faults.append(f"{where} contains a character that is not valid Unicode")
+    return faults
+
+
+def _directive(value: Any) -> str:
+    """A value inside a scheduler directive: those lines know no quoting, so a newline would be a second directive."""
+    text = str(value)
+    if any(character in text for character in "\n\r\0"):
+        raise ConfigurationError(f"{text!r} stands in a scheduler directive and may not contain a line break")
+    return text
+
+
+def _word(value: Any) -> str:
+    """A directive value that may hold blanks, as Slurm reads them: in double quotes."""
+    text = _directive(value)
+    if not any(character in text for character in " \t\"'#\\"):
+        return text
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def templates_folder() -> Path:
+    """In an installed wheel the templates lie inside the package, in a checkout beside it."""
+    inside = Path(__file__).parents[1] / "templates"
+    return inside if inside.is_dir() else Path(__file__).parents[2] / "templates"
+
+
+@lru_cache(maxsize=32)
+def _environment(site_folder: str | None) -> Environment:
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    folders = [*([site_folder] if site_folder else []), str(templates_folder())]
+    environment = Environment(
+        loader=FileSystemLoader(folders),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,
+    )
+    environment.filters.update(quote=lambda value: shlex.quote(str(value)), directive=_directive, word=_word)
+    return environment

@@ -1,0 +1,75 @@
+"""What a job says of itself: the small files that its script leaves in `.job/`."""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from dataclasses import dataclass
+
+from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobMetrics
+from dagster_hpc.engine.script import PROTOCOL_DIR
+
+
+@dataclass(frozen=True)
+class Sentinel:
+    """The third witness beside queue and accounting. An exit code in it proves that the script ran to its end."""
+
+    started_at: float | None = None
+    node: str | None = None
+    exit_code: int | None = None
+    ended_at: float | None = None
+    signal: str | None = None  # the last signal that reached the script
+    failure: str = ""  # which step of the script failed, in a sentence
+    cpu_time_s: float | None = None
+
+    @property
+    def metrics(self) -> JobMetrics:
+        return JobMetrics(
+            started_at=self.started_at, ended_at=self.ended_at, cpu_time_s=self.cpu_time_s, node_list=self.node
+        )
+
+
+def read_sentinel(host: Host, directory: str) -> Sentinel:
+    """Read all of it. What is absent, empty or half written on a slow file system reads as not yet there."""
+    started = _text(host, directory, "started").split()
+    exit_code, ended_at = parse_exit_code(_text(host, directory, "exit_code"))
+    return Sentinel(
+        started_at=_number(started[0]) if started else None,
+        node=started[2] if len(started) == 3 else None,
+        exit_code=exit_code,
+        ended_at=ended_at,
+        signal=_text(host, directory, "signal").strip() or None,
+        failure=_text(host, directory, "failure").strip(),
+        cpu_time_s=parse_times(_text(host, directory, "times")),
+    )
+
+
+def has_ended(host: Host, directory: str) -> bool:
+    """Whether the script has run to its end; the cheap question that a waiting process asks often."""
+    return bool(host.size(posixpath.join(directory, PROTOCOL_DIR, "exit_code")))
+
+
+def parse_exit_code(text: str) -> tuple[int | None, float | None]:
+    """`3 1763620000.5` → the payload's exit code and when it ended."""
+    words = text.split()
+    if not words or not re.fullmatch(r"\d{1,3}", words[0], re.ASCII):
+        return None, None
+    return int(words[0]), _number(words[1]) if len(words) > 1 else None
+
+
+def parse_times(text: str) -> float | None:
+    """The user and system time in the two lines of bash's `times`: the shell's own, and its children's."""
+    parts = re.findall(r"(\d{1,9})m(\d{1,3}[.,]\d{1,6})s", text, re.ASCII)
+    if len(parts) != 4:
+        return None
+    return sum(int(minutes) * 60 + float(seconds.replace(",", ".")) for minutes, seconds in parts)
+
+
+def _text(host: Host, directory: str, name: str) -> str:
+    content = host.read(posixpath.join(directory, PROTOCOL_DIR, name), limit=4096)
+    return (content or b"").decode("utf-8", "replace")
+
+
+def _number(text: str) -> float | None:
+    return float(text) if re.fullmatch(r"\d{1,12}(\.\d{1,9})?", text, re.ASCII) else None

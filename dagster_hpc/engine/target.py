@@ -1,0 +1,54 @@
+"""Where jobs go, for the engine: a scheduler, the host that reaches it, and how much it may be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobHandle, JobState
+from dagster_hpc.engine.schedulers.base import Scheduler
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long the engine believes that an answer is only late. Seconds."""
+
+    recheck_s: float = 30.0  # between two look-ups of a job whose submission ended ambiguously
+    capacity_retry_s: float = 15.0  # between two attempts when the scheduler takes no more jobs now
+    unavailable_s: float = 900.0  # a scheduler that cannot be reached for so long makes a submission fail
+    slowest_poll_s: float = 60.0
+    file_grace_s: float = 5.0  # files written on a compute node become visible here
+    accounting_grace_s: float = 5.0  # the accounting learns of a job's end
+    epilogue_s: float = 120.0  # a job whose script has ended leaves the queue
+    lost_after_s: float = 300.0  # a job of which there is no trace anywhere is given up
+    stuck_after_s: float = 60.0  # a job that can never start is cancelled
+    cancel_s: float = 15.0  # a cancelled job is seen to end
+
+
+@dataclass(frozen=True)
+class Target:
+    """One scheduler as the engine sees it. `name` is its key in the ledger: one name, one poll for all its jobs."""
+
+    name: str
+    scheduler: Scheduler
+    host: Host
+    poll_interval_s: float = 10.0
+    max_jobs: int | None = None
+    template: str | None = None
+    patience: Patience = field(default_factory=Patience)
+
+
+@dataclass(frozen=True)
+class Listener:
+    """What a caller wants to hear while a job is under way. The engine knows no logger of anybody's."""
+
+    on_state: Callable[[JobHandle, JobState, str], None] = lambda handle, state, reason: None
+    on_output: Callable[[JobHandle, str, str], None] = lambda handle, stream, line: None
+    on_warning: Callable[[str], None] = lambda message: None
+
+
+def script_stem(name: str) -> str:
+    """A job's name as a file or folder name."""
+    clean = "".join(c if c.isascii() and (c.isalnum() or c in "_.-") else "-" for c in name)
+    return clean.strip("-.")[:64] or "job"

@@ -1,0 +1,121 @@
+"""Three witnesses, one verdict: what a job's state is, from the live queue, the accounting and the job's own files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
+from dagster_hpc.engine.ledger import Change, JobRow
+from dagster_hpc.engine.sentinel import Sentinel
+from dagster_hpc.engine.target import Patience
+
+# What the scheduler did to a job; the job's own exit code does not tell these apart from a failure of its own.
+_DONE_TO_IT = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of one job after one poll. None: that source does not show the job."""
+
+    sentinel: Sentinel
+    queue: JobStatus | None = None
+    history: JobStatus | None = None
+    asked: bool = True  # False: the scheduler did not answer, so an absence proves nothing
+    has_history: bool = True  # False: there is no accounting here to wait for
+
+
+def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
+    """What to write into the ledger; None to leave the row as it is."""
+    sentinel, queue, history = evidence.sentinel, evidence.queue, evidence.history
+    ended_s = now - (sentinel.ended_at or now) if sentinel.exit_code is not None else 0.0
+
+    final = next((status for status in (history, queue) if status and status.state.is_final), None)
+    in_queue = queue is not None and not queue.state.is_final
+    if queue and in_queue and ended_s < patience.epilogue_s and not (queue.state is JobState.UNKNOWN and final):
+        return _active(row, queue, now)
+    if final is None and sentinel.exit_code is None:
+        return _absent(row, evidence, now, patience)
+
+    ending_since = row.ending_since or now
+    waited = now - ending_since
+    if final is None and waited < (patience.accounting_grace_s if evidence.asked else patience.epilogue_s):
+        return _ending(row, ending_since)
+    if evidence.has_history and not (history and history.state.is_final) and waited < patience.accounting_grace_s:
+        return _ending(row, ending_since)  # the accounts of a job that is over come a moment later
+    if sentinel.exit_code is None and final and final.state.is_success and waited < patience.file_grace_s:
+        return _ending(row, ending_since)  # its last file may still be on its way through the file system
+
+    state, reason = _verdict(sentinel, final)
+    exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
+    metrics = _all_metrics(row, evidence)
+    return Change(row.token, state, reason, exit_code, metrics)
+
+
+def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str]:
+    code = sentinel.exit_code
+    if final and final.state in _DONE_TO_IT:
+        ended_before = code == 0 and sentinel.signal is None and final.state is not JobState.OOM
+        if ended_before:
+            return JobState.COMPLETED, f"the scheduler says {final.state}, but the job had ended well before that"
+        return final.state, _with_start(final.reason, sentinel)
+    if code is None:
+        if final and not final.state.is_success:
+            return final.state, _with_start(final.reason or _signal_words(final.signal), sentinel)
+        return JobState.FAILED, _with_start("its script did not run to the end", sentinel)
+    if code == 0:
+        if final and final.state is JobState.FAILED:
+            return JobState.FAILED, f"the scheduler says FAILED ({final.reason}), although its script ended with 0"
+        return JobState.COMPLETED, final.reason if final else ""
+    if sentinel.failure:
+        return JobState.FAILED, sentinel.failure
+    if code > 128:
+        return JobState.FAILED, f"its program was {_signal_words(code - 128)}"
+    return JobState.FAILED, f"its program ended with exit code {code}"
+
+
+def _signal_words(number: int | None) -> str:
+    return f"killed by signal {number} ({signal_name(number)})" if number else ""
+
+
+def _with_start(reason: str, sentinel: Sentinel) -> str:
+    if sentinel.started_at is not None or sentinel.exit_code is not None:
+        return reason
+    return f"{reason}; it never began to run" if reason else "it never began to run"
+
+
+def _active(row: JobRow, queue: JobStatus, now: float) -> Change:
+    stuck_since = (row.stuck_since or now) if queue.stuck else None
+    return Change(row.token, queue.state, queue.reason, metrics=queue.metrics, stuck_since=stuck_since)
+
+
+def _ending(row: JobRow, ending_since: float) -> Change:
+    return Change(row.token, JobState.RUNNING, row.reason, metrics=row.metrics, ending_since=ending_since)
+
+
+def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
+    if not evidence.asked:
+        return None
+    since = row.absent_since or now
+    if now - since < patience.lost_after_s:
+        if evidence.history:  # not in the queue any more, and not yet final in the accounting
+            return Change(row.token, evidence.history.state, evidence.history.reason, absent_since=since)
+        return replace(_unchanged(row), absent_since=since)
+    return Change(
+        row.token,
+        JobState.LOST,
+        f"no trace of it in queue, accounting or its own directory for {now - since:.0f} s",
+        metrics=row.metrics,
+    )
+
+
+def _unchanged(row: JobRow) -> Change:
+    return Change(row.token, row.state, row.reason, row.exit_code, row.metrics)
+
+
+def _all_metrics(row: JobRow, evidence: Evidence) -> JobMetrics:
+    """The accounting's figures first, then the queue's, then the job's own."""
+    sources = [status.metrics for status in (evidence.history, evidence.queue) if status]
+    metrics = JobMetrics()
+    for source in [*sources, evidence.sentinel.metrics, row.metrics, JobMetrics(submitted_at=row.created_at)]:
+        metrics = metrics.or_else(source)
+    return metrics.derived()

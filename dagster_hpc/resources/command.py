@@ -1,0 +1,47 @@
+"""WHAT: a program and its arguments, with no word about any cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePath
+
+InputFile = str | bytes | Path
+
+
+@dataclass(frozen=True)
+class Command:
+    """A program to run.
+
+    `executable` is a key of the target's `executable_map`, or an absolute path. `inputs` are files that are placed in
+    the job's directory, which is the program's working directory, before it starts: name → text, bytes or a path.
+
+    Example:
+        Command("bitcount", args=["--input", "samples.txt"], inputs={"samples.txt": "0110\\n1100\\n"})
+    """
+
+    executable: str
+    args: Sequence[str] = ()
+    name: str | None = None
+    description: str | None = None
+    stdin: str | None = None
+    inputs: Mapping[str, InputFile] = field(default_factory=dict)
+    script: str | None = None
+
+    @classmethod
+    def shell(
+        cls,
+        script: str,
+        *,
+        args: Sequence[str] = (),
+        name: str | None = None,
+        description: str | None = None,
+        stdin: str | None = None,
+        inputs: Mapping[str, InputFile] | None = None,
+    ) -> Command:
+        """An inline bash script; it stops at the first command that fails (`bash -e -o pipefail`)."""
+        return cls("bash", args, name or "shell", description, stdin, dict(inputs or {}), script)
+
+    @property
+    def job_name(self) -> str:
+        return self.name or PurePath(self.executable).name or "job"

@@ -1,0 +1,78 @@
+"""HOW: how many nodes, ranks and threads, for how long, started by what, in which environment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, Optional
+
+import dagster as dg
+from pydantic import Field, ValidationError, create_model
+
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+
+ResourceClass = Literal["cpu", "gpu"]
+NOT_OVERRIDABLE = ("resource_class",)  # it chooses queue and project, which a profile's author decides
+
+
+class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """How a command runs well, written once by somebody who knows, used by everybody.
+
+    Example:
+        ExecutionProfile(num_nodes=2, mpiprocs=8, walltime="01:00:00", launcher="srun", modules=["openmpi"])
+    """
+
+    resource_class: ResourceClass = Field("cpu", description="Which of the target's queues and projects: cpu or gpu.")
+    num_nodes: int = Field(1, gt=0, description="Nodes.")
+    mpiprocs: int = Field(1, gt=0, description="MPI ranks on each node.")
+    ompthreads: int | None = Field(None, gt=0, description="Cores and OpenMP threads of each rank.")
+    gpus_per_node: int = Field(0, ge=0, description="GPUs on each node.")
+    memory_per_node: str | None = Field(None, description="Memory on each node, as in 16G or 512MiB.")
+    walltime: str = Field("00:05:00", description="Longest run time: HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or seconds.")
+    launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"] = Field(
+        "single", description="What starts the ranks; 'single' starts one process and no MPI."
+    )
+    mpi_options: list[str] = Field([], description="Further words for the launcher, each one argument.")
+    modules: list[str] = Field([], description="Environment modules, loaded in this order.")
+    pre_commands: list[str] = Field([], description="Shell lines run before the command; one that fails ends the job.")
+    environments: dict[str, str] = Field({}, description="Environment variables.")
+    container: str | None = Field(None, description="Apptainer image in which the command runs.")
+    exclusive: bool = Field(False, description="Whole nodes for this job alone.")
+    qos: str | None = Field(None, description="Quality of service, where the scheduler has it.")
+    reservation: str | None = Field(None, description="Reservation to run in.")
+    signal_before_end: str | None = Field(None, description="Warn the job before its walltime ends: USR1@120, TERM@5m.")
+    directives: list[str] = Field([], description="Raw scheduler directives, whole lines: the escape hatch.")
+
+    def with_overrides(self, overrides: Mapping[str, Any] | None) -> ExecutionProfile:
+        """This profile with some fields replaced (never merged). An unknown field is an error with a suggestion."""
+        given = {name: value for name, value in (overrides or {}).items() if value is not None}
+        known = [name for name in type(self).model_fields if name not in NOT_OVERRIDABLE]
+        faults = [f"overrides has no key {name!r}: {did_you_mean(name, known)}" for name in given if name not in known]
+        if faults:
+            raise ConfigurationError(faults, advice=f"the keys are {', '.join(known)}.")
+        current = {name: getattr(self, name) for name in type(self).model_fields}
+        try:
+            return ExecutionProfile(**{**current, **given})
+        except ValidationError as error:
+            raise ConfigurationError([_fault(part) for part in error.errors()]) from error
+
+
+def _fault(part: Mapping[str, Any]) -> str:
+    return f"overrides: {'.'.join(str(place) for place in part['loc'])}: {part['msg']} (given: {part['input']!r})"
+
+
+if TYPE_CHECKING:
+
+    class ProfileOverrides(dg.Config):
+        """Any field of `ExecutionProfile` but `resource_class`; what is left out stays as the profile has it."""
+else:
+    # The launchpad offers these fields; they are derived, so that the profile stays the one place that lists them.
+    ProfileOverrides = create_model(
+        "ProfileOverrides",
+        __base__=dg.Config,
+        __doc__="Fields of the execution profile to replace for this run.",
+        **{
+            name: (Optional[field.annotation], Field(None, description=field.description))
+            for name, field in ExecutionProfile.model_fields.items()
+            if name not in NOT_OVERRIDABLE
+        },
+    )

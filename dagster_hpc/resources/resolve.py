@@ -1,0 +1,186 @@
+"""WHAT, HOW and WHERE → one flat `JobSpec`. Everything is checked here, and all faults are told at once."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import Dependency, JobSpec
+from dagster_hpc.engine.launchers import launcher_faults
+from dagster_hpc.engine.script import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOUT, quoting_faults
+from dagster_hpc.engine.units import parse_memory, parse_signal, parse_walltime
+from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.profile import ExecutionProfile
+from dagster_hpc.resources.targets import HPCTarget
+
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_LONGEST_WORD = 128 * 1024 - 1  # Linux takes no longer argument or environment entry
+
+
+def resolve(
+    command: Command,
+    profile: ExecutionProfile,
+    target: HPCTarget,
+    *,
+    args: Sequence[str] = (),
+    outputs: Mapping[str, str] | None = None,
+    elements: Sequence[Sequence[str]] = (),
+    element_limit: int | None = None,
+    dependencies: Sequence[Dependency] = (),
+    name: str | None = None,
+) -> JobSpec:
+    """The job that these records describe together. `ConfigurationError` with every fault that can be seen now."""
+    faults: list[str] = []
+
+    def checked(function: Any, *values: Any) -> Any:
+        try:
+            return function(*values)
+        except ValueError as error:
+            faults.append(str(error))
+        except ConfigurationError as error:
+            faults.extend(error.faults)
+        return None
+
+    route = target.route(profile.resource_class)
+    signal = checked(parse_signal, profile.signal_before_end) if profile.signal_before_end else None
+    spec = JobSpec(
+        name=name or command.job_name,
+        executable="" if command.script is not None else (checked(target.executable, command.executable) or ""),
+        args=(*_words(command.args), *_words(args)),
+        shell=command.script,
+        stdin=command.stdin,
+        outputs=tuple(sorted((outputs or {}).items())),
+        elements=tuple(_words(element) for element in elements),
+        element_limit=element_limit,
+        nodes=profile.num_nodes,
+        ranks_per_node=profile.mpiprocs,
+        threads_per_rank=profile.ompthreads,
+        gpus_per_node=profile.gpus_per_node,
+        memory_per_node_mib=checked(parse_memory, profile.memory_per_node) if profile.memory_per_node else None,
+        walltime_s=checked(parse_walltime, profile.walltime) or 0,
+        launcher=profile.launcher,
+        launcher_options=tuple(profile.mpi_options),
+        modules=tuple(profile.modules),
+        pre_commands=tuple(profile.pre_commands),
+        environment=tuple(sorted(profile.environments.items())),
+        container=profile.container,
+        exclusive=profile.exclusive,
+        qos=profile.qos,
+        reservation=profile.reservation,
+        signal_name=signal[0] if signal else None,
+        signal_before_s=signal[1] if signal else None,
+        directives=tuple(profile.directives),
+        dependencies=tuple(dependencies),
+        queue=route.queue,
+        project=route.project,
+        options=tuple(sorted(target.options().items())),
+    )
+    spec = target.adapt(spec)
+    faults += target.faults(profile.resource_class)
+    faults += launcher_faults(spec) + target.scheduler.unsupported(spec)
+    faults += (
+        _environment_faults(spec)
+        + _text_faults(spec)
+        + _directive_faults(spec)
+        + _path_faults([path for _, path in spec.outputs], "output")
+    )
+    if faults:
+        raise ConfigurationError(list(dict.fromkeys(faults)), advice="correct this in the profile, target or command.")
+    return spec
+
+
+def read_inputs(inputs: Mapping[str, InputFile]) -> dict[str, bytes]:
+    """The contents of the input files; text as UTF-8, a path read now."""
+    faults = _path_faults(list(inputs), "input")
+    contents: dict[str, bytes] = {}
+    for name, source in inputs.items():
+        try:
+            contents[name] = _content(source)
+        except OSError as error:
+            faults.append(f"the input {name!r} cannot be read: {error}")
+    if faults:
+        raise ConfigurationError(faults)
+    return contents
+
+
+def _content(source: InputFile) -> bytes:
+    if isinstance(source, bytes):
+        return source
+    return source.encode("utf-8", "surrogateescape") if isinstance(source, str) else source.read_bytes()
+
+
+def _words(args: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(args, str):
+        raise ConfigurationError(f"args is the string {args!r}: give a list of words, as in ['--input', 'a.txt']")
+    return tuple(os.fspath(word) if hasattr(word, "__fspath__") else str(word) for word in args)
+
+
+def _environment_faults(spec: JobSpec) -> list[str]:
+    return [
+        f"environments: {name!r} is no name for an environment variable"
+        for name, _ in spec.environment
+        if not _VARIABLE.fullmatch(name)
+    ]
+
+
+def _text_faults(spec: JobSpec) -> list[str]:
+    """Values that cannot be handed to a program at all."""
+    words = {f"argument {number}": word for number, word in enumerate(spec.args, 1)}
+    for index, element in enumerate(spec.elements):
+        words |= {f"argument {number} of element {index}": word for number, word in enumerate(element, 1)}
+    words |= {f"environments[{name}]": value for name, value in spec.environment}
+    words |= {"executable": spec.executable, **{f"mpi_options[{n}]": w for n, w in enumerate(spec.launcher_options)}}
+    faults = [
+        f"{where} is longer than the {_LONGEST_WORD} bytes that Linux takes: put it into an input file"
+        for where, word in words.items()
+        if len(word) > _LONGEST_WORD // 4 and len(word.encode("utf-8", "replace")) > _LONGEST_WORD
+    ]
+    if spec.shell is not None:
+        words["the shell script"] = spec.shell
+    if spec.stdin is not None:
+        words["stdin"] = spec.stdin
+    words |= {f"pre_commands[{number}]": line for number, line in enumerate(spec.pre_commands)}
+    return faults + quoting_faults(words)
+
+
+def _directive_faults(spec: JobSpec) -> list[str]:
+    """A line break in a directive would be a second directive."""
+    values = {
+        "queue": spec.queue,
+        "project": spec.project,
+        "qos": spec.qos or "",
+        "reservation": spec.reservation or "",
+        "container": spec.container or "",
+        **{f"modules[{number}]": module for number, module in enumerate(spec.modules)},
+        **{f"directives[{number}]": line for number, line in enumerate(spec.directives)},
+        **dict(spec.options),
+    }
+    faults = [
+        f"{where} is {value!r}, which may not contain a line break or NUL"
+        for where, value in values.items()
+        if any(character in value for character in "\n\r\0")
+    ]
+    faults += [
+        f"directives[{number}] is {line!r}: a directive is a comment line for the scheduler and begins with '#'"
+        for number, line in enumerate(spec.directives)
+        if not line.startswith("#")
+    ]
+    return faults
+
+
+def _path_faults(paths: Sequence[str], what: str) -> list[str]:
+    """Inputs and outputs are files below the job's directory, and not the job's own."""
+    faults = []
+    for path in paths:
+        normal = posixpath.normpath(path)
+        if not path or path.endswith("/") or posixpath.isabs(path) or normal in (".", "..") or normal.startswith("../"):
+            faults.append(f"{what} {path!r} is no file path inside the job's directory")
+        elif normal.split("/")[0] in (PROTOCOL_DIR, STDOUT, STDERR, SCHEDULER_LOG) and what == "input":
+            faults.append(f"input {path!r} has a name that the job itself uses")
+        elif any(character in path for character in "\n\r\0"):
+            faults.append(f"{what} {path!r} contains a line break or NUL")
+    return faults

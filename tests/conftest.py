@@ -1,0 +1,69 @@
+"""What every test can ask for: real systems, started once per session when first asked for, and a state of its own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.systems.needs import REQUIRE, SYSTEMS, place_for, require, required_systems
+from tests.systems.postgres import PostgresServer
+from tests.systems.slurm import SlurmCluster
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    unknown = required_systems() - set(SYSTEMS)
+    if unknown:
+        raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unknown))}: known are {', '.join(SYSTEMS)}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Before any fixture of the test: does the machine have what the test needs?"""
+    for marker in item.iter_markers("needs"):
+        for system in marker.args:
+            if system not in SYSTEMS:
+                pytest.fail(f"needs({system!r}): known are {', '.join(SYSTEMS)}", pytrace=False)
+            require(system)
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test touches the user's ledger, or the cluster of a job that the tests run in."""
+    for name in os.environ:
+        foreign = name.startswith(("DAGSTER_HPC_", "SLURM_", "SBATCH_")) or name == "DAGSTER_HOME"
+        if foreign and name != REQUIRE:
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="session")
+def slurm() -> Iterator[SlurmCluster]:
+    """A Slurm with accounting, as a site has it."""
+    require("slurm")
+    with place_for("slurm") as folder:
+        cluster = SlurmCluster(folder)
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def slurm_without_accounting() -> Iterator[SlurmCluster]:
+    """A Slurm beside the other one, for which sacct has nothing to say."""
+    require("slurm")
+    with place_for("slurm") as folder:
+        cluster = SlurmCluster(folder, accounting=False)
+        cluster.start()
+        yield cluster
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """The URL of an empty database."""
+    require("postgres")
+    with place_for("postgres") as folder:
+        server = PostgresServer(folder)
+        server.start()
+        yield server.url
