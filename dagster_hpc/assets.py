@@ -5,18 +5,20 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
-from typing import Any, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 import dagster as dg
 from pydantic import Field
 
-from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.engine.submit import Reuse
 from dagster_hpc.metadata import job_metadata
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ProfileOverrides
+
+_POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD  # the only kind in which Dagster sees an upstream asset
 
 
 class HPCJobConfig(dg.Config):
@@ -27,7 +29,7 @@ class HPCJobConfig(dg.Config):
         ProfileOverrides(), description="Fields of the profile to replace, e.g. walltime."
     )
     arguments: list[str] = Field([], description="Further arguments, appended to the command's own.")
-    reuse: Reuse | None = Field(None, description="Another rule for joining equal jobs: running, succeeded or never.")
+    reuse: str | None = Field(None, description="Another rule for joining equal jobs: running, succeeded or never.")
 
 
 def hpc_asset(
@@ -69,7 +71,7 @@ def hpc_asset(
         if not (inspect.isclass(config_type) and issubclass(config_type, HPCJobConfig)):
             raise ConfigurationError(
                 f"the config of hpc_asset {function.__name__!r} is {config_type!r}, which is no HPCJobConfig",
-                advice="let your config class inherit from HPCJobConfig: it holds the launchpad's profile and overrides.",
+                advice="let the config class inherit from HPCJobConfig, which holds profile and overrides.",
             )
 
         @wraps(function)
@@ -92,7 +94,7 @@ def hpc_asset(
                 inputs=inputs,
                 outputs=outputs,
                 timeout=timeout,
-                reuse=config.reuse,
+                reuse=_reuse(config.reuse),
             )
             context.add_output_metadata(job_metadata(result))
             return collect(result) if collect else dict(result.outputs)
@@ -105,6 +107,14 @@ def hpc_asset(
     return decorate
 
 
+def _reuse(word: str | None) -> Reuse | None:
+    if word is None:
+        return None
+    if word not in get_args(Reuse):
+        raise dg.Failure(f"reuse is {word!r}: {did_you_mean(word, get_args(Reuse))}", allow_retries=False)
+    return cast(Reuse, word)
+
+
 def _given(overrides: dg.Config) -> dict[str, Any]:
     return {name: value for name, value in dict(overrides).items() if value is not None}
 
@@ -113,7 +123,7 @@ def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The function's parameters with their annotations resolved, so that `from __future__ import annotations` works."""
     hints = get_type_hints(function)
     return {
-        name: parameter.replace(annotation=hints.get(name, parameter.annotation), kind=inspect.Parameter.KEYWORD_ONLY)
+        name: parameter.replace(annotation=hints.get(name, parameter.annotation), kind=_POSITIONAL)
         for name, parameter in inspect.signature(function).parameters.items()
     }
 
@@ -122,13 +132,12 @@ def _set_signature(
     compute: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], config_type: type, runner: str
 ) -> None:
     """Show Dagster what the asset needs: the function's own upstream assets and resources, plus config and runner."""
-    keyword = inspect.Parameter.KEYWORD_ONLY
     wanted = {
-        "config": inspect.Parameter("config", keyword, annotation=config_type),
-        runner: inspect.Parameter(runner, keyword, annotation=HPCJobRunner),
+        "config": inspect.Parameter("config", _POSITIONAL, annotation=config_type),
+        runner: inspect.Parameter(runner, _POSITIONAL, annotation=HPCJobRunner),
         **{name: parameter for name, parameter in parameters.items() if name not in ("context", "config", runner)},
     }
-    context = inspect.Parameter("context", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=dg.AssetExecutionContext)
+    context = inspect.Parameter("context", _POSITIONAL, annotation=dg.AssetExecutionContext)
     compute.__signature__ = inspect.Signature([context, *wanted.values()])  # type: ignore[attr-defined]
     compute.__annotations__ = {"context": dg.AssetExecutionContext} | {
         name: parameter.annotation

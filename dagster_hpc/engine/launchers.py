@@ -30,7 +30,7 @@ def launcher_faults(spec: JobSpec) -> list[str]:
     if spec.launcher == "single" and spec.ranks > 1:
         faults.append(
             f"launcher 'single' starts one process, but {spec.ranks} ranks are asked for "
-            f"(num_nodes={spec.nodes} × mpiprocs={spec.ranks_per_node}): choose srun, mpirun or mpiexec"
+            f"(num_nodes={spec.nodes} * mpiprocs={spec.ranks_per_node}): choose srun, mpirun or mpiexec"
         )
     if spec.launcher == "single" and spec.launcher_options:
         faults.append("mpi_options are given, but launcher 'single' starts no MPI")

@@ -40,8 +40,8 @@ class Command:
         inputs: Mapping[str, InputFile] | None = None,
     ) -> Command:
         """An inline bash script; it stops at the first command that fails (`bash -e -o pipefail`)."""
-        return cls("bash", args, name or "shell", description, stdin, dict(inputs or {}), script)
+        return cls("bash", args, name, description, stdin, dict(inputs or {}), script)
 
     @property
     def job_name(self) -> str:
-        return self.name or PurePath(self.executable).name or "job"
+        return self.name or ("shell" if self.script is not None else PurePath(self.executable).name) or "job"

@@ -1,6 +1,7 @@
 """RUN: the resource that assets, ops and plain scripts ask to run a job."""
 
-from __future__ import annotations
+# No `from __future__ import annotations` here: Dagster reads the annotation of `target` as a type, to accept a resource
+# that is configured at launch in its place.
 
 import os
 import sys
@@ -46,7 +47,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     reuse: Literal["running", "succeeded", "never"] = Field(
         "running",
-        description="running: join a live job of the same identity; succeeded: also take a finished one's results; never.",
+        description="running: join an equal live job; succeeded: also take the results of a finished one; never.",
     )
     on_interrupt: Literal["cancel", "detach"] = Field(
         "cancel", description="What becomes of the job when a user terminates the run: cancel it, or let it go on."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, Optional
+from typing import TYPE_CHECKING, Any, Literal, Optional, get_origin
 
 import dagster as dg
 from pydantic import Field, ValidationError, create_model
@@ -60,6 +60,11 @@ def _fault(part: Mapping[str, Any]) -> str:
     return f"overrides: {'.'.join(str(place) for place in part['loc'])}: {part['msg']} (given: {part['input']!r})"
 
 
+def _optional(annotation: Any) -> Any:
+    # Dagster's config knows Literal but not Optional[Literal]; the profile itself checks the word.
+    return Optional[str if get_origin(annotation) is Literal else annotation]  # noqa: UP045 - a value, not an annotation
+
+
 if TYPE_CHECKING:
 
     class ProfileOverrides(dg.Config):
@@ -71,7 +76,7 @@ else:
         __base__=dg.Config,
         __doc__="Fields of the execution profile to replace for this run.",
         **{
-            name: (Optional[field.annotation], Field(None, description=field.description))
+            name: (_optional(field.annotation), Field(None, description=field.description))
             for name, field in ExecutionProfile.model_fields.items()
             if name not in NOT_OVERRIDABLE
         },

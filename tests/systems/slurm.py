@@ -7,8 +7,8 @@
 
 or from a shell, `eval "$(python -m tests.systems.slurm up /tmp/slurm)"` and, at the end, `… down /tmp/slurm`.
 
-All daemons listen on the address of the machine's own name, loopback on Debian. As root they run as Debian's users for them, and root and hpcuser submit jobs under the
-account proj1. As anybody else all of it runs as that user, who alone can submit, and memory is not enforced.
+As root the daemons run as Debian's users for them, and root and hpcuser submit jobs under the account proj1. As anybody
+else all of it runs as that user, who alone can submit, and memory is not enforced.
 """
 
 from __future__ import annotations

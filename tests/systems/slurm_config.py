@@ -92,9 +92,8 @@ class Layout:
         try:
             return socket.gethostbyname(host_name())
         except socket.gaierror:
-            raise SystemFailed(
-                f"this machine does not know its own name, which Slurm needs: add '127.0.0.1 {host_name()}' to /etc/hosts"
-            ) from None
+            line = f"127.0.0.1 {host_name()}"
+            raise SystemFailed(f"this machine cannot resolve its own name: add '{line}' to /etc/hosts") from None
 
     @cached_property
     def enforces_memory(self) -> bool:
@@ -126,7 +125,7 @@ def slurm_conf(at: Layout, slurm_user: str, slurmd_user: str) -> str:
 ClusterName={CLUSTER}
 SlurmctldHost={host}({at.address})
 SlurmctldPort={at.controller_port}
-CommunicationParameters=NoInAddrAny,NoCtldInAddrAny
+CommunicationParameters={listening(at.address)}
 SlurmUser={slurm_user}
 SlurmdUser={slurmd_user}
 AuthType=auth/munge
@@ -171,6 +170,16 @@ PartitionName=gpu Nodes={at.nodes[-1]} MaxTime=1-00:00:00 DefaultTime=10 State=U
 PartitionName=short Nodes={at.prefix}[1-{NODES}] MaxTime=1 DefaultTime=1 State=UP
 PartitionName=down Nodes={at.nodes[0]} State=DOWN
 """
+
+
+def listening(address: str) -> str:
+    """All daemons on that address only.
+
+    But 127.0.1.1, a fresh Debian's own address, is none that a connection comes from: srun would wait there for answers
+    that slurmd sends to 127.0.0.1. So there slurmd and srun listen everywhere, guarded by munge's key.
+    """
+    source_differs = address.startswith("127.") and address != LOOPBACK
+    return "NoCtldInAddrAny" if source_differs else "NoInAddrAny,NoCtldInAddrAny"
 
 
 def accounting_lines(at: Layout) -> str:

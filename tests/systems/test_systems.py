@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy
 
-from tests.systems.needs import REPOSITORY, REQUIRE
 from tests.systems.daemon import Daemon, SystemFailed, wait_until
+from tests.systems.needs import REPOSITORY, REQUIRE
 from tests.systems.postgres import PostgresServer
 from tests.systems.slurm import SlurmCluster
 
