@@ -44,16 +44,16 @@ class Runner:
         rows = [row for handle in handles if not (row := self.ledger.job(handle.token)).state.is_final]
         self.ledger.request_cancel([row.token for row in rows])
         ids = [row.job_id for row in rows if row.job_id]
+        for row in rows:
+            if not row.job_id:
+                ids += revoke(row, self.target)
+                self.ledger.settle(row.token, JobState.CANCELLED, "cancelled before the scheduler had taken it")
         if ids:
-            call = self.target.scheduler.cancel(ids)
+            call = self.target.scheduler.cancel(list(dict.fromkeys(ids)))
             try:
                 self.target.scheduler.read_cancel(self.target.host.run(call))
             except FileNotFoundError as error:
-                raise ConfigurationError(f"`{call.argv[0]}` is not installed on {self.target.host.name}") from error
-        for row in rows:
-            if not row.job_id:
-                revoke(row, self.target)
-                self.ledger.settle(row.token, JobState.CANCELLED, "cancelled before the scheduler had taken it")
+                raise ConfigurationError(f"`{call.argv[0]}` is not on PATH on {self.target.host.name}") from error
         self._see_end([row for row in rows if row.job_id])
 
     def refresh(self) -> None:

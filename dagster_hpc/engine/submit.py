@@ -17,7 +17,8 @@ from dagster_hpc.engine.errors import (
     SubmitRefused,
 )
 from dagster_hpc.engine.job import JobSpec, JobState
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger, process_lives, this_process
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger
+from dagster_hpc.engine.owner import process_lives, this_process
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import PROTOCOL_DIR, encode, render_script, script_files
 from dagster_hpc.engine.target import Listener, Target, script_stem
@@ -52,8 +53,13 @@ def submit(request: Request, target: Target, ledger: Ledger, listener: Listener)
         _place(request, rows, script, target)
         _send(rows, target, ledger, listener)
     except HPCError as error:
-        if not isinstance(error, SchedulerUnavailable):  # then nothing is certain, and the row stays to be settled
+        if isinstance(error, SchedulerUnavailable):
+            ledger.abandon(rows[0].batch)
+        else:
             _refuse(rows, ledger, error.message)
+        raise
+    except BaseException:  # an interrupt: whether the scheduler took the job is open, and the next attempt settles it
+        ledger.abandon(rows[0].batch)
         raise
     return ledger.jobs(batch=rows[0].batch)
 
@@ -75,9 +81,13 @@ def recover(row: JobRow, target: Target, ledger: Ledger, listener: Listener) -> 
         _send(rows, target, ledger, listener)
 
 
-def revoke(row: JobRow, target: Target) -> None:
-    """Make sure that a copy of this job which may still turn up in the queue stops at once."""
+def revoke(row: JobRow, target: Target) -> list[str]:
+    """Undo a submission of which no id is known: the ids to cancel, if the scheduler took it after all.
+
+    A copy that turns up even later finds its directory locked, and stops at once.
+    """
     target.host.place(row.work_dir, {f"{PROTOCOL_DIR}/lock/job_id": b"that was cancelled\n"})
+    return find(target.scheduler.job_name(row.name, row.batch), target)
 
 
 def _existing(identity: str, request: Request, target: Target, ledger: Ledger) -> list[JobRow] | None:
@@ -197,7 +207,7 @@ def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listene
     """Look for a job that may have been taken: in queue and history, twice, because both learn of it late."""
     name = target.scheduler.job_name(rows[0].name, rows[0].batch)
     for attempt in (1, 2):
-        found = _find(name, target)
+        found = _find_patiently(name, target)
         if found:
             listener.on_warning(f"{rows[0].name} was taken after all, as job {found[0]}")
             _store(rows, found[0], target, ledger)
@@ -207,16 +217,18 @@ def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listene
     return False
 
 
-def _find(name: str, target: Target) -> list[str]:
-    """The ids under which the scheduler knows this name; waits out a scheduler that cannot be asked."""
+def find(name: str, target: Target) -> list[str]:
+    """The ids under which queue or history know a job of this name."""
+    calls = target.scheduler.find(name)
+    return [job_id for call in calls for job_id in target.scheduler.read_found(target.host.run(call))]
+
+
+def _find_patiently(name: str, target: Target) -> list[str]:
+    """The same, waiting out a scheduler that cannot be asked."""
     deadline = time.monotonic() + target.patience.unavailable_s
     while True:
         try:
-            return [
-                job_id
-                for call in target.scheduler.find(name)
-                for job_id in target.scheduler.read_found(target.host.run(call))
-            ]
+            return find(name, target)
         except SchedulerUnavailable:
             if time.monotonic() > deadline:
                 raise

@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 
 from dagster_hpc.engine.errors import WaitTimeout
 from dagster_hpc.engine.job import JobState, JobStatus
-from dagster_hpc.engine.ledger import JobRow, Ledger, this_process
+from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.logs import LogFollower
+from dagster_hpc.engine.owner import this_process
 from dagster_hpc.engine.schedulers.base import Call, Report
 from dagster_hpc.engine.sentinel import has_ended, read_sentinel
 from dagster_hpc.engine.target import Listener, Target

@@ -221,7 +221,8 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             run_id=context.run.run_id if context else None,
         )
         listener = _listener(context)
-        handles = engine.submit(request, listener)
+        with self._interruptible([], context):
+            handles = engine.submit(request, listener)
         if context:
             _tag_run(context, engine)
             first, many = handles[0], f" with {len(handles)} elements" if len(handles) > 1 else ""
@@ -258,12 +259,18 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            meant = _user_terminated(context)
-            if meant and self.on_interrupt == "cancel":
-                self._engine().cancel(handles)
+            if self.on_interrupt == "cancel" and _user_terminated(context):
+                self._engine().cancel(handles or self._submitting(context))
             elif context:
-                context.log.warning(f"interrupted; {handles[0]} goes on, and the next attempt joins it")
+                context.log.warning("interrupted; the job goes on, and the next attempt joins it")
             raise
+
+    def _submitting(self, context: Context | None) -> list[JobHandle]:
+        """The jobs of this run whose submission was broken off: their ids are not known yet."""
+        if context is None:
+            return []
+        rows = self._engine().ledger.jobs(live=True, run_id=context.run.run_id, asset_key=_asset_key(context))
+        return [row.handle() for row in rows if row.state is JobState.SUBMITTING]
 
 
 def _user_terminated(context: Context | None) -> bool:

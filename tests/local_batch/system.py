@@ -17,7 +17,7 @@ T = TypeVar("T")
 LIVE = spool.LIVE
 
 
-def eventually(look: Callable[[], T], within: float = 30.0) -> T:
+def eventually(look: Callable[[], T | None], within: float = 30.0) -> T:
     """Ask again and again until the answer is true."""
     deadline = time.monotonic() + within
     while not (answer := look()):

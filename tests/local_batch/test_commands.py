@@ -192,6 +192,11 @@ def test_wrong_arguments_are_refused_in_one_line_too(batch: Batch) -> None:
         assert refused.stderr.count("\n") == 1
 
 
+def test_a_wrong_knob_is_refused_while_its_user_watches(batch: Batch) -> None:
+    refused = batch.run("submit", str(batch.script("true")), env={**batch.environment, "LOCAL_BATCH_POLL": "soon"})
+    assert refused.stderr == "local_batch: error: LOCAL_BATCH_POLL=soon: expected a number of seconds\n"
+
+
 def test_a_directory_that_cannot_be_made_is_refused_with_its_cause(batch: Batch) -> None:
     batch.spool.write_text("a file is in the way")
     refused = batch.run("submit", str(batch.script("true")))

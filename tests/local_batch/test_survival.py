@@ -102,7 +102,7 @@ def test_a_restart_of_the_machine_loses_the_running_jobs_only(batch: Batch) -> N
     assert running.shepherd
     assert running.pid
     os.kill(running.shepherd, signal.SIGKILL)
-    os.kill(running.pid, signal.SIGKILL)
+    os.killpg(running.pid, signal.SIGKILL)
     with Spool(batch.spool) as opened, opened.change() as sql:
         sql.execute("UPDATE jobs SET boot = 'an earlier one' WHERE state = 'RUNNING'")
     batch.query()
@@ -195,6 +195,19 @@ def test_a_job_may_submit_a_job_that_outlives_it(batch: Batch) -> None:
     batch.running(job)
     (batch.root / "go").touch()
     assert batch.end(job)["exit_code"] == 7
+
+
+def test_every_job_runs_once_however_often_the_daemon_is_killed(batch: Batch) -> None:
+    array = batch.submit("echo $LOCAL_ARRAY_INDEX >> runs; sleep 0.02", "array=0-59", options=("--capacity-cores", "4"))
+
+    def kill_one_and_ask() -> bool:
+        for daemon in batch.daemons():
+            os.kill(daemon, signal.SIGKILL)
+        return not batch.query()
+
+    eventually(kill_one_and_ask, within=60)
+    assert {end["state"] for end in batch.ended(array)} == {"COMPLETED"}
+    assert sorted(map(int, batch.read("runs").split())) == list(range(60))
 
 
 def test_an_end_waits_for_a_locked_database(batch: Batch) -> None:

@@ -55,7 +55,7 @@ class SlurmCluster:
 
     @property
     def nodes(self) -> list[str]:
-        """node1 … node4, the last with the GPUs; other names where another cluster runs on this machine."""
+        """The names of the four nodes, the last with the GPUs; they depend on what else runs on this machine."""
         return self.layout.nodes
 
     @property

@@ -40,8 +40,8 @@ def memory_can_be_enforced() -> bool:
 class Layout:
     """Where one cluster lives.
 
-    A slot stands for ten ports and for the names of the nodes. The names differ because slurmd names its cgroups after
-    the node, so the jobs of two clusters with a node1 each would share one cgroup.
+    A slot stands for ten ports and for the names of the nodes: testa1 to testa4 in the first. No other cluster may have
+    such names, because slurmd names its cgroups after the node, and what is left in those is killed at the end.
     """
 
     folder: Path
@@ -50,7 +50,7 @@ class Layout:
 
     @property
     def prefix(self) -> str:
-        return "node" + string.ascii_lowercase[self.slot] * bool(self.slot)
+        return f"test{string.ascii_lowercase[self.slot]}"
 
     @property
     def nodes(self) -> list[str]:

@@ -24,9 +24,10 @@ from dagster_hpc.engine.local_batch.spool import Spool
 def main(argv: list[str] | None = None) -> int:
     """Run one command; every refusal is one line on stderr."""
     asked = _parser().parse_args(argv)
-    directory = Path(os.path.abspath(asked.spool))
     umask = os.umask(0o077)  # the spool holds environments, which hold secrets
+    directory = Path(asked.spool)
     try:
+        directory = Path(os.path.realpath(directory))  # one name for one spool: it is part of every job's mark
         if asked.command == "submit":
             return _submit(directory, asked, umask)
         if asked.command == "query":
@@ -58,17 +59,18 @@ def _submit(directory: Path, asked: argparse.Namespace, umask: int) -> int:
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
     environment = {key: value for key, value in os.environb.items() if key not in (b"LOCAL_ARRAY_INDEX", MARK.encode())}
+    knobs.check()
     grace = knobs.seconds("KILL_AFTER") if asked.kill_after is None else asked.kill_after
     spool.create(directory)
     with Spool(directory) as open_spool:
         transitions.keep_capacity(open_spool, asked.capacity_cores, asked.capacity_memory)
         around = transitions.Surroundings(environment, cwd, umask, grace)
         submission = transitions.submit(open_spool, request, script, path.name, around)
-    print(submission, flush=True)
     try:
         doorbell.rouse(directory)
     except OSError as error:  # the job is queued, and the next query will try again: that is no refusal
         print(f"local_batch: warning: job {submission} is queued, but no daemon: {error}", file=sys.stderr)
+    print(submission)
     return 0
 
 

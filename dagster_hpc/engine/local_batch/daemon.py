@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -52,7 +53,8 @@ class _Daemon:
     directory: Path
     lock_inode: int
     children: dict[int, int] = field(default_factory=dict)  # pid of a shepherd of ours → the job it was forked for
-    rest_until: float = 0.0  # no new shepherds before this moment, after one has failed
+    failed: set[int] = field(default_factory=set)  # jobs whose shepherd has failed; if not even claimed, we must rest
+    rest_until: float = 0.0  # no new shepherds before this moment
 
     def serve(self) -> int | None:
         idle_s, poll_s = knobs.seconds("IDLE"), knobs.seconds("POLL")
@@ -109,18 +111,27 @@ class _Daemon:
     def _ready(self, spool: Spool) -> list[Job]:
         if time.monotonic() < self.rest_until:
             return []
-        forked = set(self.children.values())
         ready: list[Job] = []
         with spool.snapshot() as sql:
-            pending = [waiting for waiting in job.in_state(sql, "PENDING") if waiting.seq in forked]
-            occupying = [*job.in_state(sql, "RUNNING"), *pending]
-            queue = (waiting for waiting in job.in_state(sql, "PENDING") if waiting.seq not in forked)
+            unclaimed = self._pending(sql, self.failed)
+            self.failed.clear()
+            if unclaimed:
+                self._rest()
+                return []
+            claiming = self._pending(sql, self.children.values())
+            occupying = [*job.in_state(sql, "RUNNING"), *claiming]
+            forked = {each.seq for each in claiming}
+            queue = (each for each in job.candidates(sql) if each.seq not in forked)
             for turn in turns(queue, occupying, spool.capacity()):
                 if turn.starts:
                     ready.append(turn.job)
                 elif turn.blocks:
                     break
         return ready
+
+    def _pending(self, sql: sqlite3.Connection, seqs: Iterable[int]) -> list[Job]:
+        found = (job.with_seq(sql, seq) for seq in seqs)
+        return [each for each in found if each is not None and each.state == "PENDING"]
 
     def _visit_running(self, spool: Spool) -> None:
         for running in list(job.in_state(spool.sql, "RUNNING")):
@@ -153,9 +164,9 @@ class _Daemon:
                 if pid == 0:
                     return
                 seq = self.children.pop(pid, None)
-                if status:
+                if status and seq is not None:
                     log(f"the shepherd {pid} of queue entry {seq} failed with status {status}")
-                    self._rest()
+                    self.failed.add(seq)
 
     def _rest(self) -> None:
         self.rest_until = time.monotonic() + knobs.seconds("POLL")

@@ -67,6 +67,8 @@ def interpreter(script: bytes) -> list[str]:
     first = script.split(b"\n", 1)[0]
     if not first.startswith(b"#!") or not first[2:].strip():
         raise Refused("the script does not begin with #! and an interpreter, for example #!/bin/bash")
+    if b"\0" in first:
+        raise Refused("the first line contains a NUL byte; is this a script?")
     if first.endswith(b"\r"):
         raise Refused("the script has DOS line ends; convert it first, for example with dos2unix")
     return [part.decode(errors="surrogateescape") for part in first[2:].strip().split(None, 1)]
@@ -119,6 +121,8 @@ def _head(script: bytes) -> Iterator[tuple[int, str]]:
 
 def _split(line: str, number: int) -> tuple[str, str]:
     """One directive; its value may contain blanks as it stands, or be quoted as in a shell."""
+    if "\0" in line:
+        raise Refused(f"line {number}: a directive contains a NUL byte")
     key, _, value = line.partition("=")
     if line[0] in "'\"" or value[:1] in ("'", '"'):
         try:

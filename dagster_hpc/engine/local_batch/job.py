@@ -76,8 +76,18 @@ def live(sql: sqlite3.Connection) -> Iterator[Job]:
 
 
 def in_state(sql: sqlite3.Connection, state: str) -> Iterator[Job]:
-    """Oldest first, one at a time: the daemon stops reading at the first that must wait."""
     return _jobs(sql, "j.state = ?", state)
+
+
+def candidates(sql: sqlite3.Connection) -> Iterator[Job]:
+    """The pending jobs that may start now, oldest first, read one at a time: the daemon stops at the first that must
+    wait. Of an array with a limit, no more than the limit, or each end would cost a walk over all of its elements."""
+    waiting = "SELECT DISTINCT submission FROM jobs WHERE state = 'PENDING' ORDER BY submission"
+    for (submission,) in sql.execute(waiting):
+        for count, job in enumerate(_jobs(sql, "j.state = 'PENDING' AND j.submission = ?", submission)):
+            if job.at_once is not None and count >= job.at_once:
+                break
+            yield job
 
 
 def with_name(sql: sqlite3.Connection, name: str) -> Iterator[Job]:

@@ -12,6 +12,12 @@ DEFAULTS = {
 }
 
 
+def check() -> None:
+    """Refuse a wrong value while its user is watching: the daemon could only tell its log."""
+    for name in DEFAULTS:
+        seconds(name)
+
+
 def seconds(name: str) -> float:
     """The value of LOCAL_BATCH_<name>, or its default; a value that is no duration is an error, not a default."""
     text = os.environ.get(f"LOCAL_BATCH_{name}")

@@ -47,8 +47,9 @@ def log(text: str) -> None:
 def _look_after(open_spool: Spool, job: Job, inbox: SignalInbox) -> End:
     try:
         script = _start(open_spool, job)
-    except (OSError, directives.Refused) as error:
-        return End("FAILED", f"could not start: {error}", time.time())
+    except OSError as error:
+        what = os.fsdecode(error.filename or open_spool.directory)
+        return End("FAILED", f"could not start: {what}: {error.strerror}", time.time())
     leader = processes.identify_child(script.pid)
     if leader is None:
         raise RuntimeError(f"cannot see my own child {script.pid} in the process table")
@@ -149,7 +150,7 @@ class _Watch:
         )
 
     def _walltime(self) -> None:
-        self._end("TIMEOUT", f"ran into its walltime of {self.job.time_s:g} s")
+        self._end("TIMEOUT", f"ran into its walltime of {self.job.time_s} s")
 
     def _warning(self) -> None:
         if self.job.warn_signal:

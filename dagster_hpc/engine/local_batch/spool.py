@@ -21,7 +21,7 @@ CREATE TABLE capacity (resource TEXT PRIMARY KEY, amount INTEGER NOT NULL);
 CREATE TABLE submissions (
   id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL, script BLOB, environment BLOB, cwd BLOB NOT NULL,
   output BLOB NOT NULL, umask INTEGER NOT NULL, is_array INTEGER NOT NULL, at_once INTEGER, cores INTEGER NOT NULL,
-  memory_mib INTEGER NOT NULL, gpus INTEGER NOT NULL, time_s REAL NOT NULL, warn_signal INTEGER,
+  memory_mib INTEGER NOT NULL, gpus INTEGER NOT NULL, time_s NUMERIC NOT NULL, warn_signal INTEGER,
   warn_before_s REAL NOT NULL, kill_after_s REAL NOT NULL, submitted_at REAL NOT NULL);
 CREATE TABLE jobs (
   seq INTEGER PRIMARY KEY AUTOINCREMENT, submission INTEGER NOT NULL REFERENCES submissions, element INTEGER NOT NULL,
@@ -31,7 +31,8 @@ CREATE TABLE jobs (
   UNIQUE (submission, element));
 CREATE TABLE waits (
   submission INTEGER NOT NULL REFERENCES submissions, kind TEXT NOT NULL, target INTEGER NOT NULL, element INTEGER);
-CREATE INDEX jobs_by_state ON jobs (state, seq);
+CREATE INDEX jobs_by_state ON jobs (state, submission, seq);
+CREATE INDEX jobs_by_submission ON jobs (submission, state);
 CREATE INDEX submissions_by_name ON submissions (name);
 CREATE INDEX waits_by_submission ON waits (submission);
 CREATE INDEX waits_by_target ON waits (target);
