@@ -24,12 +24,14 @@ _POSITIONAL = inspect.Parameter.POSITIONAL_OR_KEYWORD  # the only kind in which 
 class HPCJobConfig(dg.Config):
     """What a user may change on the launchpad for one run of an `hpc_asset`. Subclass it to add fields of your own."""
 
-    profile: str | None = Field(None, description="Another execution profile of the runner.")
+    profile: str | None = Field(default=None, description="Another execution profile of the runner.")
     overrides: ProfileOverrides = Field(
-        ProfileOverrides(), description="Fields of the profile to replace, e.g. walltime."
+        default=ProfileOverrides(), description="Fields of the profile to replace, e.g. walltime."
     )
-    arguments: list[str] = Field([], description="Further arguments, appended to the command's own.")
-    reuse: str | None = Field(None, description="Another rule for joining equal jobs: running, succeeded or never.")
+    arguments: list[str] = Field(default=[], description="Further arguments, appended to the command's own.")
+    reuse: str | None = Field(
+        default=None, description="Another rule for joining equal jobs: running, succeeded or never."
+    )
 
 
 def hpc_asset(

@@ -108,15 +108,16 @@ class Ledger:
             if not self.jobs(batch=token, limit=1):
                 return token
 
-    def submitted(self, ids: Mapping[str, str]) -> None:
-        """Store the ids and the state in one transaction: {token: job id}."""
+    def submitted(self, ids: Mapping[str, str], target: str, *, poll_within_s: float) -> None:
+        """Store {token: job id} and the state in one transaction, and let the next poll come soon."""
+        store = (
+            JOBS.update()
+            .where(JOBS.c.token == sa.bindparam("t"), JOBS.c.state == JobState.SUBMITTING.value)
+            .values(job_id=sa.bindparam("j"), state=JobState.PENDING.value, updated_at=time.time())
+        )
         with self._engine.begin() as connection:
-            statement = (
-                JOBS.update()
-                .where(JOBS.c.token == sa.bindparam("t"), JOBS.c.state == JobState.SUBMITTING.value)
-                .values(job_id=sa.bindparam("j"), state=JobState.PENDING.value, updated_at=time.time())
-            )
-            connection.execute(statement, [{"t": token, "j": job_id} for token, job_id in ids.items()])
+            connection.execute(store, [{"t": token, "j": job_id} for token, job_id in ids.items()])
+            connection.execute(_sooner(target, poll_within_s))
 
     def take_over(self, row: JobRow, owner: str) -> bool:
         """Become the one who settles an unfinished submission; False if somebody else was faster."""
@@ -267,13 +268,9 @@ class Ledger:
             )
 
     def hurry_poll(self, target: str, interval_s: float) -> None:
-        """Something new is in the queue: let the next poll come no later than after `interval_s`."""
+        """Let the next poll come no later than this after the last one."""
         with self._engine.begin() as connection:
-            connection.execute(
-                LEASES.update()
-                .where(LEASES.c.target == target, LEASES.c.interval_s > interval_s)
-                .values(interval_s=interval_s)
-            )
+            connection.execute(_sooner(target, interval_s))
 
     def _open_lease(self, target: str) -> None:
         row = {"target": target, "holder": None, "expires_at": 0.0, "polled_at": 0.0, "interval_s": 0.0}
@@ -297,6 +294,11 @@ class Ledger:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+def _sooner(target: str, interval_s: float) -> sa.Update:
+    shorter = LEASES.c.interval_s > interval_s
+    return LEASES.update().where(LEASES.c.target == target, shorter).values(interval_s=interval_s)
 
 
 _PLAIN = (

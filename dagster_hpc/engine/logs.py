@@ -59,13 +59,10 @@ class LogFollower:
 
 def read_tail(host: Host, path: str) -> str:
     """The last lines of a log: where the error message stands."""
-    size = host.size(path)
-    if not size:
-        return ""
-    start = max(0, size - _TAIL_BYTES)
-    text = (host.read(path, start) or b"").decode("utf-8", "replace")
-    if start:
-        text = text.partition("\n")[2]
+    content = host.tail(path, _TAIL_BYTES)
+    text = content.decode("utf-8", "replace")
+    if len(content) == _TAIL_BYTES:
+        text = text.partition("\n")[2]  # the first line may be cut
     return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
 

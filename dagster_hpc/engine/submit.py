@@ -86,7 +86,7 @@ def revoke(row: JobRow, target: Target) -> list[str]:
 
     A copy that turns up even later finds its directory locked, and stops at once.
     """
-    target.host.place(row.work_dir, {f"{PROTOCOL_DIR}/lock/job_id": b"that was cancelled\n"})
+    target.host.place(row.work_dir, {f"{PROTOCOL_DIR}/lock": b"that was cancelled\n"})
     return find(target.scheduler.job_name(row.name, row.batch), target)
 
 
@@ -241,8 +241,7 @@ def _store(rows: list[JobRow], job_id: str, target: Target, ledger: Ledger) -> N
     ids = {
         row.token: job_id if row.array_index is None else scheduler.element_id(job_id, row.array_index) for row in rows
     }
-    ledger.submitted(ids)
-    ledger.hurry_poll(target.name, min(2.0, target.poll_interval_s))
+    ledger.submitted(ids, target.name, poll_within_s=min(2.0, target.poll_interval_s))
 
 
 def _refuse(rows: list[JobRow], ledger: Ledger, reason: str) -> None:

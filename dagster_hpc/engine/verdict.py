@@ -38,9 +38,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
     ending_since = row.ending_since or now
     waited = now - ending_since
-    if final is None and waited < (patience.accounting_grace_s if evidence.asked else patience.epilogue_s):
+    grace_s = _accounting_grace_s(row, now, patience)
+    if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
-    if evidence.has_history and not (history and history.state.is_final) and waited < patience.accounting_grace_s:
+    if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
         return _ending(row, ending_since)  # the accounts of a job that is over come a moment later
     if sentinel.exit_code is None and final and final.state.is_success and waited < patience.file_grace_s:
         return _ending(row, ending_since)  # its last file may still be on its way through the file system
@@ -49,6 +50,13 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
     metrics = _all_metrics(row, evidence)
     return Change(row.token, state, reason, exit_code, metrics)
+
+
+def _accounting_grace_s(row: JobRow, now: float, patience: Patience) -> float:
+    """How long to wait for the accounts. An array's come slowly, and are worth a tenth of the time it took."""
+    if row.array_index is None:
+        return patience.accounting_grace_s
+    return min(patience.accounting_grace_s, 0.1 * (now - row.created_at))
 
 
 def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str]:

@@ -41,19 +41,20 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     """
 
     target: HPCTarget
-    profiles: dict[str, ExecutionProfile] = Field({}, description="Execution profiles by name.")
+    profiles: dict[str, ExecutionProfile] = Field(default={}, description="Execution profiles by name.")
     work_root: str = Field(
         description="Folder for the jobs' directories, visible on the compute nodes. ~ and $VAR work."
     )
     reuse: Literal["running", "succeeded", "never"] = Field(
-        "running",
+        default="running",
         description="running: join an equal live job; succeeded: also take the results of a finished one; never.",
     )
     on_interrupt: Literal["cancel", "detach"] = Field(
-        "cancel", description="What becomes of the job when a user terminates the run: cancel it, or let it go on."
+        default="cancel",
+        description="What becomes of the job when a user terminates the run: cancel it, or let it go on.",
     )
     ledger_url: str | None = Field(
-        None, description="Database of the jobs; default: DAGSTER_HPC_LEDGER, or a local file."
+        default=None, description="Database of the jobs; default: DAGSTER_HPC_LEDGER, or a local file."
     )
 
     _runner: Runner | None = PrivateAttr(None)

@@ -21,26 +21,34 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         ExecutionProfile(num_nodes=2, mpiprocs=8, walltime="01:00:00", launcher="srun", modules=["openmpi"])
     """
 
-    resource_class: ResourceClass = Field("cpu", description="Which of the target's queues and projects: cpu or gpu.")
-    num_nodes: int = Field(1, gt=0, description="Nodes.")
-    mpiprocs: int = Field(1, gt=0, description="MPI ranks on each node.")
-    ompthreads: int | None = Field(None, gt=0, description="Cores and OpenMP threads of each rank.")
-    gpus_per_node: int = Field(0, ge=0, description="GPUs on each node.")
-    memory_per_node: str | None = Field(None, description="Memory on each node, as in 16G or 512MiB.")
-    walltime: str = Field("00:05:00", description="Longest run time: HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or seconds.")
-    launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"] = Field(
-        "single", description="What starts the ranks; 'single' starts one process and no MPI."
+    resource_class: ResourceClass = Field(
+        default="cpu", description="Which of the target's queues and projects: cpu or gpu."
     )
-    mpi_options: list[str] = Field([], description="Further words for the launcher, each one argument.")
-    modules: list[str] = Field([], description="Environment modules, loaded in this order.")
-    pre_commands: list[str] = Field([], description="Shell lines run before the command; one that fails ends the job.")
-    environments: dict[str, str] = Field({}, description="Environment variables.")
-    container: str | None = Field(None, description="Apptainer image in which the command runs.")
-    exclusive: bool = Field(False, description="Whole nodes for this job alone.")
-    qos: str | None = Field(None, description="Quality of service, where the scheduler has it.")
-    reservation: str | None = Field(None, description="Reservation to run in.")
-    signal_before_end: str | None = Field(None, description="Warn the job before its walltime ends: USR1@120, TERM@5m.")
-    directives: list[str] = Field([], description="Raw scheduler directives, whole lines: the escape hatch.")
+    num_nodes: int = Field(default=1, gt=0, description="Nodes.")
+    mpiprocs: int = Field(default=1, gt=0, description="MPI ranks on each node.")
+    ompthreads: int | None = Field(default=None, gt=0, description="Cores and OpenMP threads of each rank.")
+    gpus_per_node: int = Field(default=0, ge=0, description="GPUs on each node.")
+    memory_per_node: str | None = Field(default=None, description="Memory on each node, as in 16G or 512MiB.")
+    walltime: str = Field(
+        default="00:05:00", description="Longest run time: HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or seconds."
+    )
+    launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"] = Field(
+        default="single", description="What starts the ranks; 'single' starts one process and no MPI."
+    )
+    mpi_options: list[str] = Field(default=[], description="Further words for the launcher, each one argument.")
+    modules: list[str] = Field(default=[], description="Environment modules, loaded in this order.")
+    pre_commands: list[str] = Field(
+        default=[], description="Shell lines run before the command; one that fails ends the job."
+    )
+    environments: dict[str, str] = Field(default={}, description="Environment variables.")
+    container: str | None = Field(default=None, description="Apptainer image in which the command runs.")
+    exclusive: bool = Field(default=False, description="Whole nodes for this job alone.")
+    qos: str | None = Field(default=None, description="Quality of service, where the scheduler has it.")
+    reservation: str | None = Field(default=None, description="Reservation to run in.")
+    signal_before_end: str | None = Field(
+        default=None, description="Warn the job before its walltime ends: USR1@120, TERM@5m."
+    )
+    directives: list[str] = Field(default=[], description="Raw scheduler directives, whole lines: the escape hatch.")
 
     def with_overrides(self, overrides: Mapping[str, Any] | None) -> ExecutionProfile:
         """This profile with some fields replaced (never merged). An unknown field is an error with a suggestion."""
@@ -49,6 +57,8 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         faults = [f"overrides has no key {name!r}: {did_you_mean(name, known)}" for name in given if name not in known]
         if faults:
             raise ConfigurationError(faults, advice=f"the keys are {', '.join(known)}.")
+        if not given:
+            return self
         current = {name: getattr(self, name) for name in type(self).model_fields}
         try:
             return ExecutionProfile(**{**current, **given})

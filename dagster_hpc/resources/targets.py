@@ -38,20 +38,22 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     """A place where jobs run. Use the subclass of its batch system; write one of your own for your site's habits."""
 
     name: str = Field(
-        "", description="Its name in the ledger and the UI. Targets that share a ledger need different ones."
+        default="", description="Its name in the ledger and the UI. Targets that share a ledger need different ones."
     )
-    queue_cpu: str = Field("", description="Queue or partition for profiles of resource class cpu; empty: the default.")
-    queue_gpu: str = Field("", description="Queue or partition for profiles of resource class gpu.")
-    project_cpu: str = Field("", description="Project, group or account that is charged for cpu jobs.")
-    project_gpu: str = Field("", description="Project, group or account that is charged for gpu jobs.")
+    queue_cpu: str = Field(
+        default="", description="Queue or partition for profiles of resource class cpu; empty: the default."
+    )
+    queue_gpu: str = Field(default="", description="Queue or partition for profiles of resource class gpu.")
+    project_cpu: str = Field(default="", description="Project, group or account that is charged for cpu jobs.")
+    project_gpu: str = Field(default="", description="Project, group or account that is charged for gpu jobs.")
     executable_map: dict[str, str] = Field(
-        {}, description="Where each program lies on this system: key → absolute path."
+        default={}, description="Where each program lies on this system: key → absolute path."
     )
-    template: str | None = Field(None, description="Path of a job template that replaces the packaged one.")
+    template: str | None = Field(default=None, description="Path of a job template that replaces the packaged one.")
     poll_interval: float = Field(
-        10.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
+        default=10.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
     )
-    max_jobs: int | None = Field(None, gt=0, description="Most live jobs at once; further submissions wait.")
+    max_jobs: int | None = Field(default=None, gt=0, description="Most live jobs at once; further submissions wait.")
 
     @property
     @abstractmethod
@@ -120,8 +122,10 @@ class SlurmTarget(HPCTarget):
         SlurmTarget(queue_cpu="regular", project_cpu="ab12", executable_map={"bitcount": "/apps/bitcount"})
     """
 
-    qpu: str | None = Field(None, description="Value of the site's --qpu option, for jobs that use a quantum computer.")
-    cluster: str = Field("", description="Name of the cluster (-M) where one Slurm serves several.")
+    qpu: str | None = Field(
+        default=None, description="Value of the site's --qpu option, for jobs that use a quantum computer."
+    )
+    cluster: str = Field(default="", description="Name of the cluster (-M) where one Slurm serves several.")
 
     @property
     def scheduler(self) -> Scheduler:
@@ -143,12 +147,14 @@ class LocalTarget(HPCTarget):
     """
 
     poll_interval: float = Field(
-        2.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
+        default=2.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
     )
-    cores: int | None = Field(None, gt=0, description="Cores that jobs may use together; default: all.")
-    memory: str | None = Field(None, description="Memory that jobs may use together, as in 12G; default: nine tenths.")
+    cores: int | None = Field(default=None, gt=0, description="Cores that jobs may use together; default: all.")
+    memory: str | None = Field(
+        default=None, description="Memory that jobs may use together, as in 12G; default: nine tenths."
+    )
     spool: str = Field(
-        "", description="Folder of the scheduler's own records; default: one for all of a user's projects."
+        default="", description="Folder of the scheduler's own records; default: one for all of a user's projects."
     )
 
     @property

@@ -108,8 +108,10 @@ class Batch:
         return [pid for pid in pids() if wanted in content(pid, "cmdline")]
 
     def daemons(self) -> list[int]:
-        """Shepherds lead a session of their own; a daemon does not."""
-        return [pid for pid in self.keepers() if session(pid) not in (pid, None)]
+        """By the log, for a shepherd that has just been forked looks the same."""
+        lines = [line for line in self.log().splitlines() if line.endswith("] the daemon is up")]
+        pids = [int(line.rpartition("[")[2].partition("]")[0]) for line in lines]
+        return [pid for pid in pids if pid in self.keepers()]
 
     def _options(self) -> dict[str, Any]:
         return {"cwd": self.root, "env": self.environment, "capture_output": True, "text": True}
@@ -124,11 +126,6 @@ def content(pid: int, name: str) -> bytes:
         return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
         return b""
-
-
-def session(pid: int) -> int | None:
-    fields = content(pid, "stat").rpartition(b")")[2].split()
-    return int(fields[3]) if fields else None
 
 
 def living(pid: int) -> bool:

@@ -36,6 +36,10 @@ class Host(ABC):
         """The bytes of a file from an offset on; None if there is no such file."""
 
     @abstractmethod
+    def tail(self, path: str, limit: int) -> bytes:
+        """The last bytes of a file; none if there is no such file."""
+
+    @abstractmethod
     def size(self, path: str) -> int | None:
         """The size of a file or folder entry, asked afresh from a network file system; None if it is not there."""
 

@@ -63,6 +63,15 @@ class LocalHost(Host):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def tail(self, path: str, limit: int) -> bytes:
+        try:
+            with open(path, "rb") as file:
+                end = file.seek(0, os.SEEK_END)
+                file.seek(max(0, end - limit))
+                return file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            return b""
+
     def size(self, path: str) -> int | None:
         # Listing the parent makes an NFS or Lustre client forget what it believes about the entry.
         with contextlib.suppress(OSError):

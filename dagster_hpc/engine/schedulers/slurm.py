@@ -11,7 +11,14 @@ from typing import ClassVar
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
 from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
-from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, NEVER, capacity, explain, state_of, transient
+from dagster_hpc.engine.schedulers.slurm_words import (
+    EXPLAINED,
+    cannot_start,
+    capacity,
+    explain,
+    state_of,
+    transient,
+)
 
 # sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
 SUBMIT_TIMEOUT_S = 150.0
@@ -27,6 +34,9 @@ _HISTORY_FIELDS = (
 
 _PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
 _SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
+_RANGE = r"\d{1,7}(?:-\d{1,7}(?::[1-9]\d{0,6})?)?"
+_ELEMENTS = re.compile(rf"(\d+)_\[({_RANGE}(?:,{_RANGE})*)(?:%\d+)?\]", re.ASCII)
+_NO_START = 53  # Slurm's "signal" when a node cannot enter the job's directory or open its log
 
 
 @dataclass(frozen=True)
@@ -103,12 +113,11 @@ class Slurm(Scheduler):
                 continue
             record = dict(zip(_HISTORY_FIELDS, cells, strict=True))
             job_id, _, step = record["JobID"].partition(".")
-            if not _is_id(job_id):
-                continue
-            if step:
-                steps.setdefault(job_id, []).append(record)
-            else:
-                jobs[job_id] = record
+            for one in _expanded(job_id):
+                if step:
+                    steps.setdefault(one, []).append(record)
+                else:
+                    jobs[one] = record
         return Report(jobs={job_id: _history_status(record, steps.get(job_id, [])) for job_id, record in jobs.items()})
 
     # -- find and cancel
@@ -160,20 +169,34 @@ def _is_id(text: str) -> bool:
     return re.fullmatch(r"\d+(_\d+)?", text, re.ASCII) is not None
 
 
+def _expanded(job_id: str) -> list[str]:
+    """The ids that one line of sacct stands for: elements that never started share one, `7_[0,2-5%3]`."""
+    match = _ELEMENTS.fullmatch(job_id)
+    if not match:
+        return [job_id] if _is_id(job_id) else []
+    ids = []
+    for part in match[2].split(","):
+        first, _, rest = part.partition("-")
+        last, _, step = rest.partition(":")
+        ids += [f"{match[1]}_{index}" for index in range(int(first), int(last or first) + 1, int(step or 1))]
+    return ids
+
+
 def _queue_status(row: list[str]) -> JobStatus:
     _, state_word, reason, submitted, started, ended, nodes, cores, node_list, name = row
     state = state_of(state_word, reason)
     over = state.is_final
     metrics = JobMetrics(
         submitted_at=_time(submitted),
-        started_at=_time(started) if over or state is JobState.RUNNING else None,
+        # A job that was cancelled while it waited has a start time all the same, but never had a node.
+        started_at=_time(started) if node_list and (over or state is JobState.RUNNING) else None,
         ended_at=_time(ended) if over else None,
         nodes=_integer(nodes),
         cores=_integer(cores),
         node_list=node_list or None,
     )
     said = "" if state.is_success or reason == "None" else explain(reason)
-    stuck = reason in NEVER and not over
+    stuck = cannot_start(reason) and not over
     return JobStatus(state, said, job_name=name, metrics=metrics.derived() if over else metrics, stuck=stuck)
 
 
@@ -183,6 +206,9 @@ def _history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobS
     exit_code, killed_by = _integer(code), _integer(number)
     # For TIMEOUT, CANCELLED and OUT_OF_MEMORY Slurm prints 0:0 or 0:125, which say nothing of the program.
     meaningful = state in (JobState.COMPLETED, JobState.FAILED)
+    if meaningful and killed_by == _NO_START:
+        why = "could not be started: its node cannot enter the job's directory or write its log there (ExitCode 0:53)"
+        return JobStatus(state, why, job_name=_recorded_name(record), metrics=_history_metrics(record, steps))
     reason = _history_reason(record, state, steps, killed_by if meaningful else None)
     return JobStatus(
         state,
@@ -219,9 +245,10 @@ def _history_reason(record: dict[str, str], state: JobState, steps: list[dict[st
 
 
 def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> JobMetrics:
-    started, ended = _time(record["Start"]), _time(record["End"])
+    # A job that was cancelled while it waited has a start time all the same, but never had a node.
+    ran = _time(record["Start"]) is not None and record["NodeList"] not in ("", "None assigned")
+    started, ended = _time(record["Start"]) if ran else None, _time(record["End"])
     eligible = _time(record["Eligible"])
-    ran = started is not None
     peaks = [size for step in steps if (size := _bytes(step["MaxRSS"])) is not None]
     energy = _integer(record["ConsumedEnergyRaw"])
     metrics = JobMetrics(
@@ -235,7 +262,7 @@ def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> Job
         energy_j=float(energy) if energy else None,  # 0 where the site has no power meter
         nodes=_integer(record["NNodes"]) if ran else None,
         cores=_integer(record["NCPUS"]) if ran else None,
-        node_list=record["NodeList"] if ran and record["NodeList"] != "None assigned" else None,
+        node_list=record["NodeList"] if ran else None,
         raw={name: value for name, value in record.items() if value not in ("", "Unknown")},
     )
     disk = {

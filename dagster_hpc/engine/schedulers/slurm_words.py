@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from dagster_hpc.engine.job import JobState
 
 _STATES: dict[JobState, str] = {
@@ -72,16 +74,31 @@ EXPLAINED: dict[str, str] = {
     "SystemFailure": "the system failed under it",
     "InactiveLimit": "was ended by the limit of inactivity",
 }
-# Waiting for these changes nothing: somebody has to act.
-NEVER = frozenset(reason for reason, sentence in EXPLAINED.items() if sentence.startswith("can never start")) | {
-    "launch failed requeued held"
-}
+# More than one job may ever have, by whichever of the many limits (QOSMaxMemoryPerJob, AssocMaxWallDurationPerJobLimit)
+_PER_JOB_LIMIT = re.compile(r"(QOS|Assoc)(Max|Min)\w+PerJob(Limit)?|(QOS|Assoc)Min\w+", re.ASCII)
+
+
+def cannot_start(reason: str) -> bool:
+    """Waiting for this changes nothing: somebody has to act."""
+    sentence = EXPLAINED.get(_first_word(reason), "")
+    return (
+        sentence.startswith("can never start")
+        or reason == "launch failed requeued held"
+        or _PER_JOB_LIMIT.fullmatch(reason) is not None
+    )
 
 
 def explain(reason: str) -> str:
     """A sentence for Slurm's reason, the word itself kept so that it can be searched for."""
-    sentence = EXPLAINED.get(reason.strip("()"))
+    sentence = EXPLAINED.get(_first_word(reason))
+    if not sentence and _PER_JOB_LIMIT.fullmatch(reason):
+        sentence = "can never start: it asks for what a limit forbids to any single job"
     return f"{sentence} ({reason})" if sentence else reason
+
+
+def _first_word(reason: str) -> str:
+    """`ReqNodeNotAvail, UnavailableNodes:node3` → `ReqNodeNotAvail`."""
+    return reason.strip("()").partition(",")[0]
 
 
 _TRANSIENT = (

@@ -1,0 +1,1 @@
+squeue -h -r -t all --name=nothing_zzzz9999 -o '%F|%j'

@@ -1,0 +1,1 @@
+sbatch --parsable /tmp/jobs/no_shebang.slurm

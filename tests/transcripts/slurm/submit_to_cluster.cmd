@@ -1,0 +1,1 @@
+sbatch -M testing --parsable /tmp/jobs/ok.slurm
