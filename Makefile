@@ -34,7 +34,7 @@ types: .venv/.dev  ## static types
 check: lint types  ## style and static types
 
 bench: .venv/.dev  ## the benchmarks, one table each
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file" || exit; done
+	@$(BIN)/python -m benchmarks
 
 clean:  ## remove what was built and cached, but .venv
 	rm -rf dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

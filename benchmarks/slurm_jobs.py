@@ -86,7 +86,13 @@ def main() -> None:
         against = "the bare array" if array else "a bare loop of sbatch, squeue each second"
         seconds, bare_seconds = statistics.median(ours), statistics.median(theirs)
         rows.append(
-            Row(f"{what}: wall time", f"{seconds:.2f} s", f"{against}: {bare_seconds:.2f} s", statistics.median(ratios), bound)
+            Row(
+                f"{what}: wall time",
+                f"{seconds:.2f} s",
+                f"{against}: {bare_seconds:.2f} s",
+                statistics.median(ratios),
+                bound,
+            )
         )
         if array:
             rows.append(Row(f"{what}: sbatch commands", f"{max(submits)}", "1", max(submits), 1))

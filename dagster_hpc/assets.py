@@ -11,8 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
-from dagster_hpc.engine.job import JobResult
-from dagster_hpc.engine.submit import Reuse
+from dagster_hpc.engine.job import JobResult, Reuse
 from dagster_hpc.metadata import job_metadata
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.job_runner import HPCJobRunner

@@ -94,7 +94,7 @@ def show_counts(console: Console, counts: Mapping[str, int]) -> None:
     total = sum(counts.values())
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:BARS]
     title = f"The {len(ranked)} most frequent of {len(counts)} bitstrings in {total} samples"
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD)
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for heading in ("Bitstring", "Samples", "Share"):
         table.add_column(heading, justify="right")
     table.add_column("")
@@ -106,11 +106,13 @@ def show_counts(console: Console, counts: Mapping[str, int]) -> None:
 
 def show_cost(console: Console, jobs: Mapping[str, Mapping[str, object]]) -> None:
     """What each job cost, as its scheduler counted it."""
-    table = Table(title="What the jobs cost", title_justify="left", box=SIMPLE_HEAD)
+    table = Table(
+        title="What the jobs cost", title_justify="left", box=SIMPLE_HEAD, collapse_padding=True, pad_edge=False
+    )
     for heading in ("Asset", "Job", "State"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("Queue wait", "Elapsed", "CPU time", "Peak memory", "Node hours"):
-        table.add_column(heading, justify="right")
+    for heading in ("Queue\nwait", "Elapsed", "CPU\ntime", "Peak\nmemory", "Node\nhours"):
+        table.add_column(heading, justify="right", no_wrap=True)
     for name, job in jobs.items():
         figures = (
             amount(job["queue_wait_s"], ".2f", " s"),
@@ -137,14 +139,17 @@ def show_next(console: Console, settings: Mapping[str, str]) -> None:
 
 def ui_command(settings: Mapping[str, str]) -> str:
     """The `dagster dev` of this environment, with the variables that lead it to the demo's folder."""
-    beside = Path(sys.executable).with_name("dagster")
-    near = beside.is_relative_to(Path.cwd())
-    program = (
-        "dagster" if shutil.which("dagster") == str(beside) else str(beside.relative_to(Path.cwd()) if near else beside)
-    )
     words = [f"{name}={shlex.quote(value)}" for name, value in settings.items()]
     there = [] if Path.cwd() == REPOSITORY else ["-d", shlex.quote(str(REPOSITORY)), "-m", "definitions"]
-    return " ".join([*words, shlex.quote(program), "dev", *there])
+    return " ".join([*words, shlex.quote(dagster_program()), "dev", *there])
+
+
+def dagster_program() -> str:
+    """The `dagster` of this environment, as one would type it here."""
+    path, here = Path(sys.executable).with_name("dagster"), Path.cwd()
+    if shutil.which("dagster") == str(path):
+        return "dagster"
+    return str(path.relative_to(here) if path.is_relative_to(here) else path)
 
 
 if __name__ == "__main__":

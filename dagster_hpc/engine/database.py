@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dagster_hpc.engine.errors import LedgerError
-from dagster_hpc.engine.filesystem import network_filesystem
+from dagster_hpc.engine.filesystem import network_filesystem, state_folder
 
 SCHEMA_VERSION = 1
 
@@ -59,12 +59,6 @@ LEASES = sa.Table(
     sa.Column("interval_s", sa.Float, nullable=False),
 )
 _SCHEMA = sa.Table("dagster_hpc_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
-
-
-def state_folder() -> Path:
-    """Where this user's ledger lives when nothing else is said."""
-    base = os.environ.get("XDG_STATE_HOME")
-    return (Path(base) if base else Path.home() / ".local" / "state") / "dagster_hpc"
 
 
 def default_url() -> str:

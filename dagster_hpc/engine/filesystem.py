@@ -1,4 +1,4 @@
-"""Which kind of file system a path lies on."""
+"""Where this user's own state lies, and which kind of file system a path lies on."""
 
 from __future__ import annotations
 
@@ -24,3 +24,9 @@ def network_filesystem(path: Path, mounts: str | None = None) -> str | None:
         if inside and len(point) >= len(best):
             best, kind = point, filesystem
     return kind if kind.startswith(_NETWORK) else None
+
+
+def state_folder() -> Path:
+    """Where this user's ledger and local queue live when nothing else is said."""
+    base = os.environ.get("XDG_STATE_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "state") / "dagster_hpc"

@@ -17,6 +17,7 @@ Launcher = Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"]
 LAUNCHERS: tuple[str, ...] = ("single", "srun", "mpirun", "mpiexec", "mpiexec.hydra")
 
 DependencyKind = Literal["afterok", "afterany", "afternotok"]
+Reuse = Literal["running", "succeeded", "never"]
 
 
 class JobState(str, Enum):
@@ -131,6 +132,20 @@ class JobSpec:
         """A hash of what would run, where, and on which input contents: equal for equal work, whoever asks."""
         content = json.dumps([asdict(self), target, sorted(inputs.items())], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job and the circumstances under which it is asked for."""
+
+    spec: JobSpec
+    work_root: str
+    inputs: Mapping[str, bytes] = field(default_factory=dict)
+    identity: str | None = None  # calls of the same identity mean the same job; None: a job of its own
+    reuse: Reuse = "running"
+    asset_key: str | None = None
+    partition_key: str | None = None
+    run_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from dagster_hpc.engine.collect import collect
 from dagster_hpc.engine.errors import ConfigurationError, WaitTimeout
-from dagster_hpc.engine.job import JobHandle, JobResult, JobState
+from dagster_hpc.engine.job import JobHandle, JobResult, JobState, Request
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.submit import Request, recover, revoke, submit
+from dagster_hpc.engine.submit import recover, revoke, submit
 from dagster_hpc.engine.target import Listener, Target
 from dagster_hpc.engine.watch import Watcher
 

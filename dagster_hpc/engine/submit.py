@@ -5,9 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Literal
+from dataclasses import replace
 
 from dagster_hpc.engine.errors import (
     CapacityReached,
@@ -16,28 +14,12 @@ from dagster_hpc.engine.errors import (
     SchedulerUnavailable,
     SubmitRefused,
 )
-from dagster_hpc.engine.job import JobSpec, JobState
+from dagster_hpc.engine.job import JobState, Request
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.owner import process_lives, this_process
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import PROTOCOL_DIR, encode, render_script, script_files
 from dagster_hpc.engine.target import Listener, Target, script_stem
-
-Reuse = Literal["running", "succeeded", "never"]
-
-
-@dataclass(frozen=True)
-class Request:
-    """A job and the circumstances under which it is asked for."""
-
-    spec: JobSpec
-    work_root: str
-    inputs: Mapping[str, bytes] = field(default_factory=dict)
-    identity: str | None = None  # calls of the same identity mean the same job; None: a job of its own
-    reuse: Reuse = "running"
-    asset_key: str | None = None
-    partition_key: str | None = None
-    run_id: str | None = None
 
 
 def submit(request: Request, target: Target, ledger: Ledger, listener: Listener) -> list[JobRow]:

@@ -23,7 +23,8 @@ from dagster_hpc.engine.verdict import Evidence, judge
 
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _GLANCE_S, _SLOW_GLANCE_S = 0.05, 0.25  # between two looks at a job's own files, at first and later
-_FIRST_NUDGE_S = 0.15  # between a job's own end and the first question about it: the scheduler sees it end later
+_TOO_YOUNG_S = 1.0  # a job submitted a moment ago: its own files tell soon enough how it does
+_FIRST_NUDGE_S = 0.1  # between a job's own end and the first question about it: the scheduler sees it end later
 _FEW = 2  # so many live jobs may be asked about as often as each deserves
 
 
@@ -40,7 +41,7 @@ class Haste:
 
     def gap_s(self, live: int, times: int, interval_s: float) -> float:
         if live <= _FEW:
-            return float(min(0.25 * 1.5**times, interval_s))
+            return float(min(0.2 * 1.5**times, interval_s))
         now = time.monotonic()
         self.credit = min(6.0, self.credit + (now - self.counted_at) / interval_s)
         self.counted_at = now
@@ -86,15 +87,15 @@ class Watcher:
             if row.state is JobState.SUBMITTING:
                 self.recover(row)
             elif ended_at is None and has_ended(self.target.host, row.work_dir):
-                ended_at = time.monotonic()
+                ended_at, glance_s = time.monotonic(), _GLANCE_S
             if ended_at is not None and time.monotonic() - ended_at >= _FIRST_NUDGE_S:
                 nudges += self._nudge(nudges)
-            else:
+            elif time.time() - row.created_at > _TOO_YOUNG_S:
                 self.tick()
             row = self.ledger.job(token)
             if not row.state.is_final:
                 time.sleep(glance_s)
-                glance_s = min(glance_s * 1.1, _SLOW_GLANCE_S)
+                glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
 
     def tick(self) -> bool:
         """Ask the scheduler for all live jobs if that is due and nobody else is at it. True if it was done here."""

@@ -7,23 +7,24 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
 from dagster_hpc.engine.errors import ConfigurationError, JobFailed, SubmitRefused, did_you_mean
-from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState
-from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.runner import Runner
+from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request, Reuse
 from dagster_hpc.engine.script import render_script
-from dagster_hpc.engine.submit import Request, Reuse
 from dagster_hpc.engine.target import Listener, Patience, script_stem
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.resolve import read_inputs, resolve
 from dagster_hpc.resources.targets import HPCTarget
+
+if TYPE_CHECKING:
+    from dagster_hpc.engine.ledger import JobRow
+    from dagster_hpc.engine.runner import Runner
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
@@ -57,7 +58,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=None, description="Database of the jobs; default: DAGSTER_HPC_LEDGER, or a local file."
     )
 
-    _runner: Runner | None = PrivateAttr(None)
+    _runner: "Runner | None" = PrivateAttr(None)
     _calls: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
     _patience: Patience = PrivateAttr(default_factory=Patience)
 
@@ -174,7 +175,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         asset_key: str | None = None,
         run_id: str | None = None,
         limit: int | None = 100,
-    ) -> list[JobRow]:
+    ) -> "list[JobRow]":
         """The jobs of this target in the ledger, newest first."""
         engine = self._engine()
         return engine.ledger.jobs(
@@ -187,8 +188,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _work_root(self) -> str:
         return os.path.abspath(os.path.expanduser(os.path.expandvars(self.work_root)))
 
-    def _engine(self) -> Runner:
+    def _engine(self) -> "Runner":
         if self._runner is None:
+            # SQLAlchemy comes with these: code locations that only define assets need not wait for it.
+            from dagster_hpc.engine.ledger import Ledger
+            from dagster_hpc.engine.runner import Runner
+
             self._runner = Runner(self.target.engine_target(self._patience), Ledger(self.ledger_url))
         return self._runner
 
@@ -242,11 +247,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         if key is not None:
             who = ("key", key)
         elif context is not None:
-            step = (context.run.run_id, str(context.op_handle), str(context.retry_number))
+            op = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+            step = (context.run.run_id, str(op.op_handle), str(context.retry_number))
             ordinal = self._calls[step] = self._calls.get(step, -1) + 1
             who = (
                 "asset",
-                _asset_key(context) or str(context.op_handle),
+                _asset_key(context) or str(op.op_handle),
                 _partition_key(context) or "",
                 str(ordinal),
             )
@@ -329,7 +335,7 @@ def _partition_key(context: Context | None) -> str | None:
     return context.partition_key if context is not None and context.has_partition_key else None
 
 
-def _tag_run(context: Context, engine: Runner) -> None:
+def _tag_run(context: Context, engine: "Runner") -> None:
     """The ids of all jobs of this run, read from the ledger: steps of one run do not overwrite each other's."""
     rows = engine.ledger.jobs(run_id=context.run.run_id)
     ids = sorted(

@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from dagster_hpc.engine.database import state_folder
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.engine.filesystem import state_folder
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler

@@ -25,7 +25,7 @@ def test_a_job_runs_and_query_says_all_about_it(batch: Batch) -> None:
     assert isinstance(end["pid"], int)
     expected = {
         "id": job,
-        "array_id": None,
+        "array_id": job,
         "index": None,
         "name": "greet",
         "state": "COMPLETED",

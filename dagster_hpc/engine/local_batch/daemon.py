@@ -22,7 +22,7 @@ from dagster_hpc.engine.local_batch.transitions import End
 
 
 def main(directory: Path) -> int:
-    """Serve until idle. In a forked child, `_serve` returns the job to look after, with all the daemon's files closed:
+    """Serve until idle. In a forked child, `serve` returns the job to look after, with all the daemon's files closed:
     an inherited lock would keep the next daemon out for as long as the job runs."""
     lock = _lock(directory)
     if lock is None:
@@ -52,8 +52,8 @@ def _lock(directory: Path) -> int | None:
 class _Daemon:
     directory: Path
     lock_inode: int
-    children: dict[int, int] = field(default_factory=dict)  # pid of a shepherd of ours → the job it was forked for
-    failed: set[int] = field(default_factory=set)  # jobs whose shepherd has failed; if not even claimed, we must rest
+    children: dict[int, Job] = field(default_factory=dict)  # pid of a shepherd of ours → the job it was forked for
+    failed: list[Job] = field(default_factory=list)  # jobs whose shepherd has failed; if not even claimed, we must rest
     rest_until: float = 0.0  # no new shepherds before this moment
 
     def serve(self) -> int | None:
@@ -105,7 +105,7 @@ class _Daemon:
                 break
             if child == 0:
                 return next_job.seq, True
-            self.children[child] = next_job.seq
+            self.children[child] = next_job
         return None, live
 
     def _ready(self, spool: Spool) -> list[Job]:
@@ -129,8 +129,8 @@ class _Daemon:
                     break
         return ready
 
-    def _pending(self, sql: sqlite3.Connection, seqs: Iterable[int]) -> list[Job]:
-        found = (job.with_seq(sql, seq) for seq in seqs)
+    def _pending(self, sql: sqlite3.Connection, jobs: Iterable[Job]) -> list[Job]:
+        found = (job.with_seq(sql, each.seq) for each in jobs)
         return [each for each in found if each is not None and each.state == "PENDING"]
 
     def _visit_running(self, spool: Spool) -> None:
@@ -163,10 +163,11 @@ class _Daemon:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if pid == 0:
                     return
-                seq = self.children.pop(pid, None)
-                if status and seq is not None:
-                    log(f"the shepherd {pid} of queue entry {seq} failed with status {status}")
-                    self.failed.add(seq)
+                kept = self.children.pop(pid, None)
+                if status and kept is not None:
+                    code = os.waitstatus_to_exitcode(status)
+                    log(f"the shepherd {pid} of job {kept.id} failed with status {code}")
+                    self.failed.append(kept)
 
     def _rest(self) -> None:
         self.rest_until = time.monotonic() + knobs.seconds("POLL")

@@ -45,7 +45,7 @@ def _waiting_reasons(spool: Spool, jobs: list[Job]) -> dict[int, str]:
 def _element(each: Job, reason: str | None) -> dict[str, Any]:
     return {
         "id": each.id,
-        "array_id": str(each.submission) if each.is_array else None,
+        "array_id": str(each.submission),
         "index": each.element if each.is_array else None,
         "name": each.name,
         "state": each.state,

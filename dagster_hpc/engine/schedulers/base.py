@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from dagster_hpc.engine.job import JobSpec, JobStatus
 
@@ -56,6 +56,38 @@ class Report:
     jobs: Mapping[str, JobStatus] = field(default_factory=dict)
     failed: str = ""  # the query did not work: these words say why; `jobs` then proves nothing by absence
     disabled: bool = False  # this source does not exist here (accounting switched off): do not ask again
+
+
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one question to the system showed; unless all is well, `advice` says what to do."""
+
+    level: Level
+    sentence: str
+    advice: str = ""
+    clock: float | None = None  # the system's own time of day, where its answer tells it
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question that shows whether this system can be used from here, and what its answer means."""
+
+    name: str
+    call: Call
+    read: Callable[[Answer], Finding]
+    if_missing: Level = "fail"  # how bad it is that there is no such command
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the execution profiles ask of one queue: for the longest of these times, at this project's cost."""
+
+    queue: str = ""
+    project: str = ""
+    walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile
 
 
 @dataclass(frozen=True)
@@ -129,3 +161,7 @@ class Scheduler(ABC):
     @abstractmethod
     def array_id(self, element_id: str) -> str:
         """The id that covers all elements in one query; the id itself where the job is no array."""
+
+    def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
+        """The questions of `dagster-hpc doctor`: is it there, does it answer, can it serve these demands?"""
+        return []

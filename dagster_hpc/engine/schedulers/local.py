@@ -10,7 +10,10 @@ from typing import Any, ClassVar
 
 from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report, Scheduler
+
+# The folder, or the nearest one above it in which it can still be made.
+_WRITABLE = 'd=$1; while [ ! -e "$d" ]; do d=$(dirname "$d"); done; [ -d "$d" ] && [ -w "$d" ]'
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,8 @@ class Local(Scheduler):
     memory_mib: int | None = None
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
-        return f"{directory}/%a/scheduler.log" if spec.is_array else f"{directory}/scheduler.log"
+        escaped = directory.replace("%", "%%")
+        return f"{escaped}/%a/scheduler.log" if spec.is_array else f"{escaped}/scheduler.log"
 
     def submit(self, script: str) -> Call:
         cores = ("--capacity-cores", str(self.cores)) if self.cores else ()
@@ -39,7 +43,7 @@ class Local(Scheduler):
         job_id = answer.stdout.strip()
         if answer.code == 0 and job_id.isdigit():
             return job_id
-        if answer.code in (None, 0):
+        if answer.code in (None, 0) or "cannot use the spool" in answer.words:
             raise SchedulerUnavailable(f"the local scheduler left it open whether the job was taken: {answer.words}")
         raise SubmitRefused(f"the local scheduler refused the job: {answer.words}")
 
@@ -75,6 +79,25 @@ class Local(Scheduler):
 
     def array_id(self, element_id: str) -> str:
         return element_id.partition("_")[0]
+
+    def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
+        writable = Call(("sh", "-c", _WRITABLE, "sh", self.spool))
+        return [
+            Probe("local scheduler", self._call("query"), self._answers),
+            Probe("local spool", writable, self._takes_jobs),
+        ]
+
+    def _answers(self, answer: Answer) -> Finding:
+        report = self.read_queue(answer)
+        if report.failed:
+            advice = f"see daemon.log in {self.spool}; jobs that run are not harmed by this."
+            return Finding("fail", f"the embedded scheduler does not answer: {report.failed}", advice)
+        return Finding("ok", f"the embedded scheduler answers; {len(report.jobs)} of its jobs are not over")
+
+    def _takes_jobs(self, answer: Answer) -> Finding:
+        if answer.code != 0:
+            return Finding("fail", f"{self.spool} cannot be written", "set `spool` of the target to a folder of yours.")
+        return Finding("ok", f"{self.spool} can be written")
 
     def _call(self, verb: str, *arguments: str) -> Call:
         return Call((sys.executable, "-m", "dagster_hpc.engine.local_batch", verb, "--spool", self.spool, *arguments))

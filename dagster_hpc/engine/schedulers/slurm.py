@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import ClassVar
 
-from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.slurm_probes import slurm_probes
 from dagster_hpc.engine.schedulers.slurm_words import (
     EXPLAINED,
     cannot_start,
@@ -63,6 +64,8 @@ class Slurm(Scheduler):
         return ",".join(f"{dependency.kind}:{dependency.job_id}" for dependency in spec.dependencies)
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
+        if "\\" in directory:
+            raise ConfigurationError(f"{directory!r} contains a backslash, which Slurm drops from the path of its log")
         escaped = directory.replace("%", "%%")
         return f"{escaped}/%a/scheduler.log" if spec.is_array else f"{escaped}/scheduler.log"
 
@@ -150,6 +153,9 @@ class Slurm(Scheduler):
 
     def array_id(self, element_id: str) -> str:
         return element_id.partition("_")[0]
+
+    def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
+        return slurm_probes(self._call, demands, user)
 
     def _call(self, program: str, *arguments: str, timeout_s: float = 60.0) -> Call:
         cluster = ("-M", self.cluster) if self.cluster else ()

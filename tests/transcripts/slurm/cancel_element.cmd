@@ -1,1 +1,1 @@
-scancel 43_1
+scancel 48_1

@@ -1,1 +1,1 @@
-scancel 28
+scancel 33

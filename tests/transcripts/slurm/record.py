@@ -3,7 +3,7 @@
     python -m tests.transcripts.slurm.record
 
 starts a cluster of its own as root, provokes every case below, and rewrites the files beside this one. Each case is
-NAME.cmd (the command), NAME.out, NAME.err and NAME.rc. What cannot be provoked is written down in README.md instead.
+NAME.cmd (the command), NAME.out, NAME.err and NAME.rc. What cannot be provoked is called documented_…, see README.md.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ class Recorder:
     def record_all(self) -> None:
         for kind in ("cmd", "out", "err", "rc"):
             for old in HERE.glob(f"*.{kind}"):
-                old.unlink()
+                if not old.name.startswith(("documented_", "history_half_written")):  # the latter is a matter of luck
+                    old.unlink()
         self.submissions()
         self.refusals()
         self.waiting()
@@ -168,7 +169,7 @@ class Recorder:
             "held_by_admin": held,
             "reservation": self.submit(self.script("reserved", "--reservation=later")),
             "qos_time": self.submit(self.script("brief", "--qos=brief", "--time=20")),
-            "qos_cores": self.submit(self.script("slim", "--qos=slim", "--cpus-per-task=4")),
+            "qos_cores": self.submit(self.script("slim", "--qos=slim", "--partition=gpu", "--cpus-per-task=4")),
             "node_not_available": drained,
         }
         self.until_call(SLURM.queue([drained]), lambda answer: "|None|" not in answer.stdout)
@@ -176,6 +177,7 @@ class Recorder:
         self.call("scontrol", "update", f"nodename={self.cluster.nodes[3]}", "state=resume")
         del ids["node_not_available"]
         self.cancel(drained)
+        self.until(ids["qos_cores"], "QOSMaxCpuPerJobLimit", "%r")
         return ids
 
     def ends(self) -> None:
@@ -309,7 +311,12 @@ class Recorder:
 
     def write(self, name: str, call: Call, answer: Answer) -> None:
         here = str(self.folder)
-        parts = {"cmd": shlex.join(call.argv) + "\n", "out": answer.stdout, "err": answer.stderr, "rc": f"{answer.code}\n"}
+        parts = {
+            "cmd": shlex.join(call.argv) + "\n",
+            "out": answer.stdout,
+            "err": answer.stderr,
+            "rc": f"{answer.code}\n",
+        }
         for kind, text in parts.items():
             (HERE / f"{name}.{kind}").write_text(text.replace(here, "/tmp/jobs"))
         print(f"{name}: {answer.code} {(answer.stderr or answer.stdout).strip()[:150]!r}", flush=True)
@@ -343,7 +350,7 @@ class Recorder:
 
         def complete(answer: Answer) -> bool:
             if answer.stdout.rstrip().endswith("|allocation"):
-                self.write(f"{name}_half_written", call, answer)
+                self.write("history_half_written", call, answer)
             jobs = SLURM.read_history(answer).jobs.values()
             named = all(status.job_name not in ("", "allocation") for status in jobs)
             return bool(jobs) and named and all(status.state.is_final for status in jobs)
@@ -361,7 +368,9 @@ class Recorder:
     def _once(self, call: Call) -> Call:
         """The query as one would write it who does not know that a lone unknown id is an error."""
         words: Sequence[str] = call.argv
-        return replace(call, argv=tuple(",".join(dict.fromkeys(word.split(","))) if "," in word else word for word in words))
+        return replace(
+            call, argv=tuple(",".join(dict.fromkeys(word.split(","))) if "," in word else word for word in words)
+        )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,213 @@
+"""Jobs of the ledger as a person reads them on a terminal, and as a program reads them: JSON."""
+
+from __future__ import annotations
+
+import json
+import math
+import posixpath
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import click
+
+from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.schedulers.base import Finding
+
+_PLAIN = (
+    "token", "job_id", "name", "state", "reason", "exit_code", "target", "queue", "project", "work_dir", "asset_key",
+    "partition_key", "run_id", "batch", "array_index", "created_at", "updated_at", "cancel_requested",
+)  # fmt: skip
+_COLOURS = {
+    JobState.COMPLETED: "green",
+    JobState.RUNNING: "cyan",
+    JobState.CANCELLED: "yellow",
+    JobState.PREEMPTED: "yellow",
+    JobState.HELD: "yellow",
+    JobState.SUSPENDED: "yellow",
+    JobState.UNKNOWN: "magenta",
+}
+_LABELS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
+_WIDE = 120  # columns of a terminal from which on the reasons fit into the table
+_ENDLESS = 10_000  # the width of a pipe
+
+
+def job_record(row: JobRow) -> dict[str, Any]:
+    """All that the ledger keeps of a job; times are seconds since 1970, metrics carry their units in their names."""
+    return {
+        **{name: getattr(row, name) for name in _PLAIN},
+        "state": row.state.value,
+        "scheduler": scheduler_kind(row),
+        "outputs": {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()},
+        "metrics": _finite(row.metrics.to_dict()),
+    }
+
+
+def job_table(rows: Sequence[JobRow], *, err: bool = False) -> str:
+    """One line for each job, as wide as the terminal; in a pipe, as wide as the longest needs."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    is_terminal = (sys.stderr if err else sys.stdout).isatty()
+    console = Console(stderr=err, width=None if is_terminal else _ENDLESS)
+    with_reason = console.width >= _WIDE
+    table = Table(box=SIMPLE_HEAD if is_terminal else None, pad_edge=False, header_style="bold", show_edge=False)
+    for heading in ("TOKEN", "JOB", "STATE"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    for heading in ("TARGET", "NAME"):
+        table.add_column(heading, overflow="fold", no_wrap=not is_terminal)
+    for heading in ("SUBMITTED", "RAN"):
+        table.add_column(heading, no_wrap=True, overflow="ignore", justify="right")
+    if with_reason:
+        table.add_column("REASON", overflow="fold")
+    now = time.time()
+    for row in rows:
+        reason = [Text(printable(row.reason))] if with_reason else []
+        table.add_row(
+            row.token,
+            Text(row.job_id or "-"),
+            Text(row.state.value, style=_colour(row.state)),
+            Text(printable(row.target)),
+            Text(printable(subject(row))),
+            f"{duration(now - row.created_at)} ago",
+            _ran(row, now),
+            *reason,
+        )
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def job_page(row: JobRow) -> str:
+    """Everything about one job, one fact a line; no line is cut or folded, so that paths can be copied."""
+    m, now = row.metrics, time.time()
+    scheduler = scheduler_kind(row)
+    code = "" if row.exit_code is None else f", exit code {row.exit_code}"
+    place = [
+        row.target,
+        f"({scheduler})" if scheduler != row.target else "",
+        f"queue {row.queue}" if row.queue else "",
+        f"project {row.project}" if row.project else "",
+    ]
+    facts = {
+        "reason": row.reason,
+        "cancelled": "asked for" if row.cancel_requested and not row.state.is_final else "",
+        "token": row.token,
+        "job id": row.job_id or "none yet" if not row.state.is_final else row.job_id or "none",
+        "target": " ".join(part for part in place if part),
+        "asset": row.asset_key,
+        "partition": row.partition_key,
+        "run": row.run_id,
+        "directory": row.work_dir,
+        "": None,
+        "created": moment(row.created_at, now),
+        "submitted": moment(m.submitted_at, now),
+        "started": moment(m.started_at, now),
+        "ended": moment(m.ended_at, now),
+        "waited": _quantity(m.queue_wait_s, duration),
+        "ran": _ran(row, now) if row.state is JobState.RUNNING else _quantity(m.elapsed_s, duration),
+        "CPU time": _quantity(m.cpu_time_s, duration),
+        "efficiency": _quantity(m.cpu_efficiency, lambda value: f"{value:.0%} of the cores' time"),
+        "memory peak": _quantity(m.max_rss_mib, lambda value: f"{value:.1f} MiB"),
+        "energy": _quantity(m.energy_j, lambda value: f"{value:.0f} J ({value / 3.6e6:.3g} kWh)"),
+        "cost": _quantity(m.node_hours, lambda value: f"{value:.4g} node hours"),
+        "size": _size(m.nodes, m.cores),
+        "nodes": m.node_list,
+    }
+    lines = [click.style(printable(row.name), bold=True), f"  {'state':<12} {coloured(row.state)}{code}"]
+    lines += [f"  {label:<12} {printable(value)}" for label, value in facts.items() if value]
+    if row.outputs:
+        lines.append("  outputs")
+        lines += [f"    {name:<10} {posixpath.join(row.work_dir, path)}" for name, path in row.outputs.items()]
+    return "\n".join(lines)
+
+
+def check_line(name: str, finding: Finding) -> str:
+    """One check of the doctor: folded under itself on a terminal, one line in a pipe."""
+    label, colour = _LABELS[finding.level]
+    what_to_do = f" To do: {finding.advice}" if finding.advice and finding.level != "ok" else ""
+    text = f"{name}: {printable(finding.sentence)}{'.' if what_to_do else ''}{what_to_do}"
+    if sys.stdout.isatty():
+        text = click.wrap_text(text, width=shutil.get_terminal_size().columns - 8, subsequent_indent="  ")
+        text = text.replace("\n", "\n" + " " * 8)
+    return f"  {click.style(f'{label:<4}', fg=colour)}  {text}"
+
+
+def to_json(value: Any) -> str:
+    return json.dumps(value, indent=2, allow_nan=False, ensure_ascii=False)
+
+
+def subject(row: JobRow) -> str:
+    """What the job is for: its asset (and partition), else its own name."""
+    if not row.asset_key:
+        return row.name
+    return row.asset_key + (f" [{row.partition_key}]" if row.partition_key else "")
+
+
+def scheduler_kind(row: JobRow) -> str:
+    """`slurm`, `local`, …: also where it is one that this version does not know."""
+    return str(json.loads(row.scheduler).get("kind", ""))
+
+
+def coloured(state: JobState) -> str:
+    return click.style(state.value, fg=_colour(state) or None)
+
+
+def moment(at: float | None, now: float) -> str:
+    """`2026-11-20 07:46:00 (3m05s ago)`, in local time."""
+    if at is None:
+        return ""
+    return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S} ({duration(now - at)} ago)"
+
+
+def duration(seconds: float) -> str:
+    """`0.4s`, `42s`, `3m05s`, `2h10m`, `4d03h`."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def printable(text: str) -> str:
+    """Without what would move a terminal's cursor or change its colours."""
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _colour(state: JobState) -> str:
+    return _COLOURS.get(state, "red" if state.is_final else "")
+
+
+def _ran(row: JobRow, now: float) -> str:
+    if row.metrics.elapsed_s is not None:
+        return duration(row.metrics.elapsed_s)
+    started = row.metrics.started_at
+    return duration(now - started) if started and row.state is JobState.RUNNING else ""
+
+
+def _quantity(value: float | None, words: Any) -> str:
+    return "" if value is None else str(words(value))
+
+
+def _size(nodes: int | None, cores: int | None) -> str:
+    parts = [(nodes, "node"), (cores, "core")]
+    return ", ".join(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in parts if number is not None)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

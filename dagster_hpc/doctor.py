@@ -1,0 +1,220 @@
+"""The checks of `dagster-hpc doctor`: can jobs be run from here, and if not, what is to be done?
+
+What is special to a batch system is asked by the probes of its scheduler; here is what concerns them all.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.engine.filesystem import network_filesystem
+from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.ledger import Ledger
+from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.script import templates_folder
+from dagster_hpc.engine.units import parse_walltime
+from dagster_hpc.resources.command import Command
+from dagster_hpc.resources.job_runner import HPCJobRunner
+from dagster_hpc.resources.resolve import resolve
+
+_SCANT_BYTES, _SCANT_FILES = 2**30, 1000
+_SCHEDULER_CLOCK_S = 5.0  # it is told in whole seconds, and the command takes its time
+_FILE_CLOCK_S = 2.0
+_NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+_TRUE = Command("/bin/true")
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    finding: Finding
+
+
+def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]:
+    """All checks of one runner, each as soon as it is done."""
+    target = hpc.target.engine_target()
+    yield from _scheduler(hpc, target.host)
+    yield from _work_root(hpc)
+    yield Check("ledger", _ledger(hpc.ledger_url or ledger_url))
+    yield Check("template", _template(hpc))
+    for name in hpc.profiles:
+        yield Check(f"profile {name}", _profile(hpc, name))
+    for key, path in hpc.target.executable_map.items():
+        yield Check(f"executable {key}", _executable(path, is_local=_is_local(hpc)))
+
+
+# -- the scheduler
+
+
+def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
+    answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
+    for probe in hpc.target.scheduler.probes(_demands(hpc), getpass.getuser()):
+        if probe.call.argv not in answers:
+            answers[probe.call.argv] = _ask(host, probe.call)
+        answer = answers[probe.call.argv]
+        finding = _missing(probe, host) if answer is None else probe.read(answer)
+        yield Check(probe.name, finding)
+        if finding.clock is not None:
+            behind = time.time() - finding.clock
+            yield Check("scheduler clock", _clock(behind, _SCHEDULER_CLOCK_S, "the scheduler's"))
+
+
+def _ask(host: Host, call: Call) -> Answer | None:
+    try:
+        return host.run(call)
+    except OSError:
+        return None
+
+
+def _missing(probe: Probe, host: Host) -> Finding:
+    program = probe.call.argv[0]
+    advice = "run this where the scheduler's commands are, as on a login node, or add their folder to PATH."
+    return Finding(probe.if_missing, f"`{program}` is not on the PATH of {host.name}", advice)
+
+
+def _demands(hpc: HPCJobRunner) -> list[Demand]:
+    """The queues that the profiles use, each once, with their walltimes."""
+    demands: dict[tuple[str, str], dict[str, int]] = {}
+    for name, profile in hpc.profiles.items():
+        route = hpc.target.route(profile.resource_class)
+        walltimes = demands.setdefault((route.queue, route.project), {})
+        with suppress(ValueError):  # the profile's own check says so
+            walltimes[name] = parse_walltime(profile.walltime)
+    if not demands:
+        route = hpc.target.route("cpu")
+        demands[route.queue, route.project] = {}
+    return [Demand(queue, project, walltimes) for (queue, project), walltimes in demands.items()]
+
+
+# -- the file system
+
+
+def _work_root(hpc: HPCJobRunner) -> Iterator[Check]:
+    """Everything that can be said of it without making it: a file is written there, or in the folder above it."""
+    root = Path(hpc._work_root)
+    folder = next(path for path in (root, *root.parents) if os.path.lexists(path))
+    try:
+        with tempfile.TemporaryDirectory(prefix=".dagster-hpc-doctor-", dir=folder) as trial:
+            file = Path(trial, "trial")
+            before = time.time()
+            file.write_bytes(b"trial\n")
+            behind = before - file.stat().st_mtime
+    except OSError as error:
+        verb = "written" if folder == root else f"made in {folder}"
+        advice = "set work_root to a folder of yours, or make it; where jobs run on other machines, one they share."
+        yield Check("work_root", Finding("fail", f"{root} cannot be {verb}: {error.strerror or error}", advice))
+        return
+    yield Check("work_root", _space(root, folder))
+    if not _is_local(hpc):
+        yield Check("shared", _shared(root, folder))
+    yield Check("file clock", _clock(behind, _FILE_CLOCK_S, "the file server's"))
+
+
+def _space(root: Path, folder: Path) -> Finding:
+    space = os.statvfs(folder)
+    free = space.f_bavail * space.f_frsize
+    what = f"{root} can be {'written' if root == folder else 'made'}; {free / 2**30:.1f} GiB are free"
+    if free < _SCANT_BYTES:
+        return Finding("warn", what, "make room, or set work_root to another file system: a full one fails jobs.")
+    if space.f_files and space.f_favail < _SCANT_FILES:  # some file systems do not count files: 0 of 0
+        return Finding("warn", f"{what}, but only {space.f_favail} more files", "remove old files or raise the quota.")
+    return Finding("ok", what)
+
+
+def _shared(root: Path, folder: Path) -> Finding:
+    kind = network_filesystem(folder)
+    if kind:
+        return Finding("ok", f"it lies on {kind}, a file system that machines share")
+    advice = "set work_root to a folder that the compute nodes see under the same path."
+    resolved = os.path.realpath(folder)
+    local = next((place for place in _NODE_LOCAL if resolved == place or resolved.startswith(f"{place}/")), None)
+    if local:
+        return Finding("warn", f"{root} is below {local}, of which every machine has its own", advice)
+    return Finding("warn", f"{root} is on a disk of this machine, as far as can be seen from here", advice)
+
+
+def _clock(behind_s: float, tolerated_s: float, whose: str) -> Finding:
+    if abs(behind_s) <= tolerated_s:
+        return Finding("ok", f"{whose} clock agrees with the one here")
+    direction = "behind" if behind_s > 0 else "ahead of"
+    return Finding(
+        "warn",
+        f"{whose} clock is {abs(behind_s):.0f} s {direction} the one here: times and waits of jobs will be off by that",
+        "have both machines follow one time server (NTP).",
+    )
+
+
+# -- ledger, templates, programs
+
+
+def _ledger(url: str | None) -> Finding:
+    advice = "set DAGSTER_HPC_LEDGER to a file on a local disk or a PostgreSQL URL."
+    try:
+        ledger = Ledger(url)
+        try:
+            ledger.request_cancel([])  # takes the right to write, and changes nothing
+            live = len(ledger.jobs(live=True))
+            return Finding("ok", f"{ledger.public_url} can be written; {live} jobs in it are live")
+        finally:
+            ledger.close()
+    except HPCError as error:
+        return Finding("fail", error.message, error.advice)
+    except (SQLAlchemyError, ImportError) as error:
+        words = str(getattr(error, "orig", None) or error)
+        return Finding("fail", f"the ledger cannot be used: {words}", advice)
+
+
+def _template(hpc: HPCJobRunner) -> Finding:
+    given = hpc.target.engine_target().template
+    path = Path(given) if given else templates_folder() / hpc.target.scheduler.template
+    try:
+        path.read_bytes()
+    except OSError as error:
+        advice = (
+            "correct `template` of the target." if given else "install the package again: its files are incomplete."
+        )
+        return Finding("fail", f"the job template {path} cannot be read: {error.strerror}", advice)
+    return Finding("ok", str(path))
+
+
+def _profile(hpc: HPCJobRunner, name: str) -> Finding:
+    """Does it make a script for this target, and is its launcher here?"""
+    profile = hpc.profiles[name]
+    try:
+        hpc.render(_TRUE, profile=name)
+        spec = resolve(_TRUE, profile, hpc.target)
+    except HPCError as error:
+        return Finding("fail", error.message.replace("\n", " "), error.advice)
+    if _is_local(hpc) and spec.launcher != "single" and shutil.which(spec.launcher) is None:
+        brought = " (unless its modules or pre_commands bring it)" if spec.modules or spec.pre_commands else ""
+        advice = f"install an MPI that has {spec.launcher}, as in `apt-get install openmpi-bin`."
+        return Finding(
+            "warn", f"its launcher {spec.launcher} is not on PATH{brought}: such jobs will fail here", advice
+        )
+    size = f"{spec.nodes} node{'' if spec.nodes == 1 else 's'}, {spec.ranks} rank{'' if spec.ranks == 1 else 's'}"
+    return Finding("ok", f"{size}, {profile.walltime}, launcher {spec.launcher}")
+
+
+def _executable(path: str, *, is_local: bool) -> Finding:
+    if os.access(path, os.X_OK) and os.path.isfile(path):
+        return Finding("ok", path)
+    what = "cannot be executed" if os.path.exists(path) else "does not exist"
+    where = "" if is_local else " on this machine; it may on the compute nodes"
+    return Finding("warn", f"{path} {what}{where}", "install it, or correct executable_map of the target.")
+
+
+def _is_local(hpc: HPCJobRunner) -> bool:
+    return hpc.target.scheduler.kind == "local"
