@@ -18,16 +18,6 @@ import click
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.lookup import Ambiguous, NotFound, Stop, by_target, find_jobs, is_array, open_ledger, target_of
-    AMBIGUOUS,
-    FAILED,
-    NOT_FOUND,
-    Stop,
-    by_target,
-    find_jobs,
-    is_array,
-    open_ledger,
-    target_of,
-)
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
@@ -270,6 +260,7 @@ def _refresh(ledger: Ledger) -> None:
 
 def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
     from dagster_hpc.engine.job import JobHandle
+    from dagster_hpc.engine.poll import Poller
     from dagster_hpc.engine.target import Listener
     from dagster_hpc.engine.watch import Watcher
 
@@ -279,7 +270,8 @@ def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
 
     listener = Listener(on_output=on_output, on_warning=_warn)
     # A submission that broke off is left to those who want the job, not settled by somebody who only looks.
-    ended = Watcher(target_of(row), ledger, lambda _: None, listener).wait(row.token)
+    target = target_of(row)
+    (ended,) = Watcher(target, ledger, Poller(target, ledger, listener), lambda _: None).wait([row.token], listener)
     click.echo(f"{ended.token} is over: {ended.state}{f', {ended.reason}' if ended.reason else ''}", err=True)
     if not ended.state.is_success:
         sys.exit(1)
@@ -377,7 +369,7 @@ def doctor(
     if as_json:
         click.echo(to_json({"healthy": "fail" not in levels, "checks": records}))
     else:
-        click.echo(f"{len(levels)} checks, {levels.count('fail')} failed, {levels.count('warn')} warnings")
+        click.echo(f"{len(levels)} checks: {levels.count('fail')} failed, {levels.count('warn')} with a warning")
     if "fail" in levels:
         sys.exit(1)
 

@@ -6,7 +6,7 @@ import importlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, get_origin
@@ -17,31 +17,34 @@ from dagster.components.definitions import LazyDefinitions
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.resources.targets import target_class
+from dagster_hpc.resources.targets import HPCTarget, target_class
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib  # Dagster brings it
 
-_AT_LAUNCH = "it is completed on the launchpad only; give its target and work_root in the code to have it checked here."
+_INCOMPLETE = "set the variables, and give every field that has no default a value in the code, not only at launch."
 
 
 @contextmanager
 def open_runners(module_name: str | None, only: str | None = None) -> Iterator[dict[str, HPCJobRunner]]:
     """The `HPCJobRunner` resources by their keys, ready for use: environment variables are read, as in a run."""
     module_name = module_name or _module_of_project(Path("pyproject.toml"))
-    found = {key: value for key, value in _resources(module_name).items() if isinstance(value, HPCJobRunner)}
-    if not found:
+    resources = _resources(module_name)
+    keys = [key for key, value in resources.items() if issubclass(_class_of(value), HPCJobRunner)]
+    if not keys:
         raise ConfigurationError(
             f"the code location {module_name} has no HPCJobRunner among its resources",
             advice="give its Definitions resources={'hpc': HPCJobRunner(…)}, or name another module with --module.",
         )
-    if only is not None and only not in found:
-        hint = did_you_mean(only, list(found))
-        raise ConfigurationError(f"the code location {module_name} has no HPCJobRunner {only!r}: {hint}")
+    if only is not None and only not in keys:
+        raise ConfigurationError(
+            f"the code location {module_name} has no HPCJobRunner {only!r}: {did_you_mean(only, keys)}"
+        )
     with ExitStack() as stack:
-        yield {key: _ready(key, found[key], stack) for key in found if only in (None, key)}
+        ready = _initialize(resources, stack)
+        yield {key: getattr(ready, key) for key in keys if only in (None, key)}
 
 
 def make_runner(kind: str, work_root: str) -> HPCJobRunner:
@@ -68,16 +71,21 @@ def read_overrides(pairs: Sequence[str]) -> dict[str, Any]:
     return overrides
 
 
-def _ready(key: str, runner: HPCJobRunner, stack: ExitStack) -> HPCJobRunner:
+def _initialize(resources: Mapping[str, object], stack: ExitStack) -> Any:
+    """The runners as a step would get them, with the targets that are resources of their own."""
+    ours = {key: value for key, value in resources.items() if issubclass(_class_of(value), (HPCJobRunner, HPCTarget))}
     try:
-        return stack.enter_context(runner.process_config_and_initialize_cm())
+        return stack.enter_context(dg.build_resources(ours))
     except dg.DagsterInvalidConfigError as error:
         faults = [fault.message.partition("\n\nStack Trace:")[0].strip() for fault in error.errors]
-        raise ConfigurationError([f"the resource {key!r}: {fault}" for fault in faults]) from error
-    except dg.DagsterError as error:
-        raise ConfigurationError(f"the resource {key!r} cannot be made: {error}") from error
+        raise ConfigurationError(faults, advice=_INCOMPLETE) from error
     except Exception as error:
-        raise ConfigurationError(f"the resource {key!r} cannot be made here: {error}", advice=_AT_LAUNCH) from error
+        raise ConfigurationError(f"the resources cannot be made: {error}", advice=_INCOMPLETE) from error
+
+
+def _class_of(resource: object) -> type:
+    """The class of a resource, also of one that is completed at launch."""
+    return getattr(resource, "resource_cls", None) or type(resource)
 
 
 def _resources(module_name: str) -> dict[str, object]:

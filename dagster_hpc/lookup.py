@@ -46,7 +46,7 @@ def open_ledger(url: str | None) -> Ledger:
         if path and not os.path.exists(path):
             raise NotFound(f"there is no ledger at {path}: no job has been submitted with it (see --ledger)")
         return Ledger(url)
-    except (sa.exc.SQLAlchemyError, ImportError) as error:
+    except sa.exc.SQLAlchemyError as error:
         raise Stop(f"the ledger cannot be opened: {getattr(error, 'orig', None) or error}") from error
 
 

@@ -76,13 +76,17 @@ def connect(url: str) -> sa.Engine:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
         raise LedgerError(f"the ledger URL {url!r} is none that SQLAlchemy understands: {error}") from error
-    if parsed.get_backend_name() == "sqlite":
-        engine = _connect_sqlite(parsed)
-    else:
-        engine = sa.create_engine(parsed, pool_pre_ping=True)
+    try:
+        sqlite = parsed.get_backend_name() == "sqlite"
+        engine = _connect_sqlite(parsed) if sqlite else sa.create_engine(parsed, pool_pre_ping=True)
+    except (sa.exc.NoSuchModuleError, ModuleNotFoundError) as error:
+        raise LedgerError(
+            f"no driver for the ledger {parsed.render_as_string()} is installed: {error}",
+            advice="for PostgreSQL, `pip install dagster-hpc[postgres]` and a URL that begins with postgresql://.",
+        ) from error
     try:
         _ensure_schema(engine)
-    except sa.exc.OperationalError as error:
+    except sa.exc.DatabaseError as error:
         raise LedgerError(
             f"the ledger {engine.url.render_as_string()} cannot be used: {error.orig}",
             advice="check that the folder is writable and the database server runs, or set DAGSTER_HPC_LEDGER.",

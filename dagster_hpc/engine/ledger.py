@@ -182,10 +182,21 @@ class Ledger:
     # -- reading
 
     def job(self, token: str) -> JobRow:
-        row = self._one(JOBS.c.token == token)
-        if row is None:
-            raise LedgerError(f"the ledger {self.public_url} holds no job with the token {token!r}")
-        return row
+        return self.rows([token])[0]
+
+    def rows(self, tokens: Sequence[str]) -> list[JobRow]:
+        """These jobs, in any order; an error if one is not there."""
+        found: list[JobRow] = []
+        with self._reader.connect() as connection:
+            for start in range(0, len(tokens), 500):  # databases limit the values of one statement
+                query = sa.select(JOBS).where(JOBS.c.token.in_(tokens[start : start + 500]))
+                found += [_from_columns(row._asdict()) for row in connection.execute(query)]
+        missing = set(tokens) - {row.token for row in found}
+        if missing:
+            raise LedgerError(
+                f"the ledger {self.public_url} holds no job {', '.join(sorted(missing))!r}"
+            )
+        return found
 
     def jobs(
         self,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dagster_hpc.engine.collect import collect
 from dagster_hpc.engine.errors import ConfigurationError, WaitTimeout
 from dagster_hpc.engine.job import JobHandle, JobResult, JobState, Request
 from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.poll import Poller
 from dagster_hpc.engine.submit import recover, revoke, submit
 from dagster_hpc.engine.target import Listener, Target
 from dagster_hpc.engine.watch import Watcher
@@ -24,7 +26,8 @@ class Runner:
     listener: Listener = field(default_factory=Listener)
 
     def __post_init__(self) -> None:
-        self._watcher = Watcher(self.target, self.ledger, self._recover, self.listener)
+        self._poller = Poller(self.target, self.ledger, self.listener)
+        self._watcher = Watcher(self.target, self.ledger, self._poller, self._recover)
 
     def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
         """Submit a job, or join a live one that is the same. One handle for each element of an array."""
@@ -34,10 +37,16 @@ class Runner:
         rows = submit(request, self.target, self.ledger, listener)
         return [row.handle(joined=row.created_at < before) for row in rows]
 
-    def wait(self, handle: JobHandle, *, timeout_s: float | None = None, listener: Listener | None = None) -> JobResult:
-        """The result of the job, however it ended. `WaitTimeout` when the caller's patience ends first."""
-        row = self._watcher.wait(handle.token, timeout_s=timeout_s, listener=listener)
-        return collect(row, self.target, self.ledger, joined=handle.joined)
+    def wait(
+        self, handles: Sequence[JobHandle], *, timeout_s: float | None = None, listener: Listener | None = None
+    ) -> list[JobResult]:
+        """The results of these jobs, however they ended. `WaitTimeout` when the caller's patience ends first."""
+        tokens = [handle.token for handle in handles]
+        rows = self._watcher.wait(tokens, listener or self.listener, timeout_s=timeout_s)
+        return [
+            collect(row, self.target, self.ledger, joined=handle.joined)
+            for row, handle in zip(rows, handles, strict=True)
+        ]
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
@@ -58,16 +67,12 @@ class Runner:
 
     def refresh(self) -> None:
         """Ask the scheduler once for all live jobs, unless somebody has just done so."""
-        self._watcher.tick()
+        self._poller.tick()
 
     def _see_end(self, rows: Sequence[JobRow]) -> None:
-        deadline = time.monotonic() + self.target.patience.cancel_s
-        for row in rows:
-            try:
-                self.ledger.hurry_poll(self.target.name, 0.5)
-                self._watcher.wait(row.token, timeout_s=max(0.0, deadline - time.monotonic()), listener=Listener())
-            except WaitTimeout:
-                return  # it has been told to stop; the next poll, by whoever waits or looks, sees it end
+        self.ledger.hurry_poll(self.target.name, 0.5)
+        with suppress(WaitTimeout):  # then it has been told to stop, and whoever looks next sees it end
+            self._watcher.wait([row.token for row in rows], Listener(), timeout_s=self.target.patience.cancel_s)
 
     def _recover(self, row: JobRow) -> None:
         recover(row, self.target, self.ledger, self.listener)
@@ -79,5 +84,5 @@ class Runner:
             if not told:
                 listener.on_warning(f"{live} jobs are live on {self.target.name}, which takes {most}: waiting for room")
                 told = True
-            self._watcher.tick()
+            self._poller.tick()
             time.sleep(0.5)

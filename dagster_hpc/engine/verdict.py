@@ -53,10 +53,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
 
 def _accounting_grace_s(row: JobRow, now: float, patience: Patience) -> float:
-    """How long to wait for the accounts. An array's come slowly, and are worth a tenth of the time it took."""
+    """How long to wait for the accounts. An array's come slowly, and are worth a twentieth of its time."""
     if row.array_index is None:
         return patience.accounting_grace_s
-    return min(patience.accounting_grace_s, 0.1 * (now - row.created_at))
+    return min(patience.accounting_grace_s, 0.05 * (now - row.created_at))
 
 
 def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str]:

@@ -112,7 +112,8 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
         with _as_dagster_failure(context), self._interruptible([handle], context):
-            return self._engine().wait(handle, timeout_s=timeout, listener=_listener(context)).raise_for_state()
+            results = self._engine().wait([handle], timeout_s=timeout, listener=_listener(context))
+            return results[0].raise_for_state()
 
     def map(
         self,
@@ -144,8 +145,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         with _as_dagster_failure(context):
             handles = self._submit(spec, command, context, inputs, key, reuse)
             with self._interruptible(handles, context):
-                listener = _listener(context, prefix=True)
-                return [self._engine().wait(handle, timeout_s=timeout, listener=listener) for handle in handles]
+                return self._engine().wait(handles, timeout_s=timeout, listener=_listener(context, array=True))
 
     def render(
         self,
@@ -304,16 +304,18 @@ def _as_dagster_failure(context: Context | None) -> Iterator[None]:
         raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
 
 
-def _listener(context: Context | None, *, prefix: bool = False) -> Listener:
+def _listener(context: Context | None, *, array: bool = False) -> Listener:
     """State changes into the event log, the job's output line by line into the step's compute logs."""
     if context is None:
         return Listener()
 
     def on_state(handle: JobHandle, state: JobState, reason: str) -> None:
+        if array and (state.is_success or not state.is_final):
+            return  # thousands of elements would bury what matters: those that failed
         context.log.info(f"job {handle.job_id or handle.token}: {state}{f', {reason}' if reason else ''}")
 
     def on_output(handle: JobHandle, stream: str, line: str) -> None:
-        index = f"[{handle.token.partition('.')[2]}] " if prefix else ""
+        index = f"[{handle.token.partition('.')[2]}] " if array else ""
         print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
     return Listener(on_state, on_output, context.log.warning)

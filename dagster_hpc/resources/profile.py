@@ -30,7 +30,9 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
     gpus_per_node: int = Field(default=0, ge=0, description="GPUs on each node.")
     memory_per_node: str | None = Field(default=None, description="Memory on each node, as in 16G or 512MiB.")
     walltime: str = Field(
-        default="00:05:00", description="Longest run time: HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or seconds."
+        default="00:05:00",
+        # YAML takes 10:00:00 without quotes for a number in base 60.
+        description="Longest run time: HH:MM:SS, D-HH:MM:SS or seconds, on the launchpad in quotes; or 90m, 1h30m.",
     )
     launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"] = Field(
         default="single", description="What starts the ranks; 'single' starts one process and no MPI."

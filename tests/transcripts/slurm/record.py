@@ -271,12 +271,14 @@ class Recorder:
             "munge_down": (str(layout.munge_socket), f"{self.folder}/no-socket"),
         }
         ok = self.script("ok")
+        submit, queue, cancel = SLURM.submit(ok), SLURM.queue(["1"]), SLURM.cancel(["1"])
+        history, find = SLURM.history(["1"]), SLURM.find("ok")[1]
         calls = {
-            "controller_down": (("submit", SLURM.submit(ok)), ("queue", SLURM.queue(["1"])), ("cancel", SLURM.cancel(["1"]))),
-            "accounting_down": (("history", SLURM.history(["1"])), ("find", SLURM.find("ok")[1])),
-            "accounting_disabled": (("history", SLURM.history(["1"])), ("find", SLURM.find("ok")[1])),
-            "munge_down": (("submit", SLURM.submit(ok)), ("queue", SLURM.queue(["1"]))),
-        }  # fmt: skip
+            "controller_down": (("submit", submit), ("queue", queue), ("cancel", cancel)),
+            "accounting_down": (("history", history), ("find", find)),
+            "accounting_disabled": (("history", history), ("find", find)),
+            "munge_down": (("submit", submit), ("queue", queue)),
+        }
         for name, (old, new) in lost.items():
             folder = self.folder / name
             folder.mkdir()

@@ -1,0 +1,173 @@
+"""Asking the scheduler: one status command for all live jobs of a target, by one process at a time.
+
+Whoever holds the target's poll lease, a row in the ledger, asks and writes the answers into the ledger for everybody,
+in this process, in others and on other hosts. The load on a scheduler does not grow with the number of those who wait.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.engine.job import JobState, JobStatus
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger
+from dagster_hpc.engine.owner import this_process
+from dagster_hpc.engine.schedulers.base import Call, Report
+from dagster_hpc.engine.sentinel import has_ended, read_sentinel
+from dagster_hpc.engine.target import Listener, Target
+from dagster_hpc.engine.verdict import Evidence, judge
+
+_LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
+_FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves
+_CREDIT = 6.0  # so many quick questions in a row while many jobs are live
+
+
+@dataclass
+class Poller:
+    """Asks one target's scheduler on behalf of all who wait for its jobs."""
+
+    target: Target
+    ledger: Ledger
+    listener: Listener = field(default_factory=Listener)
+    _has_history: bool = True
+    _complained: str = ""
+    _credit: float = _CREDIT
+    _counted_at: float = field(default_factory=time.monotonic)
+
+    def tick(self) -> bool:
+        """Ask for all live jobs, if that is due and nobody else is at it. True if it was done here."""
+        return self._with_lease(None, self._ask_all)
+
+    def nudge(self, times: int, ended: int) -> bool:
+        """Ask before that is due, about jobs that are known to have ended: `ended` of them, for the n-th time.
+
+        Where they are all that is live, at once and then ever less eagerly. Where many more are live, a few quick
+        questions cover most of those that end together; then the usual interval holds, however many there are.
+        """
+        interval_s = self.target.poll_interval_s
+        others = self.ledger.live_count(self.target.name) - ended
+        if others <= _FEW:
+            return self._with_lease(min(0.2 * 1.5**times, interval_s), self._ask_ended)
+        now = time.monotonic()
+        self._credit = min(_CREDIT, self._credit + (now - self._counted_at) / interval_s)
+        self._counted_at = now
+        asked = self._with_lease(min(0.8, interval_s) if self._credit >= 1 else interval_s, self._ask_ended)
+        self._credit -= asked
+        return asked
+
+    def _with_lease(self, early_after_s: float | None, ask: Callable[[float], float]) -> bool:
+        name, holder = self.target.name, this_process()
+        interval_s = self.ledger.take_poll_lease(name, holder, ttl_s=_LEASE_S, early_after_s=early_after_s)
+        if interval_s is None:
+            return False
+        try:
+            interval_s = ask(interval_s)
+        finally:
+            self.ledger.release_poll_lease(name, holder, interval_s=interval_s)
+        return True
+
+    def _ask_all(self, interval_s: float) -> float:
+        """The usual round: the queue for all, the accounting for those that the queue shows no more as active."""
+        rows = self._live()
+        if not rows:
+            return self.target.poll_interval_s
+        queue = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+        history = self._history([row for row in rows if not _is_active(queue, row)])
+        if self._record(rows, queue, history):
+            return self.target.poll_interval_s
+        return min(max(interval_s, 1.0) * 1.5, self.target.patience.slowest_poll_s)
+
+    def _ask_ended(self, interval_s: float) -> float:
+        """The short round: the accounting for those whose own files say that they have ended."""
+        rows = [row for row in self._live() if has_ended(self.target.host, row.work_dir)]
+        history = self._history(rows)
+        queue = Report()
+        if history.failed or not self._has_history:
+            queue = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+        self._record(rows, queue, history)
+        return interval_s
+
+    def _live(self) -> list[JobRow]:
+        return [row for row in self.ledger.jobs(live=True, target=self.target.name) if row.job_id]
+
+    def _record(self, rows: Sequence[JobRow], queue: Report, history: Report) -> bool:
+        """Judge each job by what was found and write that down. True if anything is new."""
+        self._complain(queue.failed or history.failed)
+        changes: list[tuple[JobRow, Change]] = []
+        for row in rows:
+            evidence = Evidence(
+                sentinel=read_sentinel(self.target.host, row.work_dir),
+                queue=_of_this_job(queue, row),
+                history=_of_this_job(history, row),
+                asked=not (queue.failed or history.failed),
+                has_history=self._has_history,
+            )
+            change = judge(row, evidence, time.time(), self.target.patience)
+            if change:
+                changes.append((row, change))
+        self.ledger.record(change for _, change in changes)
+        for row, change in changes:
+            if change.stuck_since and time.time() - change.stuck_since > self.target.patience.stuck_after_s:
+                self._give_up_stuck(row, change.reason)
+        return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
+
+    def _history(self, rows: Sequence[JobRow]) -> Report:
+        if not (self._has_history and rows):
+            return Report()
+        report = self._query(rows, self.target.scheduler.history, self.target.scheduler.read_history)
+        self._has_history = not report.disabled
+        return report
+
+    def _query(
+        self, rows: Sequence[JobRow], ask: Callable[[Sequence[str]], Call | None], read: Callable[..., Report]
+    ) -> Report:
+        """One question for all of these jobs, in as few commands as the length of a command line allows."""
+        ids = list(dict.fromkeys(self.target.scheduler.array_id(row.job_id) for row in rows if row.job_id))
+        merged = Report()
+        size = self.target.scheduler.ids_per_call
+        for start in range(0, len(ids), size):
+            call = ask(ids[start : start + size])
+            if call is None:
+                return Report(disabled=True)
+            try:
+                report = read(self.target.host.run(call))
+            except FileNotFoundError:
+                report = Report(failed=f"`{call.argv[0]}` is not on PATH on {self.target.host.name}")
+            merged = Report(
+                {**merged.jobs, **report.jobs}, merged.failed or report.failed, merged.disabled or report.disabled
+            )
+        return merged
+
+    def _give_up_stuck(self, row: JobRow, reason: str) -> None:
+        """Cancel a job that can never start, so that nobody waits for ever."""
+        scheduler = self.target.scheduler
+        try:
+            scheduler.read_cancel(self.target.host.run(scheduler.cancel([row.job_id or ""])))
+        except (HPCError, FileNotFoundError) as error:
+            self.listener.on_warning(f"{row.name} can never start, and could not be cancelled: {error}")
+            return  # the next poll tries again
+        self.ledger.settle(row.token, JobState.FAILED, f"it {reason}; cancelled after it had waited in vain")
+
+    def _complain(self, words: str) -> None:
+        """Tell once that the scheduler does not answer, and once that it does again."""
+        name = self.target.name
+        if words and not self._complained:
+            self.listener.on_warning(f"{name} cannot be asked just now, and jobs go on meanwhile. It says: {words}")
+        elif self._complained and not words:
+            self.listener.on_warning(f"{name} answers again.")
+        self._complained = words
+
+
+def _of_this_job(report: Report, row: JobRow) -> JobStatus | None:
+    """The status under this id, if it is this job: ids come round again, the token in the name does not."""
+    status = report.jobs.get(row.job_id or "")
+    if status and status.job_name and not status.job_name.endswith(row.batch):
+        return None
+    return status
+
+
+def _is_active(report: Report, row: JobRow) -> bool:
+    status = _of_this_job(report, row)
+    return status is not None and not status.state.is_final

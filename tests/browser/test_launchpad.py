@@ -1,0 +1,95 @@
+"""What a newcomer does first: open the demo, change a job on the launchpad, look at what came out; and stop one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from playwright.sync_api import expect
+
+from dagster_hpc.engine.job import JobState
+from tests.browser.ui import RUN_MS, UI
+from tests.definitions.dagster_home import RUN_S, metadata_in
+from tests.systems.daemon import wait_until
+
+pytestmark = pytest.mark.needs("browser")
+
+SHORTER = """\
+ops:
+  bit_counts:
+    config:
+      overrides:
+        walltime: "00:01:23"
+"""
+LONG = """\
+ops:
+  hello:
+    config:
+      seconds: 600
+"""
+
+
+def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
+    ui.open_group("bitcount")
+    ui.picture("1-assets")
+    run_id = ui.launch(SHORTER, "2-launchpad")
+    ui.wait_for_status("Success")
+    ui.picture("3-run")
+
+    ui.open_asset("bit_counts")
+    expect(ui.metadata("state")).to_contain_text("COMPLETED", timeout=RUN_MS)
+    with ui.home.instance() as instance:
+        recorded = metadata_in(instance, run_id, "bit_counts")
+    expect(ui.metadata("job_id")).to_contain_text(str(recorded["job_id"]))
+    expect(ui.metadata("elapsed_s")).to_contain_text(str(recorded["elapsed_s"])[:4])
+    ui.picture("4-metadata")
+    assert "--time=83" in str(recorded["script"])
+
+    ui.metadata("script").get_by_text("Show Markdown").click()
+    expect(ui.page.get_by_role("dialog")).to_contain_text("#LOCAL --time=83")
+    ui.picture("5-script")
+
+    ui.open_asset("histogram")
+    ui.metadata("picture").get_by_text("Show Markdown").click()
+    image = ui.page.locator('img[src^="data:image/png;base64,"]')
+    image.wait_for()
+    expect(image).to_have_js_property("complete", True)
+    assert image.evaluate("image => image.naturalWidth") > 0
+    ui.picture("6-histogram")
+
+
+def test_terminating_a_run_cancels_its_job(ui: UI) -> None:
+    ui.open_asset("hello")
+    run_id = ui.launch(LONG, "7-launchpad")
+    wait_until(lambda: ui.home.live_job() is not None, RUN_S, lambda: f"no job runs: {ui.home.jobs()}")
+    job = ui.home.live_job()
+    assert job is not None
+    assert processes_of(job.token)
+    ui.page.get_by_text(f"job {job.job_id}: RUNNING").first.wait_for(timeout=RUN_MS)
+    ui.picture("8-running")
+
+    ui.page.get_by_role("button", name="Terminate").click()
+    ui.page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    ui.wait_for_status("Canceled")
+    ui.picture("9-terminated")
+
+    with ui.home.instance() as instance:
+        run = instance.get_run_by_id(run_id)
+    assert run is not None
+    assert run.status is dg.DagsterRunStatus.CANCELED
+    (row,) = [row for row in ui.home.jobs() if row.token == job.token]
+    assert row.state is JobState.CANCELLED
+    assert not processes_of(job.token)
+
+
+def processes_of(token: str) -> list[str]:
+    """The command lines of the job's own processes, which have its token in their environment."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if f"HPC_JOB_TOKEN={token}\0".encode() in (folder / "environ").read_bytes():
+                found.append((folder / "cmdline").read_text())
+        except OSError:
+            continue  # it has ended meanwhile, or is somebody else's
+    return found

@@ -1,0 +1,123 @@
+"""Each floor imports only floors below it; the engine knows no Dagster."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import dagster_hpc
+
+PACKAGE = Path(dagster_hpc.__file__).parent
+ENGINE = sorted((PACKAGE / "engine").rglob("*.py"))
+
+# From the ground up. A module may import from its own floor and from those before it.
+FLOORS = [
+    ["version", "engine"],
+    ["metadata"],
+    ["resources"],
+    ["assets"],
+]
+ENGINE_FLOORS = [
+    ["job", "units", "filesystem", "local_batch"],
+    ["errors", "launchers", "owner"],
+    ["schedulers", "database"],
+    ["script", "hosts"],
+    ["target", "ledger", "sentinel"],
+    ["logs", "verdict", "probe", "doctor"],
+    ["submit", "watch", "collect"],
+    ["runner"],
+]
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    """The modules that a file names in an import anywhere, but under TYPE_CHECKING, and late ones inside functions."""
+    found: set[str] = set()
+    tree = ast.parse(path.read_text())
+    typing_only = {
+        id(node)
+        for branch in ast.walk(tree)
+        if isinstance(branch, ast.If) and "TYPE_CHECKING" in ast.unparse(branch.test)
+        for node in ast.walk(branch)
+    }
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {str(node.module)}
+    return found
+
+
+def top_level_imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.parse(path.read_text()).body:
+        if isinstance(node, ast.ImportFrom):
+            found.add(str(node.module))
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def floor_of(module: str, prefix: str, floors: list[list[str]]) -> int | None:
+    part = module.removeprefix(f"{prefix}.").split(".")[0]
+    return next((number for number, names in enumerate(floors) if part in names), None)
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=module_name)
+def test_no_file_of_the_engine_names_dagster(path: Path) -> None:
+    foreign = {name for name in imports(path) if name.split(".")[0].startswith("dagster") and "dagster_hpc" not in name}
+    assert not foreign
+    above = {name for name in imports(path) if name.startswith("dagster_hpc.") and name.split(".")[1] != "engine"}
+    assert above <= {"dagster_hpc.version", "dagster_hpc.version.__version__"}
+
+
+def test_the_whole_engine_is_imported_without_dagster() -> None:
+    modules = [module_name(path) for path in ENGINE if path.name != "__main__.py"]
+    code = f"""
+import importlib, sys
+for name in {modules!r}:
+    importlib.import_module(name)
+print(sorted(name for name in sys.modules if name.split(".")[0].startswith("dagster") and name.split(".")[0] != "dagster_hpc"))
+"""
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", ENGINE, ids=module_name)
+def test_a_file_of_the_engine_imports_only_from_floors_below(path: Path) -> None:
+    mine = floor_of(module_name(path), "dagster_hpc.engine", ENGINE_FLOORS)
+    for name in top_level_imports(path):
+        theirs = floor_of(name, "dagster_hpc.engine", ENGINE_FLOORS) if name.startswith("dagster_hpc.engine.") else None
+        assert mine is None or theirs is None or theirs <= mine, f"{module_name(path)} imports {name}"
+
+
+def test_a_part_of_the_package_imports_only_from_floors_below() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        mine = floor_of(module_name(path), "dagster_hpc", FLOORS)
+        for name in top_level_imports(path):
+            theirs = floor_of(name, "dagster_hpc", FLOORS) if name.startswith("dagster_hpc.") else None
+            assert mine is None or theirs is None or theirs <= mine, f"{module_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "engine" / "schedulers").glob("*.py")), ids=module_name)
+def test_a_scheduler_is_pure(path: Path) -> None:
+    doing = {"subprocess", "time", "socket", "pathlib", "shutil", "os", "io"}
+    assert not {name.split(".")[0] for name in imports(path)} & doing
+    calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
+    assert not calls & {"open", "print", "sleep"}
+
+
+def test_a_host_knows_no_scheduler() -> None:
+    for path in (PACKAGE / "engine" / "hosts").glob("*.py"):
+        named = {name for name in imports(path) if "schedulers." in name}
+        assert all(name.startswith("dagster_hpc.engine.schedulers.base") for name in named)

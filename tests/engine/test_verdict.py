@@ -1,0 +1,279 @@
+"""Three witnesses, one verdict. The rows of the decision table, and what must never be concluded."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus
+from dagster_hpc.engine.ledger import Change, JobRow
+from dagster_hpc.engine.sentinel import Sentinel
+from dagster_hpc.engine.target import Patience
+from dagster_hpc.engine.verdict import Evidence, judge
+
+NOW = 1_700_000_000.0
+LONG_AGO = NOW - 100_000
+PATIENCE = Patience()
+ROW = JobRow("abcd2345", "abcd2345", "x", "slurm", "{}", "/x", JobState.RUNNING, created_at=NOW - 60, job_id="42")
+OVER_FOR_LONG = replace(ROW, ending_since=LONG_AGO)  # all graces are over
+
+BEGAN = Sentinel(started_at=NOW - 50, node="node1")
+SILENT = Sentinel()
+
+
+def ended(code: int, **more: object) -> Sentinel:
+    return replace(BEGAN, exit_code=code, ended_at=NOW - 1, **more)  # type: ignore[arg-type]
+
+
+def says(state: JobState, **more: object) -> JobStatus:
+    return JobStatus(state, **more)  # type: ignore[arg-type]
+
+
+def verdict(row: JobRow, sentinel: Sentinel, **evidence: object) -> Change:
+    change = judge(row, Evidence(sentinel, **evidence), NOW, PATIENCE)  # type: ignore[arg-type]
+    assert change is not None
+    return change
+
+
+# -- the exit_code file is there
+
+
+@pytest.mark.parametrize("history", [says(JobState.COMPLETED, exit_code=0), None])
+def test_exit_code_0_with_a_good_record_or_none_after_the_grace_is_completed(history: JobStatus | None) -> None:
+    change = verdict(OVER_FOR_LONG, ended(0), history=history)
+    assert (change.state, change.exit_code) == (JobState.COMPLETED, 0)
+
+
+def test_exit_code_0_without_any_accounting_is_completed_after_the_grace() -> None:
+    assert verdict(OVER_FOR_LONG, ended(0), has_history=False).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("history", [says(JobState.FAILED, exit_code=3), says(JobState.COMPLETED), None])
+def test_another_exit_code_is_a_failure_with_that_code_whatever_the_records_say(history: JobStatus | None) -> None:
+    # the predecessor's job that exited with 3 was a success to it
+    change = verdict(OVER_FOR_LONG, ended(3), history=history)
+    assert (change.state, change.exit_code) == (JobState.FAILED, 3)
+    assert change.reason == "its program ended with exit code 3"
+
+
+@pytest.mark.parametrize(
+    "state", [JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED]
+)
+def test_what_the_scheduler_did_to_it_explains_its_exit_code(state: JobState) -> None:
+    change = verdict(OVER_FOR_LONG, ended(143, signal="TERM"), history=says(state, reason="why"))
+    assert (change.state, change.reason, change.exit_code) == (state, "why", 143)
+
+
+def test_a_program_that_traps_the_walltimes_signal_and_exits_with_0_still_ran_into_it() -> None:
+    # TIMEOUT carries the exit code 0:0, which the predecessor read as success
+    assert verdict(OVER_FOR_LONG, ended(0, signal="TERM"), history=says(JobState.TIMEOUT)).state is JobState.TIMEOUT
+
+
+def test_a_job_that_had_ended_well_before_it_was_called_cancelled_is_completed() -> None:
+    # a controller that was restarted may record a job as cancelled that had run to its end
+    change = verdict(OVER_FOR_LONG, ended(0), history=says(JobState.CANCELLED))
+    assert change.state is JobState.COMPLETED
+    assert "CANCELLED" in change.reason
+
+
+def test_memory_that_ran_out_is_no_success_even_when_the_script_went_on() -> None:
+    assert verdict(OVER_FOR_LONG, ended(0), history=says(JobState.OOM)).state is JobState.OOM
+
+
+def test_a_signal_that_killed_the_program_is_named() -> None:
+    assert verdict(OVER_FOR_LONG, ended(139)).reason == "its program was killed by signal 11 (SIGSEGV)"
+
+
+def test_a_step_of_the_script_that_failed_is_named() -> None:
+    sentinel = ended(1, failure="module load gcc failed with exit code 1")
+    assert verdict(OVER_FOR_LONG, sentinel).reason == "module load gcc failed with exit code 1"
+
+
+def test_a_failure_that_the_script_did_not_see_is_a_failure() -> None:
+    change = verdict(OVER_FOR_LONG, ended(0), history=says(JobState.FAILED, reason="epilogue"))
+    assert change.state is JobState.FAILED
+    assert "although its script ended with 0" in change.reason
+
+
+# -- it is not there
+
+
+@pytest.mark.parametrize(
+    "state",
+    [JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED],
+)
+def test_without_an_exit_code_the_accounting_is_believed(state: JobState) -> None:
+    change = verdict(OVER_FOR_LONG, BEGAN, history=says(state, reason="why"))
+    assert (change.state, change.reason) == (state, "why")
+
+
+def test_a_record_of_success_without_an_exit_code_is_no_success() -> None:
+    # deleted while queued, killed by a dependency, rejected: all of these "succeeded" in the predecessor
+    change = verdict(OVER_FOR_LONG, BEGAN, history=says(JobState.COMPLETED, exit_code=0))
+    assert change.state is JobState.FAILED
+    assert change.reason == "its script did not run to the end"
+
+
+def test_a_job_that_never_began_says_so() -> None:
+    change = verdict(OVER_FOR_LONG, SILENT, history=says(JobState.CANCELLED, reason="cancelled by user id 0"))
+    assert change.reason == "cancelled by user id 0; it never began to run"
+
+
+def test_a_missing_exit_status_is_never_taken_for_0() -> None:
+    # the predecessor's `get("Exit_status", "0")`
+    change = verdict(OVER_FOR_LONG, SILENT, history=says(JobState.FAILED))
+    assert change.exit_code is None
+
+
+# -- what proves nothing
+
+
+def test_a_failed_query_changes_nothing() -> None:
+    assert judge(ROW, Evidence(SILENT, asked=False), NOW, PATIENCE) is None
+    assert judge(replace(ROW, absent_since=LONG_AGO), Evidence(BEGAN, asked=False), NOW, PATIENCE) is None
+
+
+@pytest.mark.parametrize("sentinel", [SILENT, BEGAN])
+def test_an_absent_job_is_not_finished(sentinel: Sentinel) -> None:
+    change = verdict(ROW, sentinel)
+    assert (change.state, change.absent_since) == (JobState.RUNNING, NOW)
+
+
+def test_it_is_lost_only_when_it_was_absent_for_longer_than_the_grace() -> None:
+    just_not = replace(ROW, absent_since=NOW - PATIENCE.lost_after_s + 1)
+    longer = replace(ROW, absent_since=NOW - PATIENCE.lost_after_s - 1)
+    assert verdict(just_not, BEGAN).state is JobState.RUNNING
+    change = verdict(longer, BEGAN)
+    assert change.state is JobState.LOST
+    assert not change.state.is_success
+
+
+def test_a_job_that_turns_up_again_was_not_absent() -> None:
+    change = verdict(replace(ROW, absent_since=NOW - 200), BEGAN, queue=says(JobState.RUNNING))
+    assert change.absent_since is None
+
+
+@pytest.mark.parametrize("source", ["queue", "history"])
+def test_unknown_is_never_final(source: str) -> None:
+    for row in (ROW, OVER_FOR_LONG, replace(ROW, absent_since=LONG_AGO)):
+        change = judge(row, Evidence(BEGAN, **{source: says(JobState.UNKNOWN)}), NOW, PATIENCE)  # type: ignore[arg-type]
+        if source == "queue":
+            assert change is not None
+            assert change.state is JobState.UNKNOWN
+        else:
+            assert change is None or not change.state.is_success
+
+
+def test_a_job_in_the_queue_is_what_the_queue_says() -> None:
+    change = verdict(ROW, BEGAN, queue=says(JobState.SUSPENDED, reason="suspended"))
+    assert (change.state, change.reason) == (JobState.SUSPENDED, "suspended")
+
+
+def test_a_job_that_is_still_in_its_epilogue_is_not_over_yet() -> None:
+    change = verdict(ROW, ended(0), queue=says(JobState.RUNNING))
+    assert change.state is JobState.RUNNING
+
+
+def test_a_queue_that_never_forgets_does_not_hold_up_a_job_that_ended_long_ago() -> None:
+    long_ended = replace(ended(0), ended_at=NOW - PATIENCE.epilogue_s - 1)
+    change = verdict(OVER_FOR_LONG, long_ended, queue=says(JobState.RUNNING))
+    assert change.state is JobState.COMPLETED
+
+
+# -- graces
+
+
+def test_the_accounts_of_an_ended_job_are_waited_for() -> None:
+    change = verdict(ROW, ended(0), queue=says(JobState.COMPLETED))
+    assert (change.state, change.ending_since) == (JobState.RUNNING, NOW)
+
+
+def test_but_not_for_ever() -> None:
+    row = replace(ROW, ending_since=NOW - PATIENCE.accounting_grace_s - 1)
+    assert verdict(row, ended(0), queue=says(JobState.COMPLETED)).state is JobState.COMPLETED
+
+
+def test_and_not_where_there_are_none() -> None:
+    assert verdict(ROW, ended(0), queue=says(JobState.COMPLETED), has_history=False).state is JobState.COMPLETED
+
+
+def test_the_last_file_may_still_be_on_its_way() -> None:
+    change = verdict(ROW, BEGAN, history=says(JobState.COMPLETED))
+    assert change.state is JobState.RUNNING
+    row = replace(ROW, ending_since=NOW - PATIENCE.file_grace_s - 1)
+    assert verdict(row, BEGAN, history=says(JobState.COMPLETED)).state is JobState.FAILED
+
+
+def test_a_job_that_ended_while_the_scheduler_is_away_is_concluded_from_its_own_file_in_the_end() -> None:
+    waiting = verdict(replace(ROW, ending_since=NOW - 10), ended(0), asked=False)
+    concluded = verdict(replace(ROW, ending_since=NOW - PATIENCE.epilogue_s - 1), ended(0), asked=False)
+    assert waiting.state is JobState.RUNNING
+    assert concluded.state is JobState.COMPLETED
+
+
+# -- stuck
+
+
+def test_a_job_that_can_never_start_is_stuck_from_when_it_was_first_seen_so() -> None:
+    never = says(JobState.PENDING, stuck=True)
+    first = verdict(ROW, SILENT, queue=never)
+    later = verdict(replace(ROW, stuck_since=NOW - 30), SILENT, queue=never)
+    freed = verdict(replace(ROW, stuck_since=NOW - 30), SILENT, queue=says(JobState.PENDING))
+    assert (first.stuck_since, later.stuck_since, freed.stuck_since) == (NOW, NOW - 30, None)
+
+
+# -- figures
+
+
+def test_the_accounting_comes_first_then_the_queue_then_the_jobs_own_files() -> None:
+    change = verdict(
+        OVER_FOR_LONG,
+        ended(0, cpu_time_s=9.0),
+        history=says(JobState.COMPLETED, metrics=JobMetrics(cpu_time_s=5.0)),
+        queue=says(JobState.COMPLETED, metrics=JobMetrics(cpu_time_s=7.0, cores=4)),
+    )
+    metrics = change.metrics
+    assert (metrics.cpu_time_s, metrics.cores, metrics.node_list) == (5.0, 4, "node1")
+    assert metrics.elapsed_s == pytest.approx(49.0)
+    assert metrics.submitted_at == ROW.created_at
+
+
+# -- any evidence at all
+
+statuses = st.none() | st.builds(JobStatus, st.sampled_from(JobState), exit_code=st.none() | st.integers(0, 255))
+sentinels = st.builds(
+    Sentinel,
+    started_at=st.none() | st.floats(0, NOW),
+    exit_code=st.none() | st.integers(0, 255),
+    ended_at=st.none() | st.floats(0, 2 * NOW),
+    signal=st.none() | st.just("TERM"),
+)
+moments = st.none() | st.floats(0, NOW)
+
+
+@given(sentinels, statuses, statuses, st.booleans(), st.booleans(), moments, moments)
+def test_success_needs_a_positive_proof(
+    sentinel: Sentinel,
+    queue: JobStatus | None,
+    history: JobStatus | None,
+    asked: bool,
+    has_history: bool,
+    ending: float | None,
+    absent: float | None,
+) -> None:
+    row = replace(ROW, ending_since=ending, absent_since=absent)
+    change = judge(row, Evidence(sentinel, queue, history, asked, has_history), NOW, PATIENCE)
+    if change and change.state is JobState.COMPLETED:
+        assert sentinel.exit_code == 0
+
+
+@given(statuses, statuses, st.booleans(), moments)
+def test_a_poll_that_did_not_work_ends_no_job_that_has_not_ended_itself(
+    queue: JobStatus | None, history: JobStatus | None, has_history: bool, absent: float | None
+) -> None:
+    live = [status if status and not status.state.is_final else None for status in (queue, history)]
+    change = judge(replace(ROW, absent_since=absent), Evidence(BEGAN, *live, False, has_history), NOW, PATIENCE)
+    assert change is None or not change.state.is_final
