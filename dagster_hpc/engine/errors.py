@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
-from dagster_hpc.engine.job import JobHandle, JobResult, JobState, tail
+if TYPE_CHECKING:
+    from dagster_hpc.engine.job import JobHandle, JobResult, JobState
+
+_WORDS = 20  # so many lines of stderr are in a message
 
 
 class HPCError(Exception):
@@ -71,7 +75,7 @@ class JobFailed(HPCError):
         code = "" if result.exit_code is None else f" with exit code {result.exit_code}"
         message = f"{result.handle} ended as {result.state}{code}"
         message += f": {result.reason}." if result.reason else "."
-        words = tail(result.stderr_tail, 20)
+        words = "\n".join(result.stderr_tail.splitlines()[-_WORDS:])
         if words:
             message += f"\nLast lines of stderr:\n{words}"
         super().__init__(message, advice=self.default_advice, work_dir=result.handle.work_dir)
@@ -105,13 +109,13 @@ class OutputMissing(JobFailed):
         super().__init__(result)
 
 
-_BY_STATE: dict[JobState, type[JobFailed]] = {
-    JobState.TIMEOUT: JobTimedOut,
-    JobState.OOM: JobOutOfMemory,
-    JobState.CANCELLED: JobCancelled,
-    JobState.NODE_FAIL: NodeFailed,
-    JobState.PREEMPTED: NodeFailed,
-    JobState.LOST: JobLost,
+_BY_STATE: dict[str, type[JobFailed]] = {
+    "TIMEOUT": JobTimedOut,
+    "OOM": JobOutOfMemory,
+    "CANCELLED": JobCancelled,
+    "NODE_FAIL": NodeFailed,
+    "PREEMPTED": NodeFailed,
+    "LOST": JobLost,
 }
 
 OUTPUT_MISSING_REASON = "declared output missing: "
@@ -121,7 +125,7 @@ def failure_of(result: JobResult) -> JobFailed:
     """The error that fits the way in which this job ended."""
     if result.reason.startswith(OUTPUT_MISSING_REASON):
         return OutputMissing(result, result.reason.removeprefix(OUTPUT_MISSING_REASON).split(", "))
-    return _BY_STATE.get(result.state, JobFailed)(result)
+    return _BY_STATE.get(result.state.value, JobFailed)(result)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import signal as _signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
 from typing import Any, Literal
+
+from dagster_hpc.engine.errors import failure_of
 
 Launcher = Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"]
 LAUNCHERS: tuple[str, ...] = ("single", "srun", "mpirun", "mpiexec", "mpiexec.hydra")
@@ -247,8 +249,6 @@ class JobResult:
 
     def raise_for_state(self) -> JobResult:
         """Return this result if the job ended well; raise the `JobFailed` that fits otherwise."""
-        from dagster_hpc.engine.errors import failure_of
-
         if not self.succeeded:
             raise failure_of(self)
         return self
@@ -265,7 +265,3 @@ def signal_name(number: int) -> str:
 def tail(text: str, lines: int) -> str:
     """The last lines of a text: where the error message stands."""
     return "\n".join(text.splitlines()[-lines:])
-
-
-def join_sentences(parts: Sequence[str]) -> str:
-    return "; ".join(part for part in parts if part)

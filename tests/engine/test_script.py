@@ -1,0 +1,568 @@
+"""Job scripts, run for real by bash: what is asked for arrives, and what happened is written down."""
+
+from __future__ import annotations
+
+import ast
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.hosts.local import LocalHost
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE, quoting_faults, render_script, script_files
+from dagster_hpc.engine.sentinel import Sentinel, read_sentinel
+
+HOST = LocalHost()
+SLURM = Slurm()
+DUMP = """\
+import os, sys
+content = {"argv": [os.fsencode(a) for a in sys.argv[1:]], "env": dict(os.environb), "stdin": sys.stdin.buffer.read(),
+           "cwd": os.getcwdb()}
+open("dump", "w").write(repr(content))
+"""
+
+
+@dataclass
+class Job:
+    """One job directory, and bash in the place of a compute node."""
+
+    directory: Path
+    spec: JobSpec
+    scheduler: Scheduler = SLURM
+    template: str | None = None
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def script(self) -> Path:
+        return self.directory / "job.slurm"
+
+    def place(self) -> Job:
+        text = render_script(
+            self.spec, self.scheduler, directory=str(self.directory), token="abcd2345", template=self.template
+        )
+        folders = [".job", *(f"{n}/.job" for n in range(len(self.spec.elements)))]
+        files = {**script_files(self.spec), "job.slurm": text.encode("utf-8", "surrogateescape")}
+        HOST.place(str(self.directory), files, folders)
+        return self
+
+    def start(self, job_id: str = "42", **more: str) -> subprocess.Popen[bytes]:
+        environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": job_id, **self.environment, **more}
+        return subprocess.Popen(
+            ["bash", str(self.script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
+        )
+
+    def run(self, job_id: str = "42", **more: str) -> int:
+        process = self.start(job_id, **more)
+        self.said = b"".join(process.communicate(timeout=60))
+        return process.returncode
+
+    def read(self, name: str) -> str:
+        path = self.directory / name
+        return path.read_text() if path.exists() else ""
+
+    @property
+    def sentinel(self) -> Sentinel:
+        return read_sentinel(HOST, str(self.directory))
+
+    @property
+    def dump(self) -> dict[str, Any]:
+        content: dict[str, Any] = ast.literal_eval(self.read("dump"))
+        return content
+
+
+def eventually(is_so: Callable[[], Any]) -> None:
+    deadline = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> Path:
+    return tmp_path / "job"
+
+
+def shell(directory: Path, text: str, **more: Any) -> Job:
+    return Job(directory, JobSpec(name="x", shell=text, **more)).place()
+
+
+def dumping(directory: Path, **more: Any) -> Job:
+    args = more.pop("args", ())
+    program = ["-I", "-S", "-c", DUMP]
+    return Job(directory, JobSpec(name="x", executable=sys.executable, args=(*program, *args), **more)).place()
+
+
+# -- what is asked for arrives
+
+NASTY = [
+    "with blanks  twice",
+    " leading and trailing ",
+    "it's",
+    'say "hi"',
+    "$(touch pwned)",
+    "`touch pwned`",
+    "${HOME} $HOME $$ $0",
+    "line\nbreak\n",
+    "\ttab\r\x01\x7f",
+    "größe 日本 🦆",
+    os.fsdecode(b"\xff\xfe not utf-8"),
+    "-n",
+    "--",
+    "-",
+    "",
+    "*",
+    "~",
+    "a;b|c&d>e<f",
+    "\\",
+    "\\n",
+    "!!",
+    "#SBATCH --account=other",
+    "{{ spec }} {% raw %}",
+    "%j %% %a",
+]
+words = st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])) | st.binary().map(
+    lambda raw: os.fsdecode(raw.replace(b"\0", b""))
+)
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@few
+@given(args=st.lists(words, max_size=6))
+@example(args=NASTY)
+def test_every_argument_arrives_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, args: list[str]) -> None:
+    # the predecessor joined arguments with blanks
+    job = dumping(tmp_path_factory.mktemp("job"), args=tuple(args))
+    assert job.run() == 0, job.read("stderr.log")
+    assert job.dump["argv"] == [os.fsencode(arg) for arg in args]
+    assert not (job.directory / "pwned").exists()
+
+
+@few
+@given(values=st.lists(words, min_size=1, max_size=6))
+@example(values=NASTY)
+def test_every_environment_value_arrives_byte_for_byte(
+    tmp_path_factory: pytest.TempPathFactory, values: list[str]
+) -> None:
+    # the predecessor wrote export K="v", in which $ and ` are live
+    environment = tuple((f"VALUE_{number}", value) for number, value in enumerate(values))
+    job = dumping(tmp_path_factory.mktemp("job"), environment=environment)
+    assert job.run() == 0, job.read("stderr.log")
+    assert {name: job.dump["env"][name.encode()] for name, _ in environment} == {
+        name: os.fsencode(value) for name, value in environment
+    }
+
+
+@few
+@given(words)
+@example("\n".join(NASTY))
+@example("")
+def test_standard_input_arrives_byte_for_byte(tmp_path_factory: pytest.TempPathFactory, stdin: str) -> None:
+    job = dumping(tmp_path_factory.mktemp("job"), stdin=stdin)
+    assert job.run() == 0
+    assert job.dump["stdin"] == os.fsencode(stdin)
+
+
+def test_without_standard_input_there_is_none_to_wait_for(directory: Path) -> None:
+    job = dumping(directory)
+    job.run()
+    assert job.dump["stdin"] == b""
+
+
+def test_an_argument_of_a_hundred_kilobytes_arrives(directory: Path) -> None:
+    long = "0123456789" * 10_000
+    job = dumping(directory, args=(long,))
+    job.run()
+    assert job.dump["argv"] == [long.encode()]
+
+
+@pytest.mark.parametrize(
+    "name", ["with blank", "it's", 'a "b"', "größe 日本", "$(touch pwned)", "-rf", "a;b", "new\nline", "100%j", "#x"]
+)
+def test_a_job_runs_in_a_directory_of_any_name(tmp_path: Path, name: str) -> None:
+    # the predecessor's `cd` was not quoted
+    job = Job(tmp_path / name, JobSpec(name="x", executable=sys.executable, args=("-I", "-S", "-c", DUMP)), Local())
+    if "\n" in name:  # a line break would end the directive that names the log
+        with pytest.raises(ConfigurationError, match="line break"):
+            job.place()
+        return
+    job.place()
+    assert job.run() == 0
+    assert job.dump["cwd"] == os.fsencode(job.directory)
+    assert not list(tmp_path.rglob("pwned"))
+
+
+@few
+@given(st.text(alphabet=st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
+def test_an_inline_script_is_run_as_it_stands(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    files = script_files(JobSpec(name="x", shell=text))
+    assert files[".job/command.sh"].decode().removesuffix("\n") == text.removesuffix("\n")
+
+
+def test_an_inline_script_gets_the_arguments_and_stops_at_the_first_command_that_fails(directory: Path) -> None:
+    job = shell(directory, 'echo "$1|$2"\nfalse | true\necho never', args=("a b", "c"))
+    assert job.run() == 1
+    assert job.read("stdout.log") == "a b|c\n"
+
+
+def test_a_program_with_blanks_in_its_path_is_run(tmp_path: Path, directory: Path) -> None:
+    program = tmp_path / "my program's name"
+    program.write_text("#!/bin/sh\necho it ran\n")
+    program.chmod(0o755)
+    job = Job(directory, JobSpec(name="x", executable=str(program))).place()
+    assert job.run() == 0
+    assert job.read("stdout.log") == "it ran\n"
+
+
+def test_elements_of_an_array_get_their_own_arguments_and_directories(directory: Path) -> None:
+    elements = (("a b", "$(touch pwned)"), ("",), (), ("größe\n",))
+    program = ("-I", "-S", "-c", DUMP)
+    job = Job(directory, JobSpec(name="x", executable=sys.executable, args=program, elements=elements)).place()
+    for index, element in enumerate(elements):
+        assert job.run(SLURM_ARRAY_TASK_ID=str(index)) == 0, job.said
+        dumped = ast.literal_eval(job.read(f"{index}/dump"))
+        assert dumped["argv"] == [os.fsencode(word) for word in element]
+        assert dumped["cwd"] == os.fsencode(directory / str(index))
+        assert read_sentinel(HOST, str(directory / str(index))).exit_code == 0
+    assert not list(directory.rglob("pwned"))
+
+
+def test_threads_are_set_for_openmp_and_for_srun(directory: Path) -> None:
+    # srun does not inherit --cpus-per-task since Slurm 22.05
+    job = dumping(directory, threads_per_rank=3)
+    job.run()
+    assert job.dump["env"][b"OMP_NUM_THREADS"] == b"3"
+    assert job.dump["env"][b"SRUN_CPUS_PER_TASK"] == b"3"
+
+
+@pytest.mark.parametrize(
+    ("launcher", "line"),
+    [
+        ("single", "/bin/app a"),
+        ("srun", "srun --ntasks=8 --ntasks-per-node=4 --mpi=pmix /bin/app a"),
+        ("mpirun", "mpirun -n 8 --mpi=pmix /bin/app a"),
+        ("mpiexec", "mpiexec -n 8 --mpi=pmix /bin/app a"),
+        ("mpiexec.hydra", "mpiexec.hydra -n 8 -ppn 4 --mpi=pmix /bin/app a"),
+    ],
+)
+def test_the_launcher_starts_the_ranks(launcher: Any, line: str) -> None:
+    # the predecessor dropped mpiprocs and ompthreads on one of its systems
+    spec = JobSpec(
+        name="x", executable="/bin/app", args=("a",), nodes=2, ranks_per_node=4, launcher=launcher,
+        launcher_options=("--mpi=pmix",),
+    )  # fmt: skip
+    assert f"\n{line} </dev/null &\n" in render_script(spec, SLURM, directory="/x", token="abcd2345")
+
+
+def test_a_container_stands_between_launcher_and_program() -> None:
+    spec = JobSpec(name="x", executable="/bin/app", launcher="srun", container="/images/a b.sif", gpus_per_node=1)
+    script = render_script(spec, SLURM, directory="/x", token="abcd2345")
+    assert "srun --ntasks=1 --ntasks-per-node=1 apptainer exec --nv '/images/a b.sif' /bin/app" in script
+
+
+# -- what happened is written down
+
+
+@pytest.mark.parametrize("code", [0, 1, 3, 93, 127, 255])
+def test_the_exit_code_of_the_program_is_the_jobs(directory: Path, code: int) -> None:
+    job = shell(directory, f"exit {code}")
+    assert job.run() == code
+    assert job.sentinel.exit_code == code
+
+
+def test_a_program_that_is_not_there_is_127_and_says_so(directory: Path) -> None:
+    job = Job(directory, JobSpec(name="x", executable="/no/such/program")).place()
+    assert job.run() == 127
+    assert "/no/such/program" in job.read("stderr.log")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SEGV", 139), ("KILL", 137), ("ABRT", 134)])
+def test_death_by_a_signal_is_128_and_its_number(directory: Path, name: str, code: int) -> None:
+    job = shell(directory, f"kill -{name} $$")
+    assert job.run() == code
+    assert job.sentinel.exit_code == code
+
+
+def test_beginning_and_end_are_written_with_times_and_host(directory: Path) -> None:
+    before = time.time()
+    job = shell(directory, "true")
+    assert job.sentinel.started_at is None
+    job.run()
+    sentinel = job.sentinel
+    assert before - 1 <= (sentinel.started_at or 0) <= (sentinel.ended_at or 0) <= time.time() + 1
+    assert sentinel.node == os.uname().nodename
+    assert sentinel.cpu_time_s is not None
+    assert sentinel.signal is None
+
+
+@pytest.mark.parametrize("language", ["C", "de_DE.UTF-8"])
+def test_the_files_hold_what_the_reader_expects_in_any_language(directory: Path, language: str) -> None:
+    job = shell(directory, "true")
+    job.run(LC_ALL=language)
+    code, ended = job.read(".job/exit_code").split()
+    assert (code, float(ended) > 1e9) == ("0", True)
+    assert job.read(".job/started").split()[1] == "42"
+    assert not list((directory / ".job").glob("*.tmp"))
+
+
+def test_the_exit_code_file_is_whole_whenever_it_is_there(directory: Path) -> None:
+    job = shell(directory, "exit 7")
+    process = job.start()
+    seen = set()
+    while process.poll() is None:
+        seen.add(job.read(".job/exit_code"))
+    process.communicate()
+    seen.discard("")  # not there yet
+    assert all(text.startswith("7 ") and text.endswith("\n") for text in seen)
+
+
+def test_output_goes_to_two_files_and_to_nothing_else(directory: Path) -> None:
+    job = shell(directory, "echo out; echo err >&2")
+    job.run()
+    assert (job.read("stdout.log"), job.read("stderr.log"), job.said) == ("out\n", "err\n", b"")
+
+
+def test_cpu_time_of_the_program_is_counted(directory: Path) -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass"
+    job = Job(directory, JobSpec(name="x", executable=sys.executable, args=("-I", "-S", "-c", busy))).place()
+    job.run()
+    assert (job.sentinel.cpu_time_s or 0) >= 0.3
+
+
+def test_a_signal_reaches_the_program_and_its_exit_code_is_kept(directory: Path) -> None:
+    trapping = "trap 'echo caught; exit 7' TERM; echo ready; for i in $(seq 2000); do sleep 0.01; done"
+    job = shell(directory, trapping)
+    process = job.start()
+    eventually(lambda: "ready" in job.read("stdout.log"))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 7
+    assert "caught" in job.read("stdout.log")
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (7, "TERM")
+
+
+def test_a_warning_that_the_program_survives_does_not_end_the_job(directory: Path) -> None:
+    surviving = "trap 'echo warned; warned=1' USR1; echo ready; until [ $warned ]; do sleep 0.01; done; exit 5"
+    job = shell(directory, surviving)
+    process = job.start()
+    eventually(lambda: "ready" in job.read("stdout.log"))
+    process.send_signal(signal.SIGUSR1)
+    process.communicate(timeout=30)
+    assert process.returncode == 5
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (5, "USR1")
+
+
+def test_a_program_that_does_not_trap_the_signal_dies_of_it(directory: Path) -> None:
+    job = shell(directory, "echo ready; exec sleep 600")
+    process = job.start()
+    eventually(lambda: "ready" in job.read("stdout.log"))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (143, "TERM")
+
+
+def test_a_script_that_is_killed_leaves_no_exit_code(directory: Path) -> None:
+    job = shell(directory, "echo ready; kill -KILL $PPID; sleep 0.1")
+    job.run()
+    assert job.sentinel.exit_code is None
+    assert job.sentinel.started_at is not None
+
+
+# -- the steps before the program
+
+
+def test_a_pre_command_that_fails_ends_the_job_with_its_own_words(directory: Path) -> None:
+    # the predecessor ran the next line, and the program
+    job = shell(directory, "echo never", pre_commands=("true", "false # broken", "echo nor this"))
+    assert job.run() == 1
+    assert job.sentinel.failure == "pre_command false # broken failed with exit code 1"
+    assert job.sentinel.exit_code == 1
+    assert job.read("stdout.log") == ""
+    assert "pre_command false # broken failed" in job.read("stderr.log")
+
+
+def test_a_pre_command_keeps_its_exit_code(directory: Path) -> None:
+    job = shell(directory, "true", pre_commands=("( exit 42 )",))
+    assert job.run() == 42
+
+
+def test_pre_commands_change_the_environment_of_the_program(directory: Path) -> None:
+    job = shell(directory, 'echo "$HERE"', pre_commands=("cd /tmp", "export HERE=$PWD"))
+    assert job.run() == 0
+    assert job.read("stdout.log") == "/tmp\n"
+    assert job.sentinel.exit_code == 0  # written where it is looked for
+
+
+def test_environment_stands_before_pre_commands(directory: Path) -> None:
+    job = shell(directory, "true", environment=(("WORD", "hello"),), pre_commands=('echo "$WORD"',))
+    job.run()
+    assert job.read("stdout.log") == "hello\n"
+
+
+def test_a_pipe_in_a_pre_command_fails_when_its_first_part_does(directory: Path) -> None:
+    job = shell(directory, "true", pre_commands=("false | cat",))
+    assert job.run() == 1
+
+
+def with_modules(tmp_path: Path) -> dict[str, str]:
+    """A module command as sites have one: a shell function, defined by an init file."""
+    init = tmp_path / "init"
+    init.mkdir()
+    (init / "bash").write_text('module() { [ "$2" != absent ] && export LOADED="$LOADED $2"; }\n')
+    return {"MODULESHOME": str(tmp_path), "HOME": str(tmp_path)}
+
+
+def test_modules_are_loaded_in_order_before_the_program(tmp_path: Path, directory: Path) -> None:
+    job = shell(directory, 'echo "$LOADED"', modules=("gcc/12", "open mpi"))
+    job.environment = with_modules(tmp_path)
+    assert job.run() == 0
+    assert job.read("stdout.log") == " gcc/12 open mpi\n"
+
+
+def test_a_module_that_cannot_be_loaded_ends_the_job(tmp_path: Path, directory: Path) -> None:
+    # the predecessor went on without it
+    job = shell(directory, "echo never", modules=("gcc/12", "absent"))
+    job.environment = with_modules(tmp_path)
+    assert job.run() == 1
+    assert job.sentinel.failure == "module load absent failed with exit code 1"
+    assert job.read("stdout.log") == ""
+
+
+# -- one submission runs once
+
+
+def test_a_second_copy_of_a_submission_steps_aside_and_changes_nothing(directory: Path) -> None:
+    job = shell(directory, "echo ran; exit 3")
+    assert job.run("42") == 3
+    before = job.read(".job/exit_code")
+    assert job.run("43") == DUPLICATE_EXIT_CODE
+    assert b"job 42 is this same submission" in job.said
+    assert job.read(".job/exit_code") == before
+    assert job.read("stdout.log") == "ran\n"
+
+
+def test_of_two_copies_that_start_together_one_runs(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    processes = [job.start(str(number)) for number in range(5)]
+    for process in processes:
+        process.communicate(timeout=60)
+    assert sorted(process.returncode for process in processes) == [0, *[DUPLICATE_EXIT_CODE] * 4]
+    assert job.read("stdout.log") == "ran\n"
+
+
+def test_a_requeued_job_starts_again_and_its_first_end_is_forgotten(directory: Path) -> None:
+    job = shell(directory, "echo again >>runs; if [ -e done ]; then exit 0; fi; touch done; exit 9")
+    assert job.run("42") == 9
+    assert job.run("42") == 0
+    assert job.sentinel.exit_code == 0
+    assert job.read("runs") == "again\nagain\n"
+
+
+def test_while_a_requeued_job_runs_it_has_no_exit_code(directory: Path) -> None:
+    job = shell(directory, "if [ -e done ]; then echo ready; sleep 600; fi; touch done; exit 9")
+    job.run("42")
+    process = job.start("42")
+    eventually(lambda: "ready" in job.read("stdout.log"))
+    assert job.sentinel.exit_code is None
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_each_element_of_an_array_has_a_lock_of_its_own(directory: Path) -> None:
+    job = Job(directory, JobSpec(name="x", shell="true", elements=(("a",), ("b",)))).place()
+    assert [job.run(str(n), SLURM_ARRAY_TASK_ID=str(n)) for n in range(2)] == [0, 0]
+
+
+def test_a_node_that_does_not_see_the_directory_says_so(tmp_path: Path, directory: Path) -> None:
+    job = shell(directory, "true")
+    elsewhere = tmp_path / "job.slurm"
+    elsewhere.write_text(job.script.read_text().replace(str(directory), "/not/mounted"))
+    done = subprocess.run(["bash", str(elsewhere)], capture_output=True, env={"SLURM_JOB_ID": "42"})
+    assert done.returncode == 72
+    assert b"this node cannot enter /not/mounted" in done.stderr
+
+
+# -- what no script can say
+
+
+@pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\0b"])
+@pytest.mark.parametrize("scheduler", [SLURM, Local()], ids=["slurm", "local"])
+def test_a_line_break_in_a_directive_is_refused(scheduler: Scheduler, bad: str) -> None:
+    with pytest.raises(ConfigurationError, match="line break"):
+        render_script(JobSpec(name="x", directives=(f"#SBATCH {bad}",)), scheduler, directory="/x", token="abcd2345")
+
+
+def test_what_cannot_be_quoted_is_found_before_it_is_written() -> None:
+    faults = quoting_faults({"argument 1": "a\0b", "argument 2": "\ud800", "argument 3": os.fsdecode(b"\xff")})
+    assert [fault.split(" contains")[0] for fault in faults] == ["argument 1", "argument 2"]
+
+
+# -- a site's own template
+
+
+def test_a_site_template_may_extend_the_packaged_one(tmp_path: Path, directory: Path) -> None:
+    site = tmp_path / "site.sh.j2"
+    site.write_text(
+        '{% extends "slurm.sh.j2" %}\n'
+        "{% block directives %}{{ super() }}#SBATCH --licenses=matlab\n{% endblock %}\n"
+        "{% block prepare %}{{ super() }}export SITE={{ spec.name|quote }}\n{% endblock %}\n"
+    )
+    spec = JobSpec(name="it's", shell='echo "$SITE"')
+    job = Job(directory, spec, template=str(site)).place()
+    assert job.run() == 0
+    assert job.read("stdout.log") == "it's\n"
+    assert "\n#SBATCH --licenses=matlab\n" in job.script.read_text()
+    assert "#SBATCH --nodes=1\n" in job.script.read_text()
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("{% if %}", "cannot be rendered"),
+        ("{{ spec.nonsense }}", "nonsense"),
+        ("{{ nonsense }}", "nonsense"),
+        ('{% extends "absent.sh.j2" %}', "absent.sh.j2"),
+        ("{{ 'x' | nofilter }}", "nofilter"),
+    ],
+)
+def test_a_broken_template_is_an_error_that_names_it(tmp_path: Path, content: str, words: str) -> None:
+    site = tmp_path / "site.sh.j2"
+    site.write_text(content)
+    with pytest.raises(ConfigurationError, match=words) as refused:
+        render_script(JobSpec(name="x"), SLURM, directory="/x", token="abcd2345", template=str(site))
+    assert str(site) in str(refused.value)
+
+
+def test_a_template_that_is_not_there_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="absent"):
+        render_script(JobSpec(name="x"), SLURM, directory="/x", token="abcd2345", template=f"{tmp_path}/absent.j2")
+
+
+def test_a_changed_template_is_used_at_once(tmp_path: Path) -> None:
+    site = tmp_path / "site.sh.j2"
+    texts = []
+    for number in (1, 2):
+        site.write_text(f"#!/bin/bash\n# edition {number}\n")
+        os.utime(site, (number, number))
+        texts.append(render_script(JobSpec(name="x"), SLURM, directory="/x", token="t", template=str(site)))
+    assert texts == ["#!/bin/bash\n# edition 1\n", "#!/bin/bash\n# edition 2\n"]
+
+
+def test_the_same_request_gives_the_same_script() -> None:
+    spec = JobSpec(name="x", shell="true", environment=(("B", "2"), ("A", "1")))
+    scripts = {render_script(replace(spec), SLURM, directory="/x", token="abcd2345") for _ in range(3)}
+    assert len(scripts) == 1
