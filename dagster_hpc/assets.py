@@ -79,6 +79,7 @@ def hpc_asset(
         def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Any:
             hpc: HPCJobRunner = arguments[runner]
             config: HPCJobConfig = arguments["config"]
+            _refuse_range(context)
             given = {"context": context, **arguments}
             command = function(**{name: given[name] for name in parameters})
             if not isinstance(command, Command):
@@ -106,6 +107,15 @@ def hpc_asset(
         return definition
 
     return decorate
+
+
+def _refuse_range(context: dg.AssetExecutionContext) -> None:
+    if context.has_partition_key_range and len(context.partition_keys) > 1:
+        raise dg.Failure(
+            f"this run covers {len(context.partition_keys)} partitions at once, and an hpc_asset makes one job for one: "
+            "use BackfillPolicy.multi_run(), which is Dagster's own choice",
+            allow_retries=False,
+        )
 
 
 def _reuse(word: str | None) -> Reuse | None:

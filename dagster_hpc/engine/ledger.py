@@ -253,20 +253,20 @@ class Ledger:
         due = LEASES.c.polled_at + LEASES.c.interval_s
         if early_after_s is not None:
             due = sa.case((due < LEASES.c.polled_at + early_after_s, due), else_=LEASES.c.polled_at + early_after_s)
-        statement = (
-            LEASES.update()
-            .where(LEASES.c.target == target, LEASES.c.expires_at <= now, due <= now)
-            .values(holder=holder, expires_at=now + ttl_s)
-        )
-        with self._engine.begin() as connection:
-            if connection.execute(statement).rowcount:
-                query = sa.select(LEASES.c.interval_s).where(LEASES.c.target == target)
-                return float(connection.execute(query).scalar_one())
-            known = connection.execute(sa.select(LEASES.c.target).where(LEASES.c.target == target)).first()
-        if known is None:
+        free = (LEASES.c.target == target) & (LEASES.c.expires_at <= now) & (due <= now)
+        # Looking first: those who wait ask many times a second, and only a write makes them wait for each other.
+        with self._reader.connect() as connection:
+            query = sa.select(LEASES.c.interval_s, sa.case((free, 1), else_=0)).where(LEASES.c.target == target)
+            lease = connection.execute(query).first()
+        if lease is None:
             self._open_lease(target)
             return self.take_poll_lease(target, holder, ttl_s=ttl_s, early_after_s=early_after_s)
-        return None
+        interval_s, is_free = lease
+        if not is_free:
+            return None
+        with self._engine.begin() as connection:
+            taken = connection.execute(LEASES.update().where(free).values(holder=holder, expires_at=now + ttl_s))
+            return float(interval_s) if taken.rowcount else None
 
     def release_poll_lease(self, target: str, holder: str, *, interval_s: float) -> None:
         """The poll is done; the next is due after `interval_s`."""

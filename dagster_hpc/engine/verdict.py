@@ -47,6 +47,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
         return _ending(row, ending_since)  # its last file may still be on its way through the file system
 
     state, reason = _verdict(sentinel, final)
+    if state is JobState.CANCELLED and row.cancel_requested:
+        reason = "cancelled through dagster_hpc"
     exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
     metrics = _all_metrics(row, evidence)
     return Change(row.token, state, reason, exit_code, metrics)

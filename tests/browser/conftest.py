@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser.ui import UI
+from tests.browser.ui import HEIGHT, UI, WIDTH
 from tests.definitions.dagster_home import DagsterHome
 from tests.systems.daemon import LOOPBACK, port_answers
 from tests.systems.needs import REPOSITORY, require
@@ -49,7 +49,7 @@ def ui(served: tuple[DagsterHome, str], tmp_path: Path, request: pytest.FixtureR
     failures = request.session.testsfailed
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=FLAGS)
-        page = browser.new_page(viewport={"width": 1400, "height": 1000}, base_url=address)
+        page = browser.new_page(viewport={"width": WIDTH, "height": HEIGHT}, base_url=address)
         made = UI(home, page, folders)
         try:
             yield made

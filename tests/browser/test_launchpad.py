@@ -43,7 +43,7 @@ def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
         recorded = metadata_in(instance, run_id, "bit_counts")
     expect(ui.metadata("job_id")).to_contain_text(str(recorded["job_id"]))
     expect(ui.metadata("elapsed_s")).to_contain_text(str(recorded["elapsed_s"])[:4])
-    ui.picture("4-metadata")
+    ui.picture("4-metadata", height=2300)
     assert "--time=83" in str(recorded["script"])
 
     ui.metadata("script").get_by_text("Show Markdown").click()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 SLOW_MS = 60_000  # the first answer of a code location that is still loading
 RUN_MS = RUN_S * 1000.0
+WIDTH, HEIGHT = 1400, 1000
 
 
 @dataclass
@@ -24,9 +25,12 @@ class UI:
     page: Page
     folders: Sequence[Path]  # for the screenshots
 
-    def picture(self, name: str) -> None:
+    def picture(self, name: str, height: int = HEIGHT) -> None:
+        """A screenshot, of a higher window where there is more to see."""
+        self.page.set_viewport_size({"width": WIDTH, "height": height})
         for folder in self.folders:
             self.page.screenshot(path=folder / f"{name}.png")
+        self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
 
     def open_asset(self, name: str) -> None:
         self.page.goto(f"/assets/{name}")

@@ -43,7 +43,7 @@ def test_asset_run_and_reason_are_shown(terminal: Terminal) -> None:
             reason="waits its turn behind jobs of higher priority (Priority)",
             queue="regular",
             project="ab12",
-        )  # fmt: skip
+        )
     )
 
     page = terminal.run("show", "abcdefgh").stdout

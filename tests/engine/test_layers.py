@@ -27,7 +27,7 @@ ENGINE_FLOORS = [
     ["schedulers", "database"],
     ["script", "hosts"],
     ["target", "ledger", "sentinel"],
-    ["logs", "verdict", "probe", "doctor"],
+    ["logs", "verdict"],
     ["submit", "watch", "collect"],
     ["runner"],
 ]

@@ -152,10 +152,6 @@ def test_an_id_comes_too_late_for_a_job_that_was_given_up(ledger: Ledger) -> Non
     assert (ledger.job("abcd2345").state, ledger.job("abcd2345").job_id) == (JobState.CANCELLED, None)
 
 
-def _take_over(ledger: Ledger, number: int) -> bool:
-    return ledger.take_over(ledger.job("abcd2345"), f"host {number}")
-
-
 def test_of_many_that_would_settle_a_broken_submission_one_does(url: str, ledger: Ledger) -> None:
     ledger.claim([a_job(owner="elsewhere 1 2 3")])
 

@@ -54,9 +54,10 @@ class Job:
         text = render_script(
             self.spec, self.scheduler, directory=str(self.directory), token="abcd2345", template=self.template
         )
-        folders = [".job", *(f"{n}/.job" for n in range(len(self.spec.elements)))]
-        files = {**script_files(self.spec), "job.slurm": text.encode("utf-8", "surrogateescape")}
-        HOST.place(str(self.directory), files, folders)
+        for folder in (".job", *(f"{n}/.job" for n in range(len(self.spec.elements)))):
+            (self.directory / folder).mkdir(parents=True, exist_ok=True)
+        for name, content in {**script_files(self.spec), "job.slurm": text.encode("utf-8", "surrogateescape")}.items():
+            (self.directory / name).write_bytes(content)
         return self
 
     def start(self, job_id: str = "42", **more: str) -> subprocess.Popen[bytes]:
@@ -494,6 +495,15 @@ def test_a_node_that_does_not_see_the_directory_says_so(tmp_path: Path, director
     done = subprocess.run(["bash", str(elsewhere)], capture_output=True, env={"SLURM_JOB_ID": "42"})
     assert done.returncode == 72
     assert b"this node cannot enter /not/mounted" in done.stderr
+
+
+def test_a_node_that_cannot_write_says_so_and_is_no_duplicate(directory: Path) -> None:
+    job = shell(directory, "true")
+    (directory / ".job" / "command.sh").unlink()
+    (directory / ".job").rmdir()
+    assert job.run() == 73
+    assert b"cannot write to" in job.said
+    assert b"same submission" not in job.said
 
 
 # -- what no script can say
