@@ -69,7 +69,7 @@ def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
         yield Check(probe.name, finding)
         if finding.clock is not None:
             behind = time.time() - finding.clock
-            yield Check("scheduler clock", _clock(behind, _SCHEDULER_CLOCK_S, "the scheduler's"))
+            yield Check("scheduler clock", compare_clocks(behind, _SCHEDULER_CLOCK_S, "the scheduler's"))
 
 
 def _ask(host: Host, call: Call) -> Answer | None:
@@ -120,7 +120,7 @@ def _work_root(hpc: HPCJobRunner) -> Iterator[Check]:
     yield Check("work_root", _space(root, folder))
     if not _is_local(hpc):
         yield Check("shared", _shared(root, folder))
-    yield Check("file clock", _clock(behind, _FILE_CLOCK_S, "the file server's"))
+    yield Check("file clock", compare_clocks(behind, _FILE_CLOCK_S, "the file server's"))
 
 
 def _space(root: Path, folder: Path) -> Finding:
@@ -146,7 +146,7 @@ def _shared(root: Path, folder: Path) -> Finding:
     return Finding("warn", f"{root} is on a disk of this machine, as far as can be seen from here", advice)
 
 
-def _clock(behind_s: float, tolerated_s: float, whose: str) -> Finding:
+def compare_clocks(behind_s: float, tolerated_s: float, whose: str) -> Finding:
     if abs(behind_s) <= tolerated_s:
         return Finding("ok", f"{whose} clock agrees with the one here")
     direction = "behind" if behind_s > 0 else "ahead of"

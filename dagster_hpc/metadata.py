@@ -25,22 +25,22 @@ def job_metadata(result: JobResult) -> dict[str, dg.MetadataValue]:
     """What a job was, how it ended and what it cost. A figure that the system does not know is null, never left out."""
     metrics = result.metrics
     return {
+        "state": _text(str(result.state)),
+        "reason": _text(result.reason),
+        "exit_code": _number(result.exit_code),
         "job_id": _text(result.handle.job_id),
         "target": _text(result.handle.target),
         "scheduler": _text(result.scheduler),
         "queue": _text(result.queue),
         "project": _text(result.project),
-        "state": _text(str(result.state)),
-        "exit_code": _number(result.exit_code),
-        "reason": _text(result.reason),
+        **{name: _number(getattr(metrics, name)) for name in _NUMBERS},
+        "node_list": _text(metrics.node_list),
+        **{name: _timestamp(getattr(metrics, name)) for name in _TIMES},
         "work_dir": dg.MetadataValue.path(result.handle.work_dir),
         "outputs": dg.MetadataValue.json(dict(result.outputs)),
-        "script": _code(result.script, "bash"),
         "stdout_tail": _code(tail(result.stdout_tail, _LOG_LINES)),
         "stderr_tail": _code(tail(result.stderr_tail, _LOG_LINES)),
-        "node_list": _text(metrics.node_list),
-        **{name: _number(getattr(metrics, name)) for name in _NUMBERS},
-        **{name: _timestamp(getattr(metrics, name)) for name in _TIMES},
+        "script": _code(result.script, "bash"),
         "scheduler_raw": dg.MetadataValue.json(dict(metrics.raw)),
     }
 

@@ -86,7 +86,7 @@ def bit_counts(samples: str) -> Command:
 
 @dg.asset(group_name=GROUP, kinds={"python", "matplotlib"}, owners=OWNERS)
 def histogram(bit_counts: dict[str, int]) -> dg.MaterializeResult[None]:
-    """The picture: open its metadata."""
+    """The most frequent bitstrings as a picture: under Metadata, click [Show Markdown]."""
     ranked = sorted(bit_counts.items(), key=lambda item: (-item[1], item[0]))
     picture = base64.b64encode(draw_histogram(dict(ranked[:BARS]))).decode()
     return dg.MaterializeResult(

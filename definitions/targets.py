@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from dagster_hpc import ExecutionProfile, HPCJobRunner
-from dagster_hpc.engine.database import state_folder
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.filesystem import state_folder
 from dagster_hpc.resources.targets import target_class
 
 VARIABLES = tuple(f"DAGSTER_HPC_{name}" for name in ("TARGET", "QUEUE", "PROJECT", "WORK_ROOT", "INBOX", "LEDGER"))

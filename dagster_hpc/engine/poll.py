@@ -32,7 +32,7 @@ class Poller:
     ledger: Ledger
     listener: Listener = field(default_factory=Listener)
     _has_history: bool = True
-    _complained: str = ""
+    _silent: set[str] = field(default_factory=set)  # which of queue and history did not answer when last asked
     _credit: float = _CREDIT
     _counted_at: float = field(default_factory=time.monotonic)
 
@@ -73,7 +73,7 @@ class Poller:
         rows = self._live()
         if not rows:
             return self.target.poll_interval_s
-        queue = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+        queue = self._queue(rows)
         history = self._history([row for row in rows if not _is_active(queue, row)])
         if self._record(rows, queue, history):
             return self.target.poll_interval_s
@@ -85,7 +85,7 @@ class Poller:
         history = self._history(rows)
         queue = Report()
         if history.failed or not self._has_history:
-            queue = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+            queue = self._queue(rows)
         self._record(rows, queue, history)
         return interval_s
 
@@ -94,7 +94,6 @@ class Poller:
 
     def _record(self, rows: Sequence[JobRow], queue: Report, history: Report) -> bool:
         """Judge each job by what was found and write that down. True if anything is new."""
-        self._complain(queue.failed or history.failed)
         changes: list[tuple[JobRow, Change]] = []
         for row in rows:
             evidence = Evidence(
@@ -113,11 +112,19 @@ class Poller:
                 self._give_up_stuck(row, change.reason)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
 
+    def _queue(self, rows: Sequence[JobRow]) -> Report:
+        if not rows:
+            return Report()
+        report = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+        self._complain(self.target.name, report.failed)
+        return report
+
     def _history(self, rows: Sequence[JobRow]) -> Report:
         if not (self._has_history and rows):
             return Report()
         report = self._query(rows, self.target.scheduler.history, self.target.scheduler.read_history)
         self._has_history = not report.disabled
+        self._complain(f"the accounting of {self.target.name}", report.failed)
         return report
 
     def _query(
@@ -150,14 +157,14 @@ class Poller:
             return  # the next poll tries again
         self.ledger.settle(row.token, JobState.FAILED, f"it {reason}; cancelled after it had waited in vain")
 
-    def _complain(self, words: str) -> None:
-        """Tell once that the scheduler does not answer, and once that it does again."""
-        name = self.target.name
-        if words and not self._complained:
-            self.listener.on_warning(f"{name} cannot be asked just now, and jobs go on meanwhile. It says: {words}")
-        elif self._complained and not words:
-            self.listener.on_warning(f"{name} answers again.")
-        self._complained = words
+    def _complain(self, source: str, words: str) -> None:
+        """Tell once that this source does not answer, and once that it does again."""
+        if words and source not in self._silent:
+            self._silent.add(source)
+            self.listener.on_warning(f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {words}")
+        elif not words and source in self._silent:
+            self._silent.remove(source)
+            self.listener.on_warning(f"{source} answers again.")
 
 
 def _of_this_job(report: Report, row: JobRow) -> JobStatus | None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 
 from dagster_hpc.engine.errors import (
@@ -31,18 +33,9 @@ def submit(request: Request, target: Target, ledger: Ledger, listener: Listener)
         rows, script = _claim(request, identity, target, ledger)
         if rows:
             break
-    try:
+    with _written_down(rows, ledger):
         _place(request, rows, script, target)
         _send(rows, target, ledger, listener)
-    except HPCError as error:
-        if isinstance(error, SchedulerUnavailable):
-            ledger.abandon(rows[0].batch)
-        else:
-            _refuse(rows, ledger, error.message)
-        raise
-    except BaseException:  # an interrupt: whether the scheduler took the job is open, and the next attempt settles it
-        ledger.abandon(rows[0].batch)
-        raise
     return ledger.jobs(batch=rows[0].batch)
 
 
@@ -59,8 +52,25 @@ def recover(row: JobRow, target: Target, ledger: Ledger, listener: Listener) -> 
     if target.host.size(_script_path(rows, target)) is None:
         _refuse(rows, ledger, "the process that submitted it died before its files were written")
         return
-    if not _adopt(rows, target, ledger, listener):
-        _send(rows, target, ledger, listener)
+    with _written_down(rows, ledger):
+        if not _adopt(rows, target, ledger, listener):
+            _send(rows, target, ledger, listener)
+
+
+@contextmanager
+def _written_down(rows: list[JobRow], ledger: Ledger) -> Iterator[None]:
+    """However a submission breaks off, the ledger says so: it is refused, or open for the next attempt to settle."""
+    try:
+        yield
+    except HPCError as error:
+        if isinstance(error, SchedulerUnavailable):
+            ledger.abandon(rows[0].batch)
+        else:
+            _refuse(rows, ledger, error.message)
+        raise
+    except BaseException:  # an interrupt: whether the scheduler took the job is open
+        ledger.abandon(rows[0].batch)
+        raise
 
 
 def revoke(row: JobRow, target: Target) -> list[str]:
@@ -201,8 +211,11 @@ def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listene
 
 def find(name: str, target: Target) -> list[str]:
     """The ids under which queue or history know a job of this name."""
-    calls = target.scheduler.find(name)
-    return [job_id for call in calls for job_id in target.scheduler.read_found(target.host.run(call))]
+    for call in target.scheduler.find(name):
+        found = target.scheduler.read_found(target.host.run(call))
+        if found:
+            return found  # a history that does not answer matters only for a job that has left the queue
+    return []
 
 
 def _find_patiently(name: str, target: Target) -> list[str]:

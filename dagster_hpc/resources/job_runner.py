@@ -268,6 +268,8 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             if self.on_interrupt == "cancel" and _user_terminated(context):
                 self._engine().cancel(handles or self._submitting(context))
+                if context:
+                    context.log.info("the run was terminated, so its job was cancelled")
             elif context:
                 context.log.warning("interrupted; the job goes on, and the next attempt joins it")
             raise

@@ -72,6 +72,7 @@ def test_terminating_a_run_cancels_its_job(ui: UI) -> None:
     ui.page.get_by_role("button", name="Terminate").click()
     ui.page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
     ui.wait_for_status("Canceled")
+    ui.page.get_by_text("its job was cancelled").first.wait_for(state="attached")
     ui.picture("9-terminated")
 
     with ui.home.instance() as instance:

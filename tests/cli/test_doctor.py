@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagster_hpc import LocalTarget
-from dagster_hpc.doctor import _clock
+from dagster_hpc.doctor import compare_clocks
 from tests.cli.terminal import Terminal
 from tests.systems.slurm import SlurmCluster
 
@@ -34,9 +34,8 @@ def location(folder: Path, target: str, profile: str = "", **runner: str) -> Non
     text = f"""\
         import dagster as dg
         from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget, SlurmTarget
-        hpc = HPCJobRunner(
-            target={target}, profiles={{"mine": ExecutionProfile({profile})}}, work_root={str(folder / "work")!r}{fields}
-        )
+        profiles = {{"mine": ExecutionProfile({profile})}}
+        hpc = HPCJobRunner(target={target}, profiles=profiles, work_root={str(folder / "work")!r}{fields})
         defs = dg.Definitions(resources={{"hpc": hpc}})
         """
     (folder / "cluster_jobs.py").write_text(textwrap.dedent(text))
@@ -151,7 +150,7 @@ def test_a_work_root_below_tmp_is_no_place_for_a_cluster(terminal: Terminal) -> 
 
 @pytest.mark.parametrize(("behind_s", "level"), [(0.3, "ok"), (-1.9, "ok"), (90.0, "warn"), (-90.0, "warn")])
 def test_clocks_may_differ_by_little(behind_s: float, level: str) -> None:
-    finding = _clock(behind_s, 2.0, "the file server's")
+    finding = compare_clocks(behind_s, 2.0, "the file server's")
 
     assert finding.level == level
     if level == "warn":

@@ -20,7 +20,7 @@ def test_bytes_arrive_as_they_were_written(terminal: Terminal) -> None:
     handle = terminal.hpc.run(Command.shell(r"printf '\377\000\n'"), profile="small").handle
     argv = terminal.start("logs", handle.token).args
 
-    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"\xff\x00\n"  # type: ignore[call-overload]
+    assert subprocess.run(argv, capture_output=True, check=True).stdout == b"\xff\x00\n"
 
 
 def test_follow_prints_while_the_job_runs_and_ends_with_it(terminal: Terminal) -> None:

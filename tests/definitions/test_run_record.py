@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 
 import dagster as dg
-import pytest
 
 from dagster_hpc import Command, hpc_asset
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET
@@ -45,11 +45,9 @@ def test_each_state_is_told_once_in_the_event_log(home: DagsterHome) -> None:
     with home.instance() as instance:
         result = run(talkative, instance)
         messages = [entry.user_message for entry in instance.all_logs(result.run_id)]
-    for state in ("PENDING", "RUNNING", "COMPLETED"):
-        assert len([text for text in messages if text.startswith("job ") and text.endswith(state)]) <= 1
-    assert [text for text in messages if text.startswith("submitted job")]
-    assert messages[-1] is not None
-    assert [text for text in messages if text.endswith("COMPLETED")]
+    states = [text for text in messages if re.fullmatch(r"job \d+: [A-Z]+", text)]
+    assert len(states) == len(set(states))
+    assert states[-1].endswith(": COMPLETED")
 
 
 def test_the_run_is_tagged_with_job_and_target(home: DagsterHome) -> None:
@@ -62,15 +60,15 @@ def test_the_run_is_tagged_with_job_and_target(home: DagsterHome) -> None:
     assert record.tags[TAG_TARGET] == metadata["target"].value
 
 
-@pytest.mark.parametrize("key", ["job_id", "target", "work_dir", "script", "elapsed_s", "cpu_time_s"])
-def test_a_failed_job_is_a_failure_that_carries_its_metadata(key: str, home: DagsterHome) -> None:
+def test_a_failed_job_is_a_failure_that_carries_its_metadata(home: DagsterHome) -> None:
     with home.instance() as instance:
         result = run(broken, instance)
     (event,) = result.get_step_failure_events()
     failure = event.step_failure_data.user_failure_data
     assert failure is not None
     assert "the disk is on fire" in (failure.description or "")
-    assert failure.metadata["state"].value == "FAILED"
-    assert failure.metadata["exit_code"].value == 3
-    assert "the disk is on fire" in str(failure.metadata["stderr_tail"].value)
-    assert failure.metadata[key].value
+    assert "Work directory" in (failure.description or "")
+    known = {name: value.value for name, value in failure.metadata.items()}
+    assert (known["state"], known["exit_code"]) == ("FAILED", 3)
+    assert "the disk is on fire" in str(known["stderr_tail"])
+    assert all(known[name] for name in ("job_id", "target", "work_dir", "script", "elapsed_s", "cpu_time_s"))

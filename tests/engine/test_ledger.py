@@ -134,7 +134,7 @@ def test_many_processes_that_open_a_new_ledger_at_once_all_can_use_it(url: str) 
 def test_a_new_token_is_short_plain_and_unused(ledger: Ledger) -> None:
     tokens = {ledger.new_token() for _ in range(20)}
     assert len(tokens) == 20
-    assert all(len(token) == 8 and token.isalnum() and token.islower() or token.isdigit() for token in tokens)
+    assert all((len(token) == 8 and token.isalnum() and token.islower()) or token.isdigit() for token in tokens)
 
 
 # -- submission

@@ -39,8 +39,8 @@ def test_a_walltime_may_be_written_in_any_usual_way(text: str, seconds: int) -> 
 
 @pytest.mark.parametrize(
     "text",
-    ["", " ", "abc", "1:2", "00:60:00", "00:00:60", "1.5h", "-5", "0", "00:00:00", "1h30", "5x", "1-2", "\u0663\u0660m", "\u00b2",
-     "00:05:00\n#SBATCH -A x", "1h\0", "9" * 30, "inf", "nan", "1e3"],
+    ["", " ", "abc", "1:2", "00:60:00", "00:00:60", "1.5h", "-5", "0", "00:00:00", "1h30", "5x", "1-2", "\u0663\u0660m",
+     "\u00b2", "00:05:00\n#SBATCH -A x", "1h\0", "9" * 30, "inf", "nan", "1e3"],
 )  # fmt: skip
 def test_a_walltime_that_is_none_is_refused_with_its_own_text(text: str) -> None:
     with pytest.raises(ValueError, match=r"walltime") as refused:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dagster_hpc import Command, ConfigurationError, JobState, SubmitRefused
-from tests.faults.place import PLAIN, Place, fails, over, run_failing, told
+from tests.faults.place import PLAIN, Place, fails, nothing_submitted, over, run_failing, told
+from tests.systems.slurm import SlurmCluster
 
 TRUE = Command("/bin/true", name="subject")
 
@@ -18,7 +23,6 @@ TRUE = Command("/bin/true", name="subject")
     [
         ({"queue_cpu": "nope"}, {}, "invalid partition specified: nope", "queue_cpu"),
         ({"project_cpu": "nope"}, {}, "Invalid account or account/partition combination", "project_cpu"),
-        ({}, {"qos": "nope"}, "Invalid qos specification", "qos of the profile"),
         ({}, {"reservation": "nope"}, "reservation is invalid", "correct what Slurm names"),
         ({}, {"memory_per_node": "99G"}, "Memory specification can not be satisfied", "less memory"),
         ({}, {"directives": ["#SBATCH --constraint=nope"]}, "Invalid feature specification", "render"),
@@ -33,7 +37,47 @@ def test_slurm_refuses(
     assert words in seen.row.reason
     assert advice in seen.text
     assert seen.row.job_id is None
-    assert on_slurm.submitted() == []
+    assert live_there(on_slurm) == []
+
+
+@pytest.mark.needs("slurm")
+def test_slurm_refuses_an_unknown_qos(on_slurm: Place) -> None:
+    """Where the site enforces them; elsewhere Slurm takes any word."""
+    hpc = on_slurm.runner(profile={"qos": "nope"})
+    with enforced(on_slurm, "associations,qos"):
+        seen = fails(on_slurm, TRUE, SubmitRefused, JobState.REFUSED, runner=hpc)
+    assert "Invalid qos specification" in seen.text
+    assert "Invalid qos specification" in seen.row.reason
+    assert "qos of the profile" in seen.text
+    assert live_there(on_slurm) == []
+
+
+@contextmanager
+def enforced(place: Place, what: str) -> Iterator[None]:
+    """A controller that enforces this; afterwards as it was."""
+    assert place.cluster
+    file = Path(place.cluster.environment["SLURM_CONF"])
+    before = file.read_text()
+    after, changed = re.subn("(?m)^AccountingStorageEnforce=.*", f"AccountingStorageEnforce={what}", before)
+    assert changed == 1
+    try:
+        restart(place.cluster, file, after)
+        yield
+    finally:
+        restart(place.cluster, file, before)
+
+
+def restart(cluster: SlurmCluster, file: Path, text: str) -> None:
+    cluster.stop_controller()
+    file.write_text(text)
+    cluster.start_controller()
+
+
+def live_there(place: Place) -> list[str]:
+    """What Slurm has of this test and is not over; some that it refuses it keeps as FAILED for a while."""
+    tokens = {row.batch for row in place.rows()}
+    names = place.slurm("squeue", "-h", "-o", "%j").stdout.split()
+    return [name for name in names if name.rpartition("_")[2] in tokens]
 
 
 @pytest.mark.needs("slurm")
@@ -49,16 +93,23 @@ def test_there_is_no_sbatch(on_slurm: Place, lacking: str, monkeypatch: pytest.M
     assert "dagster-hpc doctor" in seen.text
 
 
-def test_an_array_that_is_too_large(place: Place) -> None:
-    hpc = place.runner()
-    most = 10_001 if place.kind == "slurm" else 100_000
+@pytest.mark.needs("slurm")
+def test_an_array_that_is_too_large_for_slurm(on_slurm: Place) -> None:
+    most = 10_001
+    hpc = on_slurm.runner()
     error = run_failing(lambda: hpc.map(TRUE, [[]] * (most + 1), profile=PLAIN), SubmitRefused)
-    assert "Invalid job array specification" in str(error) or "more than" in str(error)
-    row = place.rows(limit=1)[0]
-    assert "Work directory: " in str(error)
+    assert "Invalid job array specification" in str(error)
+    assert f"Work directory: {Path(on_slurm.rows(limit=1)[0].work_dir).parent}" in str(error)
     assert "What to do: " in str(error)
-    assert row.state is JobState.REFUSED
-    assert place.rows(live=True) == []
+    assert {row.state for row in on_slurm.rows()} == {JobState.REFUSED}
+
+
+def test_an_array_that_is_too_large_for_this_machine(on_local: Place) -> None:
+    """Known beforehand: nobody waits for a hundred thousand folders."""
+    hpc = on_local.runner()
+    error = run_failing(lambda: hpc.map(TRUE, [[]] * 100_001, profile=PLAIN), ConfigurationError)
+    assert "100000" in str(error)
+    nothing_submitted(on_local)
 
 
 @pytest.mark.needs("slurm")

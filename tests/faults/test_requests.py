@@ -113,7 +113,7 @@ def test_in_an_asset_it_fails_the_step_for_good(on_local: Place) -> None:
 
 def test_words_arrive_byte_for_byte(place: Place) -> None:
     """As arguments, in the environment, as stdin and in the paths of work_root, program and inputs."""
-    nasty = place.folder / """it's "$(touch pwned)" größe %j %% \\ #x"""
+    nasty = place.folder / """it's "$(touch pwned)" größe %j %% #x"""
     nasty.mkdir()
     program = nasty / "line\nbreak"
     program.write_text(f"#!{sys.executable}\n{DUMP}")

@@ -77,6 +77,7 @@ def test_one_that_is_full_when_the_job_starts(place: Place, small_disk: Callable
     if place.kind == "slurm":
         place.slurm("scontrol", "release", handle.job_id or "")
     error = run_failing(lambda: hpc.wait(handle), JobFailed)
-    print(error)
     assert "same submission" not in str(error)
-    assert "full disk" in str(error)
+    assert "it never began to run" in error.result.reason
+    told(error, place.rows()[0])
+    over(place, handle.token, JobState.FAILED)
