@@ -112,8 +112,8 @@ def hpc_asset(
 def _refuse_range(context: dg.AssetExecutionContext) -> None:
     if context.has_partition_key_range and len(context.partition_keys) > 1:
         raise dg.Failure(
-            f"this run covers {len(context.partition_keys)} partitions at once, and an hpc_asset makes one job for one: "
-            "use BackfillPolicy.multi_run(), which is Dagster's own choice",
+            f"this run covers {len(context.partition_keys)} partitions, and an hpc_asset makes one job for each: "
+            "use BackfillPolicy.multi_run(), which is the default",
             allow_retries=False,
         )
 

@@ -37,8 +37,11 @@ def main() -> int:
             result = run(instance)
     except HPCError as error:
         return fail(console, str(error))
+    except (KeyboardInterrupt, dg.DagsterExecutionInterruptedError):
+        console.print("\nInterrupted. A job that was submitted goes on; the next demo joins it.")
+        return 130
     if not result.success:
-        return fail(console, "\n\n".join(errors(result)))
+        return fail(console, "\n\n".join(faults(result)))
     show_counts(console, result.output_for_node("bit_counts"))
     show_cost(console, {name: metadata_of(result, name) for name in JOBS})
     show_next(console, settings)
@@ -65,10 +68,14 @@ def run(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     job = defs().resolve_implicit_global_asset_job_def()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+        result = job.execute_in_process(run_config=QUIET, instance=instance, raise_on_error=False)
+    errors = [event.step_failure_data.error for event in result.get_step_failure_events()]
+    if any(error and error.cls_name == dg.DagsterExecutionInterruptedError.__name__ for error in errors):
+        raise KeyboardInterrupt  # which Dagster has made a failed step of
+    return result
 
 
-def errors(result: dg.ExecuteInProcessResult) -> list[str]:
+def faults(result: dg.ExecuteInProcessResult) -> list[str]:
     """What went wrong, in the words of the failed steps."""
     texts = []
     for event in result.get_step_failure_events():

@@ -193,9 +193,7 @@ class Ledger:
                 found += [_from_columns(row._asdict()) for row in connection.execute(query)]
         missing = set(tokens) - {row.token for row in found}
         if missing:
-            raise LedgerError(
-                f"the ledger {self.public_url} holds no job {', '.join(sorted(missing))!r}"
-            )
+            raise LedgerError(f"the ledger {self.public_url} holds no job {', '.join(sorted(missing))!r}")
         return found
 
     def jobs(
@@ -223,7 +221,9 @@ class Ledger:
     def look_up(self, word: str) -> list[JobRow]:
         """The jobs that a person means by a token, the start of one, or a scheduler's job id."""
         exact = (JOBS.c.token == word) | (JOBS.c.batch == word) | (JOBS.c.job_id == word)
-        for condition in (exact, JOBS.c.token.startswith(word, autoescape=True)):
+        array_ids = [JOBS.c.job_id.startswith(word + bracket, autoescape=True) for bracket in "_["]
+        element = JOBS.c.array_index.is_not(None) & sa.or_(*array_ids)
+        for condition in (exact | element, JOBS.c.token.startswith(word, autoescape=True)):
             query = sa.select(JOBS).where(condition).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
             with self._reader.connect() as connection:
                 found = [_from_columns(row._asdict()) for row in connection.execute(query)]

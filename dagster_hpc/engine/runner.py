@@ -57,13 +57,17 @@ class Runner:
             if not row.job_id:
                 ids += revoke(row, self.target)
                 self.ledger.settle(row.token, JobState.CANCELLED, "cancelled before the scheduler had taken it")
-        if ids:
-            call = self.target.scheduler.cancel(list(dict.fromkeys(ids)))
-            try:
-                self.target.scheduler.read_cancel(self.target.host.run(call))
-            except FileNotFoundError as error:
-                raise ConfigurationError(f"`{call.argv[0]}` is not on PATH on {self.target.host.name}") from error
+        ids = list(dict.fromkeys(ids))
+        for start in range(0, len(ids), self.target.scheduler.ids_per_call):
+            self._send_cancel(ids[start : start + self.target.scheduler.ids_per_call])
         self._see_end([row for row in rows if row.job_id])
+
+    def _send_cancel(self, ids: Sequence[str]) -> None:
+        call = self.target.scheduler.cancel(ids)
+        try:
+            self.target.scheduler.read_cancel(self.target.host.run(call))
+        except FileNotFoundError as error:
+            raise ConfigurationError(f"`{call.argv[0]}` is not on PATH on {self.target.host.name}") from error
 
     def refresh(self) -> None:
         """Ask the scheduler once for all live jobs, unless somebody has just done so."""

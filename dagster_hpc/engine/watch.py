@@ -78,7 +78,7 @@ class Watcher:
             glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
 
     def _have_ended(self, live: dict[str, _Watched]) -> bool:
-        """Whether all have run to their end. Those that have go to the back, so that the next look begins at the rest."""
+        """Whether all have run to their end. Those that have go to the back: the next look begins at the others."""
         for token in list(live):
             if not has_ended(self.target.host, live[token].row.work_dir):
                 return False

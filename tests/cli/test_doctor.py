@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from dagster_hpc import LocalTarget
-from dagster_hpc.doctor import compare_clocks
+from dagster_hpc.cli.doctor import compare_clocks
 from tests.cli.terminal import Terminal
 from tests.systems.slurm import SlurmCluster
 

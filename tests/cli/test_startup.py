@@ -18,7 +18,7 @@ class Refuse:
         if name.partition(".")[0] in {heavy}:
             raise AssertionError(name + " was imported")
 sys.meta_path.insert(0, Refuse())
-from dagster_hpc.cli import main
+from dagster_hpc.cli.main import main
 main({argv})
 """
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
+from tests.systems.daemon import wait_until
 from tests.systems.needs import REPOSITORY
 
 
@@ -32,8 +35,28 @@ def test_it_shows_result_and_cost_and_how_to_see_them(tmp_path: Path) -> None:
     assert f"DAGSTER_HOME={home} DAGSTER_HPC_WORK_ROOT={home}/work" in done.stdout
     assert f"dagster dev -d {REPOSITORY} -m definitions" in done.stdout
     assert "DEBUG" not in done.stdout + done.stderr
-    assert (home / "dagster_hpc" / "ledger.db").exists()
     assert (home / "work" / "bit_counts").is_dir()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_latest_materialization_event(dg.AssetKey("histogram"))
+
+
+def test_ctrl_c_is_no_traceback(tmp_path: Path) -> None:
+    demo = subprocess.Popen(
+        [sys.executable, "-m", "definitions.demo"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    work = tmp_path / ".demo" / "work" / "hello"
+    wait_until(lambda: work.exists(), 60, lambda: "the demo submits no job")
+    demo.send_signal(signal.SIGINT)
+    said, _ = demo.communicate(timeout=60)
+    assert demo.returncode == 130, said
+    assert "Traceback" not in said
+    assert "Stack Trace" not in said
+    assert "the next demo joins it" in said
 
 
 @pytest.mark.parametrize(

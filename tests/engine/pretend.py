@@ -165,6 +165,14 @@ def put_job(host: PretendSlurm, ledger: Ledger, number: int, *, state: str = "RU
     return ledger.job(token)
 
 
+def eventually(is_so: Callable[[], object], within_s: float = 30.0) -> None:
+    """Ask again and again until the answer is yes."""
+    deadline = time.monotonic() + within_s
+    while not is_so():
+        assert time.monotonic() < deadline, f"not within {within_s} s"
+        time.sleep(0.01)
+
+
 @dataclass
 class Heard:
     """What a listener was told."""

@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from dagster_hpc.engine.schedulers.local import Local
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE, quoting_faults, render_script, script_files
 from dagster_hpc.engine.sentinel import Sentinel, read_sentinel
+from tests.engine.pretend import eventually
 
 HOST = LocalHost()
 SLURM = Slurm()
@@ -83,13 +83,6 @@ class Job:
     def dump(self) -> dict[str, Any]:
         content: dict[str, Any] = ast.literal_eval(self.read("dump"))
         return content
-
-
-def eventually(is_so: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + 20
-    while not is_so():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from dagster_hpc.engine.poll import Poller
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.target import Listener, Target
 from dagster_hpc.engine.watch import Watcher
-from tests.engine.pretend import Heard, PretendSlurm, put_job, quick, target_on
+from tests.engine.pretend import Heard, PretendSlurm, eventually, put_job, quick, target_on
 
 FORK = multiprocessing.get_context("fork")
 
@@ -201,6 +201,22 @@ def test_many_that_end_together_are_asked_about_together(host: PretendSlurm, led
     assert len(host.asked) <= 6
 
 
+def test_one_source_that_is_down_and_another_that_answers_are_told_of_apart(
+    host: PretendSlurm, ledger: Ledger, heard: Heard
+) -> None:
+    # the controller is stopped, the accounting is not, and jobs end meanwhile
+    rows = [put_job(host, ledger, number) for number in range(4)]
+    host.down = {"squeue": "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"}
+    mine = watcher(host, ledger, heard)
+    for row in rows:
+        due_now(ledger)
+        mine.tick()
+        host.end(row)
+        due_now(ledger)
+        mine.poller.nudge(0, 1)
+    assert len(heard.warnings) == 1
+
+
 # -- what is made of the answers
 
 
@@ -222,7 +238,7 @@ def test_a_query_that_fails_changes_nothing_and_is_told_once_and_once_when_it_is
         due_now(ledger)
         mine.tick()
     assert (during.state, during.absent_since, during.job_id) == (before.state, None, before.job_id)
-    assert [words.partition(";")[0] for words in heard.warnings] == [
+    assert [words.partition(",")[0] for words in heard.warnings] == [
         "slurm cannot be asked just now",
         "slurm answers again.",
     ]
@@ -236,7 +252,7 @@ def test_a_scheduler_whose_commands_are_gone_is_a_failed_query(
     host.missing = True
     watcher(host, ledger, heard).tick()
     assert not ledger.job(row.token).state.is_final
-    assert "`squeue` is not installed" in heard.warnings[0]
+    assert "`squeue` is not on PATH" in heard.warnings[0]
 
 
 def test_a_job_that_the_scheduler_forgot_is_absent_and_not_finished(host: PretendSlurm, ledger: Ledger) -> None:
@@ -302,12 +318,12 @@ def test_a_warning_of_the_system_reaches_the_one_who_waits_once_for_each_change(
     host: PretendSlurm, ledger: Ledger, heard: Heard
 ) -> None:
     row = put_job(host, ledger, 1, state="PENDING", reason="Priority")
-    mine = watcher(host, ledger, poll_interval_s=0.05)
+    mine = watcher(host, ledger, poll_interval_s=0.05, patience=quick(slowest_poll_s=0.1))
 
     def life() -> None:
-        time.sleep(0.4)
+        eventually(lambda: len(heard.states) == 2)
         host.put(row.job_id or "", f"x_{row.token}", "RUNNING")
-        time.sleep(0.4)
+        eventually(lambda: len(heard.states) == 3)
         host.end(row)
 
     thread = threading.Thread(target=life)
@@ -330,7 +346,7 @@ def test_each_line_of_output_is_passed_on_once_the_last_without_its_end_too(
     log.write_bytes(b"first\nhal")
 
     def write_on() -> None:
-        time.sleep(0.3)
+        eventually(lambda: heard.lines)
         with log.open("ab") as file:
             file.write("f\nß\xff last".encode("latin-1"))
         (Path(row.work_dir) / "stderr.log").write_text("problem\n")

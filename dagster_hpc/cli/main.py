@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.lookup import Ambiguous, NotFound, Stop, by_target, find_jobs, is_array, open_ledger, target_of
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
-from dagster_hpc.lookup import Ambiguous, NotFound, Stop, by_target, find_jobs, is_array, open_ledger, target_of
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
-    from dagster_hpc.doctor import Check
+    from dagster_hpc.cli.doctor import Check
     from dagster_hpc.engine.ledger import JobRow, Ledger
 
 _INTERRUPTED = 130
@@ -105,7 +105,7 @@ def jobs(
 
     The states are those that were last seen: by the Dagster step that waits for the job, or by --refresh.
     """
-    from dagster_hpc.display import job_record, job_table, to_json
+    from dagster_hpc.cli.display import job_record, job_table, to_json
 
     try:
         ledger = open_ledger(url)
@@ -146,7 +146,7 @@ def show(url: str | None, word: str, script: bool, as_json: bool) -> None:
 
     WORD is its token as `dagster-hpc jobs` lists it, the first letters of that, or the scheduler's job id.
     """
-    from dagster_hpc.display import job_page, job_record, job_table, to_json
+    from dagster_hpc.cli.display import job_page, job_record, job_table, to_json
 
     rows = find_jobs(open_ledger(url), word)
     if script:
@@ -195,7 +195,7 @@ def cancel(url: str | None, words: tuple[str, ...], as_json: bool) -> None:
     WORD is a token, the first letters of one, or a scheduler's job id; that of an array means all its elements.
     Nothing is cancelled unless each WORD is known and means one job only. A job that is over stays as it is.
     """
-    from dagster_hpc.display import to_json
+    from dagster_hpc.cli.display import to_json
 
     ledger = open_ledger(url)
     rows = {row.token: row for word in words for row in find_jobs(ledger, word)}
@@ -330,7 +330,7 @@ def render(
 
         dagster-hpc render --profile mpi-16 --override walltime=00:10:00 -- bitcount --input samples.txt
     """
-    from dagster_hpc.code_location import open_runners, read_overrides
+    from dagster_hpc.cli.code_location import open_runners, read_overrides
     from dagster_hpc.resources.command import Command
 
     with open_runners(module, runner) as runners:
@@ -354,7 +354,7 @@ def doctor(
     """
     if (target is None) != (work_root is None) or (target and (module or runner)):
         raise click.UsageError("give --target with --work-root, or a code location (--module, --runner), or nothing.")
-    from dagster_hpc.display import check_line, to_json
+    from dagster_hpc.cli.display import check_line, to_json
 
     records: list[dict[str, str]] = []
     for name, check in _checks(url, runner, module, target, work_root):
@@ -378,8 +378,8 @@ def _checks(
     url: str | None, runner: str | None, module: str | None, target: str | None, work_root: str | None
 ) -> Iterator[tuple[str, Check]]:
     """All checks of all runners that are meant, each with the name of its runner."""
-    from dagster_hpc.code_location import make_runner, open_runners
-    from dagster_hpc.doctor import Check, examine
+    from dagster_hpc.cli.code_location import make_runner, open_runners
+    from dagster_hpc.cli.doctor import Check, examine
     from dagster_hpc.engine.schedulers.base import Finding
 
     with ExitStack() as stack:
@@ -398,7 +398,3 @@ def _checks(
 
 def _warn(message: str) -> None:
     click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)
-
-
-if __name__ == "__main__":
-    main()

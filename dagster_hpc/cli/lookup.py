@@ -52,12 +52,12 @@ def open_ledger(url: str | None) -> Ledger:
 
 def find_jobs(ledger: Ledger, word: str) -> list[JobRow]:
     """The one job that the word means, or all elements of one array; otherwise `Stop`."""
-    rows = (ledger.look_up(word) or _array(ledger, word)) if word else []
+    rows = ledger.look_up(word) if word else []
     if not rows:
         raise NotFound(f"no job of the ledger {ledger.public_url} has the token or job id {word!r}")
     if len(rows) == 1 or is_array(rows):
         return rows
-    from dagster_hpc.display import job_table
+    from dagster_hpc.cli.display import job_table
 
     more = f"\n… and {len(rows) - _CANDIDATES} more" if len(rows) > _CANDIDATES else ""
     table = job_table(rows[:_CANDIDATES], err=True)
@@ -86,9 +86,3 @@ def target_of(row: JobRow) -> Target:
             advice=f"run this command on {submitted_on}.",
         )
     return Target(row.target, scheduler, LocalHost())
-
-
-def _array(ledger: Ledger, word: str) -> list[JobRow]:
-    """The elements of the array whose job id this is: the ledger keeps the ids of elements only."""
-    elements = (row for row in ledger.jobs() if row.array_index is not None and word in (row.job_id or ""))
-    return [row for row in elements if from_json(row.scheduler).array_id(row.job_id or "") == word]
