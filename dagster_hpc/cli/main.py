@@ -278,16 +278,19 @@ def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
 
 
 def _print_logs(row: JobRow, only_stderr: bool) -> None:
-    from dagster_hpc.engine.script import SCHEDULER_LOG, STDERR, STDOUT
+    from dagster_hpc.engine.script import STDERR, STDOUT
 
-    host = target_of(row).host
+    target = target_of(row)
+    host = target.host
     if host.size(row.work_dir) is None:
         raise NotFound(f"the directory of {row.token} is not there: {row.work_dir}")
     wrote = False
-    for name in (STDERR, SCHEDULER_LOG) if only_stderr else (STDOUT, STDERR, SCHEDULER_LOG):
-        out = (sys.stdout if only_stderr or name == STDOUT else sys.stderr).buffer
+    stdout, stderr = (posixpath.join(row.work_dir, name) for name in (STDOUT, STDERR))
+    said = target.scheduler.log_of(row.work_dir, row.array_index)
+    for path in (stderr, said) if only_stderr else (stdout, stderr, said):
+        out = (sys.stdout if only_stderr or path == stdout else sys.stderr).buffer
         offset = 0
-        while chunk := host.read(posixpath.join(row.work_dir, name), offset, _CHUNK):
+        while chunk := host.read(path, offset, _CHUNK):
             out.write(chunk)
             offset += len(chunk)
         out.flush()

@@ -26,7 +26,7 @@ def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False
             reason = OUTPUT_MISSING_REASON + ", ".join(missing)
             ledger.settle(row.token, JobState.FAILED, reason)
             row = replace(row, state=JobState.FAILED, reason=reason)
-    stdout, stderr = read_tails(target.host, row.work_dir)
+    stdout, stderr = read_tails(target.host, row, target.scheduler)
     return JobResult(
         handle=row.handle(joined=joined),
         state=row.state,

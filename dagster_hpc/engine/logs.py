@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.engine.script import SCHEDULER_LOG, STDERR, STDOUT
+from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.script import STDERR, STDOUT
 from dagster_hpc.engine.target import Listener
 
 _CHUNK = 1 << 20
@@ -66,9 +67,9 @@ def read_tail(host: Host, path: str) -> str:
     return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
 
-def read_tails(host: Host, directory: str) -> tuple[str, str]:
+def read_tails(host: Host, row: JobRow, scheduler: Scheduler) -> tuple[str, str]:
     """The ends of stdout and stderr; what the scheduler itself had to say is added to stderr."""
-    stdout = read_tail(host, posixpath.join(directory, STDOUT))
-    stderr = read_tail(host, posixpath.join(directory, STDERR))
-    scheduler = read_tail(host, posixpath.join(directory, SCHEDULER_LOG))
-    return stdout, "\n".join(part for part in (stderr, scheduler) if part)
+    stdout = read_tail(host, posixpath.join(row.work_dir, STDOUT))
+    stderr = read_tail(host, posixpath.join(row.work_dir, STDERR))
+    said = read_tail(host, scheduler.log_of(row.work_dir, row.array_index))
+    return stdout, "\n".join(part for part in (stderr, said) if part)

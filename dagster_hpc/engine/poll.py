@@ -14,7 +14,7 @@ from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.owner import this_process
-from dagster_hpc.engine.schedulers.base import Call, Report
+from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
 from dagster_hpc.engine.sentinel import has_ended, read_sentinel
 from dagster_hpc.engine.target import Listener, Target
 from dagster_hpc.engine.verdict import Evidence, judge
@@ -22,6 +22,27 @@ from dagster_hpc.engine.verdict import Evidence, judge
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves
 _CREDIT = 6.0  # so many quick questions in a row while many jobs are live
+
+
+@dataclass(frozen=True)
+class _Question:
+    """The queue's or the accounting's, to whichever scheduler."""
+
+    call: Callable[[Scheduler, Sequence[str]], Call | None]
+    read: Callable[[Scheduler, Answer], Report]
+    ids_per_call: Callable[[Scheduler], int]
+
+
+_QUEUE = _Question(
+    lambda scheduler, ids: scheduler.queue(ids),
+    lambda scheduler, answer: scheduler.read_queue(answer),
+    lambda scheduler: scheduler.ids_per_call,
+)
+_HISTORY = _Question(
+    lambda scheduler, ids: scheduler.history(ids),
+    lambda scheduler, answer: scheduler.read_history(answer),
+    lambda scheduler: scheduler.history_ids_per_call,
+)
 
 
 @dataclass
@@ -35,6 +56,9 @@ class Poller:
     _silent: set[str] = field(default_factory=set)  # which of queue and history did not answer when last asked
     _credit: float = _CREDIT
     _counted_at: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._scheduler = self.target.scheduler
 
     def tick(self) -> bool:
         """Ask for all live jobs, if that is due and nobody else is at it. True if it was done here."""
@@ -115,37 +139,41 @@ class Poller:
     def _queue(self, rows: Sequence[JobRow]) -> Report:
         if not rows:
             return Report()
-        report = self._query(rows, self.target.scheduler.queue, self.target.scheduler.read_queue)
+        report = self._query(rows, _QUEUE)
         self._complain(self.target.name, report.failed)
         return report
 
     def _history(self, rows: Sequence[JobRow]) -> Report:
         if not (self._has_history and rows):
             return Report()
-        report = self._query(rows, self.target.scheduler.history, self.target.scheduler.read_history)
+        report = self._query(rows, _HISTORY)
         self._has_history = not report.disabled
         self._complain(f"the accounting of {self.target.name}", report.failed)
         return report
 
-    def _query(
-        self, rows: Sequence[JobRow], ask: Callable[[Sequence[str]], Call | None], read: Callable[..., Report]
-    ) -> Report:
-        """One question for all of these jobs, in as few commands as the length of a command line allows."""
-        ids = list(dict.fromkeys(self.target.scheduler.array_id(row.job_id) for row in rows if row.job_id))
+    def _query(self, rows: Sequence[JobRow], question: _Question) -> Report:
+        """One question for all of these jobs, in as few commands as the system allows."""
+        ids = list(dict.fromkeys(self._scheduler.array_id(row.job_id) for row in rows if row.job_id))
         merged = Report()
-        size = self.target.scheduler.ids_per_call
-        for start in range(0, len(ids), size):
-            call = ask(ids[start : start + size])
-            if call is None:
-                return Report(disabled=True)
-            try:
-                report = read(self.target.host.run(call))
-            except FileNotFoundError:
-                report = Report(failed=f"`{call.argv[0]}` is not on PATH on {self.target.host.name}")
+        for start in range(0, len(ids), size := question.ids_per_call(self._scheduler)):
+            report = self._ask(ids[start : start + size], question)
             merged = Report(
                 {**merged.jobs, **report.jobs}, merged.failed or report.failed, merged.disabled or report.disabled
             )
         return merged
+
+    def _ask(self, ids: Sequence[str], question: _Question) -> Report:
+        call = question.call(self._scheduler, ids)
+        if call is None:
+            return Report(disabled=True)
+        try:
+            report = question.read(self._scheduler, self.target.host.run(call))
+        except FileNotFoundError:
+            return Report(failed=f"`{call.argv[0]}` is not on PATH on {self.target.host.name}")
+        if report.instead:
+            self._scheduler = report.instead
+            return self._ask(ids, question)
+        return report
 
     def _give_up_stuck(self, row: JobRow, reason: str) -> None:
         """Cancel a job that can never start, so that nobody waits for ever."""

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from playwright.sync_api import expect
 
 from dagster_hpc.engine.job import JobState
 from tests.browser.ui import RUN_MS, UI
@@ -31,6 +30,8 @@ ops:
 
 
 def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
+    from playwright.sync_api import expect  # here, so that a machine without it can say so
+
     ui.open_group("bitcount")
     ui.picture("1-assets")
     run_id = ui.launch(SHORTER, "2-launchpad")

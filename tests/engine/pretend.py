@@ -31,7 +31,7 @@ REFUSED = "sbatch: error: Batch job submission failed: Invalid account or accoun
 def quick(**more: float) -> Patience:
     """A patience that tests have."""
     values = {"recheck_s": 0.01, "capacity_retry_s": 0.01, "unavailable_s": 5.0, "file_grace_s": 0.2,
-              "accounting_grace_s": 0.2, "cancel_s": 1.0}  # fmt: skip
+              "accounting_grace_s": 0.2, "cancel_s": 10.0}  # fmt: skip
     return Patience(**{**values, **more})
 
 

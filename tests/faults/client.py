@@ -39,7 +39,7 @@ def hang_after_submit(note: Path) -> None:
 
     def hanging(self: LocalHost, call: Call) -> Answer:
         answer = run(self, call)
-        if "submit" in call.argv:
+        if call.argv[0] == "sbatch" or "submit" in call.argv:
             note.touch()
             time.sleep(600)
         return answer

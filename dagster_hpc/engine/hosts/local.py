@@ -20,13 +20,14 @@ class LocalHost(Host):
         self.name = socket.gethostname()
 
     def run(self, call: Call) -> Answer:
-        process = subprocess.Popen(
-            call.argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=scrubbed(os.environ, call.environment),
-        )
+        with open(call.stdin or os.devnull, "rb") as stdin:
+            process = subprocess.Popen(
+                call.argv,
+                stdin=stdin,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=scrubbed(os.environ, call.environment),
+            )
         try:
             stdout, stderr = process.communicate(timeout=call.timeout_s)
             code: int | None = process.returncode

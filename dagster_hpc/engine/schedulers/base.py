@@ -25,6 +25,7 @@ class Call:
     argv: tuple[str, ...]
     timeout_s: float = QUERY_TIMEOUT_S
     environment: Mapping[str, str] = field(default_factory=dict)
+    stdin: str | None = None  # path of a file that the command reads, for systems that take a script in no other way
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Report:
     jobs: Mapping[str, JobStatus] = field(default_factory=dict)
     failed: str = ""  # the query did not work: these words say why; `jobs` then proves nothing by absence
     disabled: bool = False  # this source does not exist here (accounting switched off): do not ask again
+    instead: Scheduler | None = None  # this version of the system is asked in other words: ask again through this
 
 
 Level = Literal["ok", "warn", "fail"]
@@ -99,8 +101,11 @@ class Scheduler(ABC):
     template: ClassVar[str]  # of its job scripts: "slurm.sh.j2"
     job_id_variable: ClassVar[str]  # set by the system inside a job
     index_variable: ClassVar[str]  # set by the system inside an array element
+    first_index: ClassVar[int] = 0  # of an array's elements, as the system counts them
     name_limit: ClassVar[int] = 128  # characters of a job name that queue and history both keep
     ids_per_call: ClassVar[int] = 1000
+    history_ids_per_call: ClassVar[int] = 1000
+    lacks: ClassVar[Mapping[str, str]] = {}  # what this system cannot express: a key of `_ASKED` → why, in a sentence
 
     def job_name(self, name: str, token: str) -> str:
         """The name under which queue and history show the job: readable first, the token last."""
@@ -111,7 +116,7 @@ class Scheduler(ABC):
 
     def unsupported(self, spec: JobSpec) -> list[str]:
         """What the request asks for and this system cannot express: an error before submission, never dropped."""
-        return []
+        return [why for asked, why in self.lacks.items() if _ASKED[asked](spec)]
 
     @abstractmethod
     def log_path(self, spec: JobSpec, directory: str) -> str:
@@ -162,6 +167,30 @@ class Scheduler(ABC):
     def array_id(self, element_id: str) -> str:
         """The id that covers all elements in one query; the id itself where the job is no array."""
 
+    def log_of(self, work_dir: str, index: int | None) -> str:
+        """The file that `log_path` names, for one job or element."""
+        return f"{work_dir}/scheduler.log"
+
     def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
         """The questions of `dagster-hpc doctor`: is it there, does it answer, can it serve these demands?"""
         return []
+
+
+# What a request may ask for beyond a program, its size and its time, and how to see that it does.
+_ASKED: Mapping[str, Callable[[JobSpec], object]] = {
+    "memory": lambda spec: spec.memory_per_node_mib,
+    "gpus": lambda spec: spec.gpus_per_node,
+    "exclusive": lambda spec: spec.exclusive,
+    "qos": lambda spec: spec.qos,
+    "reservation": lambda spec: spec.reservation,
+    "signal": lambda spec: spec.signal_name,
+    "project": lambda spec: spec.project,
+    "nodes": lambda spec: spec.nodes > 1,
+    "array": lambda spec: spec.is_array,
+    "array limit": lambda spec: spec.element_limit,
+    "srun": lambda spec: spec.launcher == "srun",
+    "dependencies": lambda spec: spec.dependencies,
+    "afterok": lambda spec: any(dependency.kind == "afterok" for dependency in spec.dependencies),
+    "afterany": lambda spec: any(dependency.kind == "afterany" for dependency in spec.dependencies),
+    "afternotok": lambda spec: any(dependency.kind == "afternotok" for dependency in spec.dependencies),
+}

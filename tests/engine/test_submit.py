@@ -1,0 +1,549 @@
+"""A job is submitted exactly once, whatever becomes of the command, the scheduler or the process that submits it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.hosts.local import LocalHost
+from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request
+from dagster_hpc.engine.ledger import Ledger
+from dagster_hpc.engine.owner import NOBODY
+from dagster_hpc.engine.runner import Runner
+from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.target import Target
+from tests.engine.pretend import Heard, PretendSlurm, eventually, quick, target_on
+
+SPEC = JobSpec(name="count", shell="true", outputs=(("result", "result.txt"),))
+DEAD = "{host} 1 0 an-earlier-boot"
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> PretendSlurm:
+    return PretendSlurm(tmp_path / "slurm")
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Iterator[Ledger]:
+    opened = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+@pytest.fixture
+def runner(host: PretendSlurm, ledger: Ledger, heard: Heard) -> Runner:
+    return Runner(target_on(host, poll_interval_s=0.1), ledger, heard.listener)
+
+
+def request(tmp_path: Path, **more: Any) -> Request:
+    return Request(more.pop("spec", SPEC), str(tmp_path / "work"), **more)
+
+
+def finish(host: PretendSlurm, ledger: Ledger, handle: JobHandle, code: int = 0) -> None:
+    """The job runs and ends; the ledger learns of it when somebody waits."""
+    row = ledger.job(handle.token)
+    (Path(row.work_dir) / "result.txt").write_text("42")
+    host.end(row, code)
+
+
+def names_in_the_queue(host: PretendSlurm) -> list[str]:
+    return [job["name"] for job in host.jobs.values()]
+
+
+# -- the usual way
+
+
+def test_a_submitted_job_is_in_the_ledger_with_its_id_and_in_the_queue_with_its_token(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    (handle,) = runner.submit(request(tmp_path))
+    row = ledger.job(handle.token)
+    assert (row.state, row.job_id, handle.job_id, handle.joined) == (JobState.PENDING, "100", "100", False)
+    assert names_in_the_queue(host) == [f"count_{handle.token}"]
+
+
+def test_the_claim_and_all_files_are_there_before_the_submit_command_runs(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    # the predecessor wrote nothing down before, and nothing after
+    seen: list[Any] = []
+
+    def look() -> None:
+        (row,) = Ledger(ledger.url).jobs()
+        folder = Path(row.work_dir)
+        seen.append((row.state, (folder / "in.txt").read_bytes(), (folder / "count.slurm").exists()))
+
+    host.before_submit = look
+    runner.submit(request(tmp_path, inputs={"in.txt": b"0110"}))
+    assert seen == [(JobState.SUBMITTING, b"0110", True)]
+
+
+def test_every_job_has_a_directory_of_its_own(runner: Runner, tmp_path: Path) -> None:
+    # the predecessor wrote output.out of every job into one directory
+    handles = [runner.submit(request(tmp_path))[0] for _ in range(3)]
+    assert len({handle.work_dir for handle in handles}) == 3
+
+
+# -- refused
+
+
+@pytest.mark.parametrize("identity", ["same", None])
+def test_a_refused_job_is_an_error_in_the_schedulers_words_and_not_live(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, identity: str | None
+) -> None:
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused, match="Invalid account") as refused:
+        runner.submit(request(tmp_path, identity=identity))
+    (row,) = ledger.jobs()
+    assert row.state is JobState.REFUSED
+    assert "Invalid account" in row.reason
+    assert refused.value.work_dir == row.work_dir
+    assert ledger.jobs(live=True) == []
+
+
+def test_a_refused_job_may_be_asked_for_again(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused):
+        runner.submit(request(tmp_path, identity="same"))
+    (handle,) = runner.submit(request(tmp_path, identity="same"))
+    assert (handle.job_id, handle.joined) == ("100", False)
+
+
+def test_a_submit_command_that_is_not_installed_is_an_error_that_names_it(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    host.missing = True
+    with pytest.raises(ConfigurationError, match="`sbatch` is not on PATH"):
+        runner.submit(request(tmp_path))
+    assert ledger.jobs(live=True) == []
+
+
+def test_a_work_root_that_cannot_be_written_is_an_error_and_nothing_is_submitted(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    (tmp_path / "work").write_text("a file")
+    with pytest.raises(ConfigurationError, match="cannot be written") as refused:
+        runner.submit(request(tmp_path))
+    assert "work_root" in refused.value.advice
+    assert host.asked == []
+    assert ledger.jobs(live=True) == []
+
+
+# -- uncertain
+
+
+@pytest.mark.parametrize("fate", ["lost", "hangs", "silent"])
+def test_a_job_that_was_taken_though_the_reply_was_lost_is_adopted(
+    runner: Runner, host: PretendSlurm, heard: Heard, tmp_path: Path, fate: str
+) -> None:
+    host.submissions = [fate]
+    (handle,) = runner.submit(request(tmp_path))
+    assert handle.job_id == "100"
+    assert host.count("sbatch") == 1
+    assert names_in_the_queue(host) == [f"count_{handle.token}"]
+    assert any("was taken after all, as job 100" in words for words in heard.warnings)
+
+
+def test_a_job_that_was_not_taken_is_submitted_again_under_the_same_token_after_two_look_ups(
+    runner: Runner, host: PretendSlurm, tmp_path: Path
+) -> None:
+    host.submissions = ["not taken"]
+    (handle,) = runner.submit(request(tmp_path))
+    assert [argv[0] for argv in host.asked] == ["sbatch", "squeue", "sacct", "squeue", "sacct", "sbatch"]
+    assert names_in_the_queue(host) == [f"count_{handle.token}"]
+
+
+def test_a_reply_that_is_lost_each_time_makes_one_job(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    host.submissions = ["not taken", "not taken", "lost"]
+    runner.submit(request(tmp_path))
+    assert len(host.jobs) == 1
+
+
+def test_an_accounting_that_is_down_does_not_hide_a_job_that_the_queue_shows(
+    runner: Runner, host: PretendSlurm, tmp_path: Path
+) -> None:
+    host.submissions = ["lost"]
+    host.down = {"sacct": "sacct: error: Problem talking to the database: Connection refused"}
+    (handle,) = runner.submit(request(tmp_path))
+    assert handle.job_id == "100"
+
+
+def test_while_nothing_can_be_looked_up_nothing_is_submitted_again(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    host.submissions = ["lost"]
+    host.down = {"squeue": "slurm_load_jobs error: Unable to contact slurm controller (connect failure)"}
+    runner = Runner(target_on(host, patience=quick(unavailable_s=0.2)), ledger)
+    with pytest.raises(SchedulerUnavailable):
+        runner.submit(request(tmp_path, identity="same"))
+    (row,) = ledger.jobs(live=True)
+    assert (row.state, row.owner, host.count("sbatch")) == (JobState.SUBMITTING, NOBODY, 1)
+
+
+def test_the_next_attempt_settles_what_was_left_open(host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    test_while_nothing_can_be_looked_up_nothing_is_submitted_again(host, ledger, tmp_path)
+    host.down = {}
+    runner = Runner(target_on(host, poll_interval_s=0.1), ledger)
+    (handle,) = runner.submit(request(tmp_path, identity="same"))
+    host.before_submit = lambda: pytest.fail("submitted twice")
+    host.end(replace(ledger.job(handle.token), job_id="100"))
+    (Path(handle.work_dir) / "result.txt").write_text("42")
+    (result,) = runner.wait([handle], timeout_s=20)
+    assert (handle.joined, result.state, result.handle.job_id) == (True, JobState.COMPLETED, "100")
+
+
+def test_a_full_queue_is_waited_for(runner: Runner, host: PretendSlurm, heard: Heard, tmp_path: Path) -> None:
+    host.submissions = ["full", "full", "taken"]
+    (handle,) = runner.submit(request(tmp_path))
+    assert (handle.job_id, host.count("sbatch")) == ("100", 3)
+    assert "QOSMaxSubmitJobPerUserLimit" in heard.warnings[0]
+    assert host.count("squeue") == 0  # nothing was uncertain
+
+
+def test_a_queue_that_stays_full_is_an_error_in_the_end(host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    host.submissions = ["full"] * 1000
+    runner = Runner(target_on(host, patience=quick(unavailable_s=0.2)), ledger)
+    with pytest.raises(SchedulerUnavailable, match="could not be submitted"):
+        runner.submit(request(tmp_path))
+    assert ledger.jobs()[0].owner == NOBODY
+
+
+@pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_submission_is_left_open_for_the_next_attempt(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, interrupt: type[BaseException]
+) -> None:
+    def interrupted() -> None:
+        raise interrupt
+
+    host.before_submit = interrupted
+    with pytest.raises(interrupt):
+        runner.submit(request(tmp_path, identity="same"))
+    (row,) = ledger.jobs(live=True)
+    assert (row.state, row.owner) == (JobState.SUBMITTING, NOBODY)
+
+
+# -- the process that submitted died
+
+
+def leave_behind(runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, owner: str) -> JobHandle:
+    """What a process leaves that dies during its submit command, before it could write down the id."""
+
+    def die() -> None:
+        raise KeyboardInterrupt
+
+    host.before_submit = die
+    with pytest.raises(KeyboardInterrupt):
+        runner.submit(request(tmp_path, identity="same"))
+    host.before_submit = lambda: None
+    (row,) = ledger.jobs()
+    ledger.take_over(row, owner)
+    return ledger.job(row.token).handle()
+
+
+def a_dead_process() -> str:
+    return DEAD.format(host=LocalHost().name)
+
+
+def test_a_job_that_was_taken_before_its_submitter_died_is_adopted(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, heard: Heard, tmp_path: Path
+) -> None:
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    host.put("777", f"count_{left.token}", "RUNNING")
+    finish(host, ledger, left) if left.job_id else host.leave_exit_code(ledger.job(left.token))
+    (Path(left.work_dir) / "result.txt").write_text("42")
+    host.put("777", f"count_{left.token}", "COMPLETED")
+    (again,) = runner.submit(request(tmp_path, identity="same"))
+    before = host.count("sbatch")
+    (result,) = runner.wait([again], timeout_s=20)
+    assert (again.token, again.joined) == (left.token, True)
+    assert (result.state, result.handle.job_id, host.count("sbatch")) == (JobState.COMPLETED, "777", before)
+    assert any("has died; looking for its job" in words for words in heard.warnings)
+
+
+def test_a_job_that_was_not_taken_before_its_submitter_died_is_submitted_under_the_same_token(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    runner.submit(request(tmp_path, identity="same"))
+    with pytest.raises(HPCError, match="still PENDING"):
+        runner.wait([left], timeout_s=0.5)
+    assert names_in_the_queue(host) == [f"count_{left.token}"]
+
+
+def test_a_job_whose_files_were_never_written_is_refused_and_can_be_asked_for_again(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    (Path(left.work_dir) / "count.slurm").unlink()
+    (result,) = runner.wait([left], timeout_s=20)
+    (again,) = runner.submit(request(tmp_path, identity="same"))
+    assert result.state is JobState.REFUSED
+    assert (again.token != left.token, again.joined) == (True, False)
+
+
+def test_a_recovered_submission_that_is_refused_does_not_stay_live(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused):
+        runner.wait([left], timeout_s=20)
+    assert ledger.job(left.token).state is JobState.REFUSED
+
+
+def test_a_recovery_that_breaks_off_too_is_left_to_the_next(host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    runner = Runner(target_on(host, poll_interval_s=0.1, patience=quick(unavailable_s=0.2)), ledger)
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    host.submissions = ["full"] * 1000
+    with pytest.raises(SchedulerUnavailable):
+        runner.wait([left], timeout_s=20)
+    assert ledger.job(left.token).owner == NOBODY
+
+
+def test_a_submission_whose_process_lives_is_waited_for(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    submitter = subprocess.Popen(["sleep", "600"])
+    stat = Path(f"/proc/{submitter.pid}/stat").read_text().rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    left = leave_behind(runner, host, ledger, tmp_path, f"{LocalHost().name} {submitter.pid} {stat[19]} {boot}")
+    before = host.count("sbatch")
+    with pytest.raises(HPCError, match="still SUBMITTING"):
+        runner.wait([left], timeout_s=0.3)
+    assert host.count("sbatch") == before
+    submitter.kill()
+    submitter.wait()
+    with pytest.raises(HPCError, match="still PENDING"):
+        runner.wait([left], timeout_s=0.5)
+    assert host.count("sbatch") == before + 1
+
+
+def test_a_submission_on_another_host_gets_the_time_that_it_may_take(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    runner = Runner(target_on(host, poll_interval_s=0.1, patience=quick(unavailable_s=1.0)), ledger)
+    left = leave_behind(runner, host, ledger, tmp_path, "another-host 1 2 3")
+    with pytest.raises(HPCError, match="still SUBMITTING"):
+        runner.wait([left], timeout_s=0.3)
+    with pytest.raises(HPCError, match="still PENDING"):
+        runner.wait([left], timeout_s=2.0)
+
+
+CRASHING = """
+import os, signal, sys
+from dagster_hpc.engine.hosts.local import LocalHost
+from dagster_hpc.engine.ledger import Ledger
+from dagster_hpc.engine.runner import Runner
+from dagster_hpc.engine.target import Target
+from tests.engine.test_submit import local_request, local_target
+
+class Crashing(LocalHost):
+    def run(self, call):
+        if "submit" in call.argv and sys.argv[1] == "before":
+            os.kill(os.getpid(), signal.SIGKILL)
+        answer = super().run(call)
+        if "submit" in call.argv:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
+
+root = sys.argv[2]
+Runner(local_target(root, Crashing()), Ledger(f"sqlite:///{root}/ledger.db")).submit(local_request(root))
+"""
+
+
+def local_target(root: str, host: LocalHost) -> Target:
+    return Target("local", Local(spool=f"{root}/spool"), host, poll_interval_s=0.2, patience=quick())
+
+
+def local_request(root: str) -> Request:
+    spec = JobSpec(name="once", shell='echo ran >>"$1"', args=(f"{root}/runs",))
+    return Request(spec, f"{root}/work", identity="same")
+
+
+@pytest.mark.parametrize("moment", ["before", "after"])
+def test_a_process_killed_around_its_submit_command_leaves_one_job_that_the_next_one_brings_home(
+    tmp_path: Path, moment: str
+) -> None:
+    # the predecessor submitted a duplicate after a crash, a restart or a retry
+    crashed = subprocess.run([sys.executable, "-c", CRASHING, moment, str(tmp_path)], cwd=Path(__file__).parents[2])
+    assert crashed.returncode == -signal.SIGKILL
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    runner = Runner(local_target(str(tmp_path), LocalHost()), ledger)
+    (handle,) = runner.submit(local_request(str(tmp_path)))
+    (result,) = runner.wait([handle], timeout_s=60)
+    assert (handle.joined, result.state) == (True, JobState.COMPLETED)
+    assert (tmp_path / "runs").read_text() == "ran\n"
+    assert len(ledger.jobs()) == 1
+
+
+# -- reuse
+
+
+def test_a_live_job_of_the_same_identity_is_joined(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    (first,) = runner.submit(request(tmp_path, identity="same"))
+    (second,) = runner.submit(request(tmp_path, identity="same"))
+    assert (second.token, second.joined, host.count("sbatch")) == (first.token, True, 1)
+
+
+def test_without_identity_equal_jobs_are_jobs_of_their_own(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    handles = [runner.submit(request(tmp_path))[0] for _ in range(10)]
+    assert len({handle.token for handle in handles}) == len(host.jobs) == 10
+
+
+def test_never_means_a_new_job_each_time(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    for _ in range(3):
+        runner.submit(request(tmp_path, identity="same", reuse="never"))
+    assert len(host.jobs) == 3
+
+
+@pytest.mark.parametrize(("reuse", "jobs"), [("running", 2), ("succeeded", 1), ("never", 2)])
+def test_a_job_that_ended_well_is_reused_only_by_those_who_want_that(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, reuse: Any, jobs: int
+) -> None:
+    (first,) = runner.submit(request(tmp_path, identity="same"))
+    finish(host, ledger, first)
+    runner.wait([first], timeout_s=20)
+    runner.submit(request(tmp_path, identity="same", reuse=reuse))
+    assert len(host.jobs) == jobs
+
+
+def test_a_finished_job_whose_outputs_are_gone_is_run_again(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    (first,) = runner.submit(request(tmp_path, identity="same"))
+    finish(host, ledger, first)
+    (result,) = runner.wait([first], timeout_s=20)
+    Path(result.outputs["result"]).unlink()
+    (second,) = runner.submit(request(tmp_path, identity="same", reuse="succeeded"))
+    assert second.token != first.token
+
+
+def test_a_failed_job_is_never_reused(runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    (first,) = runner.submit(request(tmp_path, identity="same"))
+    finish(host, ledger, first, code=3)
+    runner.wait([first], timeout_s=20)
+    (second,) = runner.submit(request(tmp_path, identity="same", reuse="succeeded"))
+    assert second.token != first.token
+
+
+def test_a_job_that_ended_well_without_its_output_has_failed(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    (handle,) = runner.submit(request(tmp_path, identity="same"))
+    host.end(ledger.job(handle.token))
+    (result,) = runner.wait([handle], timeout_s=20)
+    assert result.state is JobState.FAILED
+    assert result.reason == "declared output missing: result (result.txt)"
+    assert result.outputs == {}
+    assert ledger.job(handle.token).state is JobState.FAILED
+
+
+# -- arrays
+
+
+def test_an_array_is_one_submission_and_a_row_for_each_element(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    spec = JobSpec(name="many", shell='echo "$1"', elements=(("a",), ("b",), ("c",)))
+    handles = runner.submit(request(tmp_path, spec=spec, identity="same"))
+    again = runner.submit(request(tmp_path, spec=spec, identity="same"))
+    assert [handle.job_id for handle in handles] == ["100_0", "100_1", "100_2"]
+    assert [handle.token for handle in again] == [handle.token for handle in handles]
+    assert all(handle.joined for handle in again)
+    assert host.count("sbatch") == 1
+    assert all((Path(handle.work_dir) / ".job").is_dir() for handle in handles)
+
+
+def test_an_ambiguous_array_is_adopted_as_a_whole(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
+    host.submissions = ["lost"]
+    spec = JobSpec(name="many", shell="true", elements=(("a",), ("b",)))
+    assert [handle.job_id for handle in runner.submit(request(tmp_path, spec=spec))] == ["100_0", "100_1"]
+
+
+def test_an_array_with_one_element_left_running_is_still_the_same_array(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    spec = JobSpec(name="many", shell="true", elements=(("a",), ("b",)))
+    first, _ = runner.submit(request(tmp_path, spec=spec, identity="same"))
+    ledger.settle(first.token, JobState.FAILED, "why")
+    again = runner.submit(request(tmp_path, spec=spec, identity="same"))
+    assert len(again) == 2
+    assert host.count("sbatch") == 1
+
+
+# -- room, and cancelling
+
+
+def test_submissions_wait_for_room_where_a_target_has_a_limit(
+    host: PretendSlurm, ledger: Ledger, heard: Heard, tmp_path: Path
+) -> None:
+    target = replace(target_on(host, poll_interval_s=0.05), max_jobs=1)
+    runner = Runner(target, ledger, heard.listener)
+    (first,) = runner.submit(request(tmp_path))
+    finish(host, ledger, first)
+    runner.submit(request(tmp_path))
+    assert ledger.job(first.token).state is JobState.COMPLETED
+    assert any("waiting for room" in words for words in heard.warnings)
+
+
+def test_a_cancelled_job_is_seen_to_end(runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
+    (handle,) = runner.submit(request(tmp_path))
+    runner.cancel([handle])
+    row = ledger.job(handle.token)
+    assert (row.state, row.cancel_requested) == (JobState.CANCELLED, True)
+    assert host.count("scancel") == 1
+
+
+def test_cancelling_a_job_that_is_over_does_nothing(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    (handle,) = runner.submit(request(tmp_path))
+    finish(host, ledger, handle)
+    runner.wait([handle], timeout_s=20)
+    runner.cancel([handle])
+    assert host.count("scancel") == 0
+    assert ledger.job(handle.token).state is JobState.COMPLETED
+
+
+def test_cancelling_a_submission_that_was_left_open_stops_every_copy_of_it(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
+    host.put("777", f"count_{left.token}", "PENDING", "Priority")
+    runner.cancel([left])
+    late = subprocess.run(
+        ["bash", f"{left.work_dir}/count.slurm"], env={**os.environ, "SLURM_JOB_ID": "888"}, capture_output=True
+    )
+    assert ledger.job(left.token).state is JobState.CANCELLED
+    assert host.jobs["777"]["state"].startswith("CANCELLED")
+    assert late.returncode == 94
+
+
+def test_a_slow_submission_that_is_cancelled_meanwhile_stays_cancelled(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    host.before_submit = lambda: runner.cancel([ledger.jobs()[0].handle()])
+    (handle,) = runner.submit(request(tmp_path))
+    eventually(lambda: ledger.job(handle.token).state.is_final)
+    assert ledger.job(handle.token).state is JobState.CANCELLED
+
+
+def test_a_job_is_young_by_the_time_of_its_claim(runner: Runner, ledger: Ledger, tmp_path: Path) -> None:
+    before = time.time()
+    (handle,) = runner.submit(request(tmp_path))
+    assert before <= ledger.job(handle.token).created_at <= time.time()
