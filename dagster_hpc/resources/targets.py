@@ -159,7 +159,10 @@ class LocalTarget(HPCTarget):
 
     @property
     def scheduler(self) -> Scheduler:
-        memory_mib = parse_memory(self.memory) if self.memory else None
+        try:
+            memory_mib = parse_memory(self.memory) if self.memory else None
+        except ValueError as error:
+            raise ConfigurationError(f"LocalTarget: {error}") from error
         return Local(spool=self._spool, cores=self.cores, memory_mib=memory_mib)
 
     @property

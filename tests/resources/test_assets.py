@@ -1,0 +1,180 @@
+"""`hpc_asset`: a job as an asset, with upstream values, config, partitions and failures."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from dagster_hpc import Command, ConfigurationError, HPCJobRunner, JobState, hpc_asset, job_metadata
+from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET
+from tests.resources import postponed
+
+
+@hpc_asset(profile="small")
+def hello() -> Command:
+    return Command.shell("echo hello; echo problem >&2", name="hello")
+
+
+def materialize(
+    assets: list[Any], hpc: HPCJobRunner, **more: Any
+) -> tuple[dg.ExecuteInProcessResult, dg.DagsterInstance]:
+    instance = dg.DagsterInstance.ephemeral()
+    result = dg.materialize(assets, instance=instance, resources={"hpc": hpc}, raise_on_error=False, **more)
+    return result, instance
+
+
+def metadata_of(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
+    (event,) = result.asset_materializations_for_node(key)
+    return {name: value.value for name, value in event.metadata.items()}
+
+
+def failure_of(result: dg.ExecuteInProcessResult, step: str) -> Any:
+    (event,) = [e for e in result.all_node_events if e.event_type_value == "STEP_FAILURE" and e.step_key == step]
+    return event.step_failure_data
+
+
+def test_a_job_becomes_a_materialization_with_what_it_cost(hpc: HPCJobRunner) -> None:
+    result, instance = materialize([hello], hpc)
+    metadata = metadata_of(result, "hello")
+    (row,) = hpc.jobs()
+    assert (metadata["state"], metadata["exit_code"], metadata["job_id"]) == ("COMPLETED", 0, row.job_id)
+    assert "hello" in metadata["stdout_tail"]
+    assert metadata["elapsed_s"] >= 0
+    assert (row.asset_key, row.run_id) == ("hello", result.run_id)
+    run = instance.get_run_by_id(result.run_id)
+    assert run is not None
+    assert run.tags[TAG_JOB_ID] == row.job_id
+    assert run.tags[TAG_TARGET] == row.target
+
+
+def test_postponed_annotations_an_upstream_value_and_a_config_of_ones_own(hpc: HPCJobRunner) -> None:
+    result, _ = materialize(
+        [postponed.samples, postponed.counted],
+        hpc,
+        run_config={"ops": {"counted": {"config": {"times": 7, "arguments": ["extra"]}}}},
+    )
+    assert result.success
+    assert Path(result.output_for_node("counted")["count"]).read_text().strip() == "19"
+    assert "0110 it's $(quoted) 7 extra" in metadata_of(result, "counted")["stdout_tail"]
+
+
+def test_the_docstring_describes_the_asset() -> None:
+    spec = postponed.counted.get_asset_spec(dg.AssetKey("counted"))
+    assert spec.description == "How long the samples are."
+    assert spec.kinds == {"hpc"}
+
+
+def test_overrides_on_the_launchpad_reach_the_job(hpc: HPCJobRunner) -> None:
+    config = {"ops": {"hello": {"config": {"overrides": {"walltime": "00:07:00"}}}}}
+    result, _ = materialize([hello], hpc, run_config=config)
+    assert "#LOCAL --time=420\n" in metadata_of(result, "hello")["script"]
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"profile": "smal"}, "did you mean 'small'?"),
+        ({"reuse": "runing"}, "did you mean 'running'?"),
+        ({"overrides": {"walltime": "soon"}}, "walltime 'soon'"),
+    ],
+)
+def test_a_mistake_on_the_launchpad_is_a_failure_that_is_not_retried(
+    hpc: HPCJobRunner, config: dict[str, Any], words: str
+) -> None:
+    result, _ = materialize([hello], hpc, run_config={"ops": {"hello": {"config": config}}})
+    failure = failure_of(result, "hello")
+    assert words in failure.error.message
+    assert failure.user_failure_data.allow_retries is False
+    assert hpc.jobs() == []
+
+
+def test_a_failed_job_is_a_failure_with_the_same_metadata(hpc: HPCJobRunner) -> None:
+    @hpc_asset(profile="small")
+    def broken() -> Command:
+        return Command.shell("echo trouble >&2; exit 3")
+
+    result, _ = materialize([broken], hpc)
+    data = failure_of(result, "broken").user_failure_data
+    assert "exit code 3" in data.description
+    assert "trouble" in data.description
+    good, _ = materialize([hello], hpc)
+    assert set(data.metadata) == set(metadata_of(good, "hello"))
+
+
+def test_what_is_no_command_is_refused(hpc: HPCJobRunner) -> None:
+    @hpc_asset(profile="small")
+    def wrong() -> Command:
+        return "bitcount"  # type: ignore[return-value]
+
+    result, _ = materialize([wrong], hpc)
+    assert "returned str; it must return a Command" in failure_of(result, "wrong").error.message
+
+
+def test_a_config_that_is_none_of_ours_is_refused_when_the_asset_is_defined() -> None:
+    class Other(dg.Config):
+        times: int = 1
+
+    with pytest.raises(ConfigurationError, match="no HPCJobConfig"):
+
+        @hpc_asset(profile="small")
+        def wrong(config: Other) -> Command:
+            return Command("x")
+
+
+def test_a_partition_is_known_to_its_job_and_to_the_ledger(hpc: HPCJobRunner) -> None:
+    @hpc_asset(profile="small", partitions_def=dg.StaticPartitionsDefinition(["a", "b"]))
+    def part(context: dg.AssetExecutionContext) -> Command:
+        return Command.shell('echo "this is $1"', args=[context.partition_key])
+
+    result, _ = materialize([part], hpc, partition_key="b")
+    assert "this is b" in metadata_of(result, "part")["stdout_tail"]
+    assert hpc.jobs()[0].partition_key == "b"
+
+
+def test_collect_makes_the_value_of_the_finished_job(hpc: HPCJobRunner) -> None:
+    @hpc_asset(profile="small", outputs={"n": "n.txt"}, collect=lambda done: int(Path(done.outputs["n"]).read_text()))
+    def number() -> Command:
+        return Command.shell("echo 42 >n.txt")
+
+    @dg.asset
+    def doubled(number: int) -> int:
+        return 2 * number
+
+    result, _ = materialize([number, doubled], hpc)
+    assert result.output_for_node("doubled") == 84
+
+
+def test_an_artifact_that_cannot_be_made_fails_the_asset_and_not_the_job(hpc: HPCJobRunner) -> None:
+    # a failing artifact failed the predecessor's finished job
+    def impossible(done: Any) -> Any:
+        raise ValueError("no number in it")
+
+    @hpc_asset(profile="small", collect=impossible)
+    def number() -> Command:
+        return Command.shell("true")
+
+    result, _ = materialize([number], hpc)
+    assert not result.success
+    assert hpc.jobs()[0].state is JobState.COMPLETED
+
+
+def test_any_asset_may_run_a_job_by_hand(hpc: HPCJobRunner) -> None:
+    @dg.asset
+    def by_hand(context: dg.AssetExecutionContext, hpc: HPCJobRunner) -> dg.MaterializeResult:  # type: ignore[type-arg]
+        results = [hpc.run(Command.shell("echo hi"), profile="small", context=context) for _ in range(2)]
+        return dg.MaterializeResult(metadata=job_metadata(results[-1]))
+
+    result, _ = materialize([by_hand], hpc)
+    assert metadata_of(result, "by_hand")["state"] == "COMPLETED"
+    assert len({row.token for row in hpc.jobs()}) == 2  # equal calls of one step are jobs of their own
+
+
+def test_the_runner_has_any_key(hpc: HPCJobRunner) -> None:
+    @hpc_asset(profile="small", runner="cluster")
+    def elsewhere() -> Command:
+        return Command.shell("true")
+
+    assert dg.materialize([elsewhere], resources={"cluster": hpc}).success
