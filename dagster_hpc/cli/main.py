@@ -271,7 +271,7 @@ def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
     listener = Listener(on_output=on_output, on_warning=_warn)
     # A submission that broke off is left to those who want the job, not settled by somebody who only looks.
     target = target_of(row)
-    (ended,) = Watcher(target, ledger, Poller(target, ledger, listener), lambda _: None).wait([row.token], listener)
+    (ended,) = Watcher(target, ledger, Poller(target, ledger, listener), lambda *_: None).wait([row.token], listener)
     click.echo(f"{ended.token} is over: {ended.state}{f', {ended.reason}' if ended.reason else ''}", err=True)
     if not ended.state.is_success:
         sys.exit(1)

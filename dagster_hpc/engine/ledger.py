@@ -133,6 +133,11 @@ class Ledger:
         with self._engine.begin() as connection:
             return bool(connection.execute(statement).rowcount)
 
+    def goes_by(self, token: str, job_id: str) -> None:
+        """The scheduler took a submission twice, and the copy that runs is not the one whose id was stored."""
+        with self._engine.begin() as connection:
+            connection.execute(JOBS.update().where(JOBS.c.token == token).values(job_id=job_id, ending_since=None))
+
     def abandon(self, batch: str) -> None:
         """Say that nobody is at this submission any more: whoever wants the job next settles it first."""
         with self._engine.begin() as connection:

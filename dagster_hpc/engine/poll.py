@@ -15,9 +15,10 @@ from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.owner import this_process
 from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
-from dagster_hpc.engine.sentinel import has_ended, read_sentinel
+from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE
+from dagster_hpc.engine.sentinel import has_ended, lock_holder, read_sentinel
 from dagster_hpc.engine.target import Listener, Target
-from dagster_hpc.engine.verdict import Evidence, judge
+from dagster_hpc.engine.verdict import Evidence, accounting_grace_s, judge
 
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves
@@ -60,11 +61,11 @@ class Poller:
     def __post_init__(self) -> None:
         self._scheduler = self.target.scheduler
 
-    def tick(self) -> bool:
+    def tick(self, listener: Listener | None = None) -> bool:
         """Ask for all live jobs, if that is due and nobody else is at it. True if it was done here."""
-        return self._with_lease(None, self._ask_all)
+        return self._with_lease(None, self._ask_all, listener)
 
-    def nudge(self, times: int, ended: int) -> bool:
+    def nudge(self, times: int, ended: int, listener: Listener | None = None) -> bool:
         """Ask before that is due, about jobs that are known to have ended: `ended` of them, for the n-th time.
 
         Where they are all that is live, at once and then ever less eagerly. Where many more are live, a few quick
@@ -73,50 +74,60 @@ class Poller:
         interval_s = self.target.poll_interval_s
         others = self.ledger.live_count(self.target.name) - ended
         if others <= _FEW:
-            return self._with_lease(min(0.2 * 1.5**times, interval_s), self._ask_ended)
+            return self._with_lease(min(0.2 * 1.5**times, interval_s), self._ask_ended, listener)
         now = time.monotonic()
         self._credit = min(_CREDIT, self._credit + (now - self._counted_at) / interval_s)
         self._counted_at = now
-        asked = self._with_lease(min(0.8, interval_s) if self._credit >= 1 else interval_s, self._ask_ended)
+        asked = self._with_lease(min(0.8, interval_s) if self._credit >= 1 else interval_s, self._ask_ended, listener)
         self._credit -= asked
         return asked
 
-    def _with_lease(self, early_after_s: float | None, ask: Callable[[float], float]) -> bool:
+    def _with_lease(
+        self, early_after_s: float | None, ask: Callable[[float, Listener], float], listener: Listener | None
+    ) -> bool:
         name, holder = self.target.name, this_process()
         interval_s = self.ledger.take_poll_lease(name, holder, ttl_s=_LEASE_S, early_after_s=early_after_s)
         if interval_s is None:
             return False
         try:
-            interval_s = ask(interval_s)
+            interval_s = ask(interval_s, listener or self.listener)
         finally:
             self.ledger.release_poll_lease(name, holder, interval_s=interval_s)
         return True
 
-    def _ask_all(self, interval_s: float) -> float:
+    def _ask_all(self, interval_s: float, listener: Listener) -> float:
         """The usual round: the queue for all, the accounting for those that the queue shows no more as active."""
         rows = self._live()
         if not rows:
             return self.target.poll_interval_s
-        queue = self._queue(rows)
-        history = self._history([row for row in rows if not _is_active(queue, row)])
-        if self._record(rows, queue, history):
+        queue = self._queue(rows, listener)
+        history = self._history([row for row in rows if not _is_active(queue, row)], listener)
+        if self._record(rows, queue, history, listener):
             return self.target.poll_interval_s
         return min(max(interval_s, 1.0) * 1.5, self.target.patience.slowest_poll_s)
 
-    def _ask_ended(self, interval_s: float) -> float:
+    def _ask_ended(self, interval_s: float, listener: Listener) -> float:
         """The short round: the accounting for those whose own files say that they have ended."""
         rows = [row for row in self._live() if has_ended(self.target.host, row.work_dir)]
-        history = self._history(rows)
+        history = self._history(rows, listener)
         queue = Report()
-        if history.failed or not self._has_history:
-            queue = self._queue(rows)
-        self._record(rows, queue, history)
+        if history.failed or not self._has_history or any(self._is_overdue(row, history) for row in rows):
+            queue = self._queue(rows, listener)
+        self._record(rows, queue, history, listener)
         return interval_s
+
+    def _is_overdue(self, row: JobRow, history: Report) -> bool:
+        """Its accounts ought to be in. Perhaps it is not over: a requeued job leaves an exit code of its first run."""
+        status = _of_this_job(history, row)
+        if row.ending_since is None or (status and status.state.is_final):
+            return False
+        now = time.time()
+        return now - row.ending_since >= accounting_grace_s(row, now, self.target.patience) / 2
 
     def _live(self) -> list[JobRow]:
         return [row for row in self.ledger.jobs(live=True, target=self.target.name) if row.job_id]
 
-    def _record(self, rows: Sequence[JobRow], queue: Report, history: Report) -> bool:
+    def _record(self, rows: Sequence[JobRow], queue: Report, history: Report, listener: Listener) -> bool:
         """Judge each job by what was found and write that down. True if anything is new."""
         changes: list[tuple[JobRow, Change]] = []
         for row in rows:
@@ -128,27 +139,39 @@ class Poller:
                 has_history=self._has_history,
             )
             change = judge(row, evidence, time.time(), self.target.patience)
-            if change:
+            if change and not self._is_copy(row, evidence, listener):
                 changes.append((row, change))
         self.ledger.record(change for _, change in changes)
         for row, change in changes:
             if change.stuck_since and time.time() - change.stuck_since > self.target.patience.stuck_after_s:
-                self._give_up_stuck(row, change.reason)
+                self._give_up_stuck(row, change.reason, listener)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
 
-    def _queue(self, rows: Sequence[JobRow]) -> Report:
+    def _is_copy(self, row: JobRow, evidence: Evidence, listener: Listener) -> bool:
+        """A submission that was taken twice runs once, as the copy that came first: from now on that one is asked for."""
+        codes = [status.exit_code for status in (evidence.queue, evidence.history) if status]
+        if row.array_index is not None or DUPLICATE_EXIT_CODE not in codes:
+            return False
+        runs_as = lock_holder(self.target.host, row.work_dir)
+        if not runs_as.isdigit() or runs_as == row.job_id:
+            return False
+        listener.on_warning(f"{row.name} was taken twice, as jobs {row.job_id} and {runs_as}; only the latter runs")
+        self.ledger.goes_by(row.token, runs_as)
+        return True
+
+    def _queue(self, rows: Sequence[JobRow], listener: Listener) -> Report:
         if not rows:
             return Report()
         report = self._query(rows, _QUEUE)
-        self._complain(self.target.name, report.failed)
+        self._complain(self.target.name, report.failed, listener)
         return report
 
-    def _history(self, rows: Sequence[JobRow]) -> Report:
+    def _history(self, rows: Sequence[JobRow], listener: Listener) -> Report:
         if not (self._has_history and rows):
             return Report()
         report = self._query(rows, _HISTORY)
         self._has_history = not report.disabled
-        self._complain(f"the accounting of {self.target.name}", report.failed)
+        self._complain(f"the accounting of {self.target.name}", report.failed, listener)
         return report
 
     def _query(self, rows: Sequence[JobRow], question: _Question) -> Report:
@@ -175,24 +198,24 @@ class Poller:
             return self._ask(ids, question)
         return report
 
-    def _give_up_stuck(self, row: JobRow, reason: str) -> None:
+    def _give_up_stuck(self, row: JobRow, reason: str, listener: Listener) -> None:
         """Cancel a job that can never start, so that nobody waits for ever."""
         scheduler = self.target.scheduler
         try:
             scheduler.read_cancel(self.target.host.run(scheduler.cancel([row.job_id or ""])))
         except (HPCError, FileNotFoundError) as error:
-            self.listener.on_warning(f"{row.name} can never start, and could not be cancelled: {error}")
+            listener.on_warning(f"{row.name} can never start, and could not be cancelled: {error}")
             return  # the next poll tries again
         self.ledger.settle(row.token, JobState.FAILED, f"it {reason}; cancelled after it had waited in vain")
 
-    def _complain(self, source: str, words: str) -> None:
+    def _complain(self, source: str, words: str, listener: Listener) -> None:
         """Tell once that this source does not answer, and once that it does again."""
         if words and source not in self._silent:
             self._silent.add(source)
-            self.listener.on_warning(f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {words}")
+            listener.on_warning(f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {words}")
         elif not words and source in self._silent:
             self._silent.remove(source)
-            self.listener.on_warning(f"{source} answers again.")
+            listener.on_warning(f"{source} answers again.")
 
 
 def _of_this_job(report: Report, row: JobRow) -> JobStatus | None:

@@ -78,8 +78,8 @@ class Runner:
         with suppress(WaitTimeout):  # then it has been told to stop, and whoever looks next sees it end
             self._watcher.wait([row.token for row in rows], Listener(), timeout_s=self.target.patience.cancel_s)
 
-    def _recover(self, row: JobRow) -> None:
-        recover(row, self.target, self.ledger, self.listener)
+    def _recover(self, row: JobRow, listener: Listener) -> None:
+        recover(row, self.target, self.ledger, listener)
 
     def _wait_for_room(self, wanted: int, listener: Listener) -> None:
         """Hold back while this target has as many live jobs as it may have."""
@@ -88,5 +88,5 @@ class Runner:
             if not told:
                 listener.on_warning(f"{live} jobs are live on {self.target.name}, which takes {most}: waiting for room")
                 told = True
-            self._poller.tick()
+            self._poller.tick(listener)
             time.sleep(0.5)

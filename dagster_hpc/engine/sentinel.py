@@ -50,6 +50,11 @@ def has_ended(host: Host, directory: str) -> bool:
     return bool(host.size(posixpath.join(directory, PROTOCOL_DIR, "exit_code")))
 
 
+def lock_holder(host: Host, directory: str) -> str:
+    """The id of the job that runs in this directory; '' before there is one."""
+    return _text(host, directory, "lock").strip()
+
+
 def parse_exit_code(text: str) -> tuple[int | None, float | None]:
     """`3 1763620000.5` → the payload's exit code and when it ended."""
     words = text.split()

@@ -23,6 +23,8 @@ from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import PROTOCOL_DIR, encode, render_script, script_files
 from dagster_hpc.engine.target import Listener, Target, script_stem
 
+_STILLBORN = "the process that submitted it died before its files were written"
+
 
 def submit(request: Request, target: Target, ledger: Ledger, listener: Listener) -> list[JobRow]:
     """The rows of this job (one per array element): newly submitted, or taken over from an equal request."""
@@ -49,8 +51,8 @@ def recover(row: JobRow, target: Target, ledger: Ledger, listener: Listener) -> 
         return
     rows = ledger.jobs(batch=row.batch)
     listener.on_warning(f"the process that was submitting {row.name} has died; looking for its job")
-    if target.host.size(_script_path(rows, target)) is None:
-        _refuse(rows, ledger, "the process that submitted it died before its files were written")
+    if not _is_placed(rows, target):
+        _refuse(rows, ledger, _STILLBORN)
         return
     with _written_down(rows, ledger):
         if not _adopt(rows, target, ledger, listener):
@@ -85,7 +87,8 @@ def revoke(row: JobRow, target: Target) -> list[str]:
 def _existing(identity: str, request: Request, target: Target, ledger: Ledger) -> list[JobRow] | None:
     live = ledger.live_job(identity)
     if live:
-        return ledger.jobs(batch=live.batch)
+        rows = ledger.jobs(batch=live.batch)
+        return None if _is_stillborn(rows, target, ledger) else rows
     if request.reuse == "succeeded":
         done = ledger.finished_job(identity)
         if done:
@@ -93,6 +96,23 @@ def _existing(identity: str, request: Request, target: Target, ledger: Ledger) -
             whole = all(row.state.is_success and _has_outputs(row, target) for row in rows)
             return rows if whole else None
     return None
+
+
+def _is_stillborn(rows: list[JobRow], target: Target, ledger: Ledger) -> bool:
+    """Whether the process that claimed it died before its files were written: then it is refused, in nobody's way."""
+    first = rows[0]
+    if first.state is not JobState.SUBMITTING or process_lives(first.owner) is not False or _is_placed(rows, target):
+        return False
+    if not ledger.take_over(first, this_process()):
+        return False  # somebody else is settling it
+    _refuse(rows, ledger, _STILLBORN)
+    return True
+
+
+def _is_placed(rows: list[JobRow], target: Target) -> bool:
+    """Whether all files are there: the script is the last of them, and whole."""
+    script = target.host.read(_script_path(rows, target))
+    return script is not None and hashlib.sha256(script).hexdigest() == rows[0].script_sha256
 
 
 def _has_outputs(row: JobRow, target: Target) -> bool:
@@ -172,11 +192,15 @@ def _send(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listener
             _store(rows, job_id, target, ledger)
             return
         if time.monotonic() > deadline:
-            raise SchedulerUnavailable(
-                f"{rows[0].name} could not be submitted for {target.patience.unavailable_s:g} s: {problem.message}",
-                advice="once the scheduler answers, run the same again: this submission is then settled first.",
-                work_dir=_directory(rows),
-            )
+            raise _unsettled(rows, target, problem)
+
+
+def _unsettled(rows: list[JobRow], target: Target, problem: SchedulerUnavailable) -> SchedulerUnavailable:
+    return SchedulerUnavailable(
+        f"{rows[0].name} could not be submitted for {target.patience.unavailable_s:g} s: {problem.message}",
+        advice="once the scheduler answers, run the same again: this submission is then settled first.",
+        work_dir=_directory(rows),
+    )
 
 
 def _try(rows: list[JobRow], target: Target) -> str:
@@ -199,7 +223,10 @@ def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listene
     """Look for a job that may have been taken: in queue and history, twice, because both learn of it late."""
     name = target.scheduler.job_name(rows[0].name, rows[0].batch)
     for attempt in (1, 2):
-        found = _find_patiently(name, target)
+        try:
+            found = _find_patiently(name, target)
+        except SchedulerUnavailable as error:
+            raise _unsettled(rows, target, error) from error
         if found:
             listener.on_warning(f"{rows[0].name} was taken after all, as job {found[0]}")
             _store(rows, found[0], target, ledger)
@@ -212,7 +239,10 @@ def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listene
 def find(name: str, target: Target) -> list[str]:
     """The ids under which queue or history know a job of this name."""
     for call in target.scheduler.find(name):
-        found = target.scheduler.read_found(target.host.run(call))
+        try:
+            found = target.scheduler.read_found(target.host.run(call))
+        except FileNotFoundError as error:
+            raise SchedulerUnavailable(f"`{call.argv[0]}` is not on PATH on {target.host.name}") from error
         if found:
             return found  # a history that does not answer matters only for a job that has left the queue
     return []

@@ -31,14 +31,16 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
     in_queue = queue is not None and not queue.state.is_final
-    if queue and in_queue and ended_s < patience.epilogue_s and not (queue.state is JobState.UNKNOWN and final):
+    requeued = queue is not None and queue.state in (JobState.PENDING, JobState.HELD)  # after an end that was none
+    late = ended_s >= patience.epilogue_s and not requeued
+    if queue and in_queue and not late and not (queue.state is JobState.UNKNOWN and final):
         return _active(row, queue, now)
     if final is None and sentinel.exit_code is None:
         return _absent(row, evidence, now, patience)
 
     ending_since = row.ending_since or now
     waited = now - ending_since
-    grace_s = _accounting_grace_s(row, now, patience)
+    grace_s = accounting_grace_s(row, now, patience)
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
@@ -54,7 +56,7 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     return Change(row.token, state, reason, exit_code, metrics)
 
 
-def _accounting_grace_s(row: JobRow, now: float, patience: Patience) -> float:
+def accounting_grace_s(row: JobRow, now: float, patience: Patience) -> float:
     """How long to wait for the accounts. An array's come slowly, and are worth a twentieth of its time."""
     if row.array_index is None:
         return patience.accounting_grace_s
@@ -99,7 +101,8 @@ def _active(row: JobRow, queue: JobStatus, now: float) -> Change:
 
 
 def _ending(row: JobRow, ending_since: float) -> Change:
-    return Change(row.token, JobState.RUNNING, row.reason, metrics=row.metrics, ending_since=ending_since)
+    state = JobState.HELD if row.state is JobState.HELD else JobState.RUNNING  # a requeued job is held for a while
+    return Change(row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since)
 
 
 def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:

@@ -47,7 +47,7 @@ class Watcher:
     target: Target
     ledger: Ledger
     poller: Poller
-    recover: Callable[[JobRow], None]  # settles a submission that nobody finished (see submit.py)
+    recover: Callable[[JobRow, Listener], None]  # settles a submission that nobody finished (see submit.py)
 
     def wait(self, tokens: Sequence[str], listener: Listener, *, timeout_s: float | None = None) -> list[JobRow]:
         """The jobs' rows when all are over. `WaitTimeout` after `timeout_s`: the jobs themselves go on."""
@@ -67,13 +67,16 @@ class Watcher:
             if timeout_s is not None and time.monotonic() - began > timeout_s:
                 raise WaitTimeout(first.handle(), first.state, timeout_s)
             if first.state is JobState.SUBMITTING:
-                self.recover(first)
+                self.recover(first, listener)
             elif all_ended_at is None and self._have_ended(live):
                 all_ended_at, glance_s = time.monotonic(), _GLANCE_S
             if all_ended_at is not None and time.monotonic() - all_ended_at >= _FIRST_NUDGE_S:
-                nudges += self.poller.nudge(nudges, len(live))
+                asked = self.poller.nudge(nudges, len(live), listener)
+                nudges += asked
+                if asked and not self._have_ended(live):
+                    all_ended_at = None  # one was requeued, and runs anew
             if time.time() - first.created_at > _TOO_YOUNG_S:
-                self.poller.tick()
+                self.poller.tick(listener)
             time.sleep(glance_s)
             glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
-from pydantic import Field, PrivateAttr
+from pydantic import ConfigDict, Field, PrivateAttr
 
 from dagster_hpc.engine.errors import ConfigurationError, JobFailed, SubmitRefused, did_you_mean
 from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request, Reuse
@@ -40,6 +40,8 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
         result = hpc.run(Command("/apps/bitcount", args=["--help"]), profile="small")
     """
+
+    model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 
     target: HPCTarget
     profiles: dict[str, ExecutionProfile] = Field(default={}, description="Execution profiles by name.")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Literal, Optional, get_origin
 
 import dagster as dg
-from pydantic import Field, ValidationError, create_model
+from pydantic import ConfigDict, Field, ValidationError, create_model
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 
@@ -20,6 +20,8 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
     Example:
         ExecutionProfile(num_nodes=2, mpiprocs=8, walltime="01:00:00", launcher="srun", modules=["openmpi"])
     """
+
+    model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 
     resource_class: ResourceClass = Field(
         default="cpu", description="Which of the target's queues and projects: cpu or gpu."

@@ -132,18 +132,19 @@ def _text_faults(spec: JobSpec) -> list[str]:
     words = {f"argument {number}": word for number, word in enumerate(spec.args, 1)}
     for index, element in enumerate(spec.elements):
         words |= {f"argument {number} of element {index}": word for number, word in enumerate(element, 1)}
-    words |= {f"environments[{name}]": value for name, value in spec.environment}
+    environment = {f"environments[{name}]": value for name, value in spec.environment}
+    entries = {f"environments[{name}]": f"{name}={value}" for name, value in spec.environment}
     words |= {"executable": spec.executable, **{f"mpi_options[{n}]": w for n, w in enumerate(spec.launcher_options)}}
     faults = [
         f"{where} is longer than the {_LONGEST_WORD} bytes that Linux takes: put it into an input file"
-        for where, word in words.items()
+        for where, word in {**words, **entries}.items()
         if len(word) > _LONGEST_WORD // 4 and len(word.encode("utf-8", "replace")) > _LONGEST_WORD
     ]
     if spec.shell is not None:
         words["the shell script"] = spec.shell
     if spec.stdin is not None:
         words["stdin"] = spec.stdin
-    words |= {f"pre_commands[{number}]": line for number, line in enumerate(spec.pre_commands)}
+    words |= environment | {f"pre_commands[{number}]": line for number, line in enumerate(spec.pre_commands)}
     return faults + quoting_faults(words)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.filesystem import state_folder
@@ -36,6 +36,8 @@ class SubmissionRoute:
 
 class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     """A place where jobs run. Use the subclass of its batch system; write one of your own for your site's habits."""
+
+    model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 
     name: str = Field(
         default="", description="Its name in the ledger and the UI. Targets that share a ledger need different ones."

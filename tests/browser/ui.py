@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,8 +61,10 @@ class UI:
         return self.page.url.rpartition("/")[2]
 
     def wait_for_status(self, words: str) -> None:
-        """Wait until the head of the run's page says so."""
-        self.page.get_by_text(words, exact=True).first.wait_for(timeout=RUN_MS)
+        """Wait until the head of the run's page says how the run ended, which must be so."""
+        end = self.page.get_by_text(re.compile("^(Success|Failure|Canceled)$")).first
+        end.wait_for(timeout=RUN_MS)
+        assert end.inner_text() == words
 
     def metadata(self, key: str) -> Locator:
         """The row of the asset page's metadata with this key."""

@@ -80,6 +80,8 @@ class DagsterHome:
     @contextmanager
     def running(self, name: str, *arguments: str, ready: Callable[[], bool]) -> Iterator[Daemon]:
         """A process of this Dagster, stopped at the end."""
+        with self.instance() as instance:
+            instance.get_runs_count()  # makes the databases, which two processes at once would make wrongly
         daemon = Daemon(name, [program(name), *arguments], self.folder, environment=self.environment)
         try:
             daemon.start(ready, seconds=90)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
+from definitions import defs
 from definitions.automation import SETTLED_S, daily_samples, samples_in_inbox
 from tests.definitions.dagster_home import DagsterHome, finished_run, metadata_in
 from tests.systems.needs import REPOSITORY
@@ -25,52 +28,64 @@ def drop(folder: Path, name: str, samples: list[str], age_s: float = SETTLED_S +
     return part.rename(file)
 
 
-def tick(cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
-    result = samples_in_inbox(dg.build_sensor_context(cursor=cursor))
+def tick(home: DagsterHome, cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+    with home.instance() as instance:
+        result = samples_in_inbox(dg.build_sensor_context(cursor=cursor, instance=instance))
     assert isinstance(result, dg.SensorResult | dg.SkipReason)
     return result
 
 
+def request_of(result: dg.SensorResult | dg.SkipReason) -> tuple[str, str]:
+    """The one run that is asked for: its key and its input file."""
+    assert isinstance(result, dg.SensorResult), result
+    (request,) = result.run_requests or []
+    return str(request.run_key), str(request.run_config["ops"]["samples"]["config"]["input_file"])
+
+
+def cursor_of(result: dg.SensorResult | dg.SkipReason) -> str | None:
+    assert isinstance(result, dg.SensorResult)
+    return result.cursor
+
+
 def test_the_sensor_asks_for_one_run_for_each_version_of_a_file(home: DagsterHome) -> None:
-    file = drop(home.inbox, "a.txt", SAMPLES)
-    drop(home.inbox, "b.txt", SAMPLES)
+    a, b = drop(home.inbox, "a.txt", SAMPLES), drop(home.inbox, "b.txt", SAMPLES)
 
-    first = tick()
-    assert isinstance(first, dg.SensorResult)
-    requests = first.run_requests or []
-    assert [one.run_config["ops"]["samples"]["config"]["input_file"] for one in requests] == [
-        str(file), str(home.inbox / "b.txt"),
-    ]  # fmt: skip
-
-    second = tick(first.cursor)
-    assert isinstance(second, dg.SkipReason)
+    first = tick(home)
+    second = tick(home, cursor_of(first))
+    assert [request_of(first)[1], request_of(second)[1]] == [str(a), str(b)]
+    assert isinstance(tick(home, cursor_of(second)), dg.SkipReason)
 
     drop(home.inbox, "a.txt", SAMPLES[:3])
-    third = tick(first.cursor)
-    assert isinstance(third, dg.SensorResult)
-    (again,) = third.run_requests or []
-    assert again.run_key not in {one.run_key for one in requests}
+    again = tick(home, cursor_of(second))
+    assert request_of(again)[1] == str(a)
+    assert request_of(again)[0] != request_of(first)[0]
+
+
+def test_the_sensor_waits_for_the_run_under_way(home: DagsterHome) -> None:
+    drop(home.inbox, "a.txt", SAMPLES)
+    with home.instance() as instance:
+        job = defs().resolve_job_def("bitcount_pipeline")
+        instance.create_run_for_job(job, status=dg.DagsterRunStatus.STARTED)
+    reason = tick(home)
+    assert isinstance(reason, dg.SkipReason)
+    assert "present run" in (reason.skip_message or "")
 
 
 def test_the_sensor_leaves_a_file_alone_that_is_still_being_written(home: DagsterHome) -> None:
     drop(home.inbox, "a.txt", SAMPLES, age_s=0)
-    assert isinstance(tick(), dg.SkipReason)
-    drop(home.inbox, "b.txt", SAMPLES)
-    result = tick()
-    assert isinstance(result, dg.SensorResult)
-    assert len(result.run_requests or []) == 1
+    assert isinstance(tick(home), dg.SkipReason)
+    b = drop(home.inbox, "b.txt", SAMPLES)
+    assert request_of(tick(home))[1] == str(b)
 
 
 def test_the_sensor_says_where_it_looks(home: DagsterHome) -> None:
     home.inbox.rmdir()
-    reason = tick()
+    reason = tick(home)
     assert isinstance(reason, dg.SkipReason)
     assert str(home.inbox) in (reason.skip_message or "")
 
 
 def test_the_schedule_draws_other_samples_each_time(home: DagsterHome) -> None:
-    from datetime import datetime, timezone
-
     seeds = set()
     for day in (1, 2):
         context = dg.build_schedule_context(scheduled_execution_time=datetime(2026, 1, day, 6, tzinfo=timezone.utc))
@@ -80,34 +95,43 @@ def test_the_schedule_draws_other_samples_each_time(home: DagsterHome) -> None:
     assert len(seeds) == 2
 
 
-@pytest.fixture(scope="module")
-def automated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DagsterHome]:
-    """A Dagster whose daemon runs, with sensor and schedule on; the schedule fires each minute."""
-    home = DagsterHome(tmp_path_factory.mktemp("automated"), {"DAGSTER_HPC_CRON": "* * * * *"})
-    home.run("dagster", "sensor", "start", "samples_in_inbox")
-    home.run("dagster", "schedule", "start", "daily_samples")
+@contextmanager
+def automated(folder: Path, kind: str, name: str, **variables: str) -> Iterator[DagsterHome]:
+    """A Dagster whose daemon runs, with one schedule or sensor turned on."""
+    home = DagsterHome(folder, variables)
+    home.run("dagster", kind, "start", name)
     with home.running("dagster-daemon", "run", "-w", str(REPOSITORY / "workspace.yaml"), ready=lambda: True):
         yield home
 
 
-def test_a_new_file_is_materialized_by_the_daemon_once(automated: DagsterHome) -> None:
+@pytest.fixture(scope="module")
+def watched_and_scheduled(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[DagsterHome, DagsterHome]]:
+    """One of each: while the one's sensor is tested, the other's schedule waits for the full minute."""
+    with (
+        automated(
+            tmp_path_factory.mktemp("scheduled"), "schedule", "daily_samples", DAGSTER_HPC_CRON="* * * * *"
+        ) as scheduled,
+        automated(tmp_path_factory.mktemp("watched"), "sensor", "samples_in_inbox") as watched,
+    ):
+        yield watched, scheduled
+
+
+def test_each_new_file_is_materialized_by_the_daemon(watched_and_scheduled: tuple[DagsterHome, DagsterHome]) -> None:
+    home, _ = watched_and_scheduled
     by_sensor = {"dagster/sensor_name": "samples_in_inbox"}
-    with automated.instance() as instance:
-        first = drop(automated.inbox, "first.txt", SAMPLES)
-        run = finished_run(instance, by_sensor)
-        assert metadata_in(instance, run.run_id, "samples")["source"] == str(first)
-        assert metadata_in(instance, run.run_id, "bit_counts")["state"] == "COMPLETED"
-        assert metadata_in(instance, run.run_id, "histogram")["most_frequent"] == "0110"
-
-        second = drop(automated.inbox, "second.txt", ["11", "10", "11"])
-        run = finished_run(instance, by_sensor, count=2)
-        assert metadata_in(instance, run.run_id, "samples")["source"] == str(second)
-        assert metadata_in(instance, run.run_id, "histogram")["most_frequent"] == "11"
-        assert instance.get_runs_count(dg.RunsFilter(tags=by_sensor)) == 2  # the first file has had its run
+    files = drop(home.inbox, "first.txt", SAMPLES), drop(home.inbox, "second.txt", ["11", "10", "11"])
+    with home.instance() as instance:
+        for count, (file, most_frequent) in enumerate(zip(files, ("0110", "11"), strict=True), 1):
+            run = finished_run(instance, by_sensor, count)
+            assert metadata_in(instance, run.run_id, "samples")["source"] == str(file)
+            assert metadata_in(instance, run.run_id, "bit_counts")["state"] == "COMPLETED"
+            assert metadata_in(instance, run.run_id, "histogram")["most_frequent"] == most_frequent
+        assert instance.get_runs_count(dg.RunsFilter(tags=by_sensor)) == 2  # each file has had its run
 
 
-def test_the_schedule_is_run_by_the_daemon(automated: DagsterHome) -> None:
-    with automated.instance() as instance:
+def test_the_schedule_is_run_by_the_daemon(watched_and_scheduled: tuple[DagsterHome, DagsterHome]) -> None:
+    _, home = watched_and_scheduled
+    with home.instance() as instance:
         run = finished_run(instance, {"dagster/schedule_name": "daily_samples"})
         assert "drawn with seed" in str(metadata_in(instance, run.run_id, "samples")["source"])
         assert metadata_in(instance, run.run_id, "bit_counts")["state"] == "COMPLETED"

@@ -22,12 +22,14 @@ FLOORS = [
     ["assets"],
 ]
 ENGINE_FLOORS = [
-    ["job", "units", "filesystem", "local_batch"],
-    ["errors", "launchers", "owner"],
+    ["errors", "units", "filesystem", "local_batch"],
+    ["job", "owner"],
+    ["launchers"],
     ["schedulers", "database"],
     ["script", "hosts"],
     ["target", "ledger", "sentinel"],
     ["logs", "verdict"],
+    ["poll"],
     ["submit", "watch", "collect"],
     ["runner"],
 ]

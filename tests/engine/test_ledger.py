@@ -256,7 +256,7 @@ def test_a_job_is_looked_up_by_token_by_its_beginning_or_by_id(ledger: Ledger) -
 
 
 def test_a_token_that_nobody_knows_is_an_error_that_names_the_ledger(ledger: Ledger) -> None:
-    with pytest.raises(LedgerError, match="no job with the token 'nope'"):
+    with pytest.raises(LedgerError, match="no job 'nope'"):
         ledger.job("nope")
 
 

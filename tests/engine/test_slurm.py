@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import shlex
 import subprocess
@@ -21,6 +20,7 @@ from dagster_hpc.engine.schedulers.base import Answer
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, cannot_start, explain, state_of
 from dagster_hpc.engine.script import render_script
+from tests.engine.pretend import eventually
 from tests.systems.slurm import SlurmCluster
 from tests.transcripts import names, transcript
 
@@ -210,6 +210,19 @@ def test_a_waiting_job_says_why_in_a_sentence_that_holds_slurms_word(name: str, 
 )
 def test_only_what_can_never_start_is_stuck(name: str, stuck: bool) -> None:
     assert queued(name).stuck is stuck
+
+
+@pytest.mark.parametrize(("read", "source"), [(accounted, "history"), (queued, "queue")])
+def test_a_job_whose_dependency_failed_was_cancelled_for_that(read: Callable[[str], JobStatus], source: str) -> None:
+    status = read(f"{source}_dependency_killed")
+    assert status.state is JobState.CANCELLED
+    assert "the job that it depends on did not end as required" in status.reason
+
+
+@pytest.mark.parametrize("name", ["queue_cancelled_while_held", "history_cancelled_while_held"])
+def test_what_a_job_once_waited_for_is_not_why_it_ended(name: str) -> None:
+    status = queued(name) if name.startswith("queue") else accounted(name)
+    assert "is held" not in status.reason
 
 
 @pytest.mark.parametrize("reason", ["QOSMaxMemoryPerJob", "AssocMaxWallDurationPerJobLimit", "QOSMaxGRESPerJob"])
@@ -669,13 +682,13 @@ def test_a_real_sbatch_takes_everything_that_can_be_asked_for(slurm: SlurmCluste
 
 
 @pytest.mark.needs("slurm")
-@pytest.mark.parametrize("folder", ["plain", "with blanks", 'it\'s "quoted"', "größe", "hash#tag", "100%j"])
-def test_a_real_slurm_writes_its_log_where_we_look_for_it(slurm: SlurmCluster, tmp_path: Path, folder: str) -> None:
-    directory = tmp_path / folder
-    (directory / ".job").mkdir(parents=True)
-    os.chmod(tmp_path, 0o755)
-    script = render_script(JobSpec(name="log"), SLURM, directory=str(directory), token="abcd2345")
-    script = "\n".join(line for line in script.splitlines() if line.startswith("#")) + "\necho it writes\n"
-    (directory / "job.slurm").write_text(script)
-    slurm.run(["sbatch", "--wait", str(directory / "job.slurm")])
-    assert (directory / "scheduler.log").read_text() == "it writes\n"
+def test_a_real_slurm_writes_its_log_where_we_look_for_it(slurm: SlurmCluster, tmp_path: Path) -> None:
+    names = ["plain", "with blanks", 'it\'s "quoted"', "größe", "hash#tag", "100%j"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        script = render_script(JobSpec(name="log"), SLURM, directory=str(tmp_path / name), token="abcd2345")
+        head = [line for line in script.splitlines() if line.startswith("#")]
+        (tmp_path / name / "job.slurm").write_text("\n".join([*head, "echo it writes", ""]))
+        slurm.run(["sbatch", str(tmp_path / name / "job.slurm")])
+    logs = [tmp_path / name / "scheduler.log" for name in names]
+    eventually(lambda: all(log.exists() and log.read_text() == "it writes\n" for log in logs))

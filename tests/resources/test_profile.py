@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import dagster as dg
 import pytest
 from pydantic import ValidationError
 
-from dagster_hpc import ConfigurationError, ExecutionProfile
+from dagster_hpc import ConfigurationError, ExecutionProfile, HPCJobRunner, LocalTarget, SlurmTarget
 from dagster_hpc.resources.profile import ProfileOverrides
 
 PROFILE = ExecutionProfile(num_nodes=2, mpiprocs=8, walltime="01:00:00", launcher="srun", modules=["gcc", "openmpi"])
@@ -54,9 +55,11 @@ def test_a_value_of_the_wrong_kind_is_an_error_that_names_key_and_value(key: str
     assert "given:" in str(refused.value)
 
 
-def test_a_mistyped_field_of_a_profile_is_refused() -> None:
-    with pytest.raises(ValidationError):
-        ExecutionProfile(waltime="1h")  # type: ignore[call-arg]
+@pytest.mark.parametrize("record", [ExecutionProfile, LocalTarget, SlurmTarget, HPCJobRunner])
+def test_a_mistyped_field_is_an_error_and_not_silently_the_default(record: type[dg.ConfigurableResource[Any]]) -> None:
+    needed = {"target": LocalTarget(), "work_root": "/x"} if record is HPCJobRunner else {}
+    with pytest.raises(ValidationError, match="waltime"):
+        record(**needed, waltime="1h")
 
 
 def test_the_defaults_ask_for_one_process_for_five_minutes() -> None:

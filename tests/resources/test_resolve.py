@@ -63,9 +63,11 @@ def test_all_faults_stand_in_one_message() -> None:
          "environments": {"1A": "x", "B": "y\0"}, "qos": "a\nb", "directives": ["--nice"]},
         outputs={"out": "/etc/passwd"},
     )  # fmt: skip
-    wanted = ["executable 'ap'", "walltime 'soon'", "memory 'much'", "signal_before_end 'NOW'", "launcher 'single'",
-              "'1A' is no name", "argument 1 contains a NUL", "environments[B] contains a NUL", "qos is", "begins with '#'",
-              "'/etc/passwd' is no file path"]  # fmt: skip
+    wanted = [
+        "executable 'ap'", "walltime 'soon'", "memory 'much'", "signal_before_end 'NOW'", "launcher 'single'",
+        "'1A' is no name", "argument 1 contains a NUL", "environments[B] contains a NUL", "qos is",
+        "begins with '#'", "'/etc/passwd' is no file path",
+    ]  # fmt: skip
     missing = [words for words in wanted if not any(words in fault for fault in found)]
     assert missing == []
     assert len(found) == len(set(found)) == len(wanted)

@@ -21,8 +21,9 @@ def test_the_resource_class_chooses_queue_and_project() -> None:
 
 @pytest.mark.parametrize(
     ("stem", "name"),
-    [("batch", "batch.slurm"), ("batch.pbs", "batch.slurm"), ("batch.slurm", "batch.slurm"), ("batch.pjm", "batch.slurm"),
-     ("batch.sh", "batch.slurm"), ("run.v2", "run.v2.slurm"), ("a.slurm.txt", "a.slurm.txt.slurm")],
+    [("batch", "batch.slurm"), ("batch.pbs", "batch.slurm"), ("batch.slurm", "batch.slurm"),
+     ("batch.pjm", "batch.slurm"), ("batch.sh", "batch.slurm"), ("run.v2", "run.v2.slurm"),
+     ("a.slurm.txt", "a.slurm.txt.slurm")],
 )  # fmt: skip
 def test_a_known_suffix_of_a_script_is_replaced_another_is_kept(stem: str, name: str) -> None:
     assert SLURM.script_name(stem) == name
@@ -39,7 +40,8 @@ def test_an_executable_is_a_key_of_the_map_or_an_absolute_path() -> None:
 
 @pytest.mark.parametrize(
     ("key", "hint"),
-    [("bitcont", "did you mean 'bitcount'?"), ("zzz", "known are: bitcount, dice"), ("./bitcount", "did you mean 'bitcount'?")],
+    [("bitcont", "did you mean 'bitcount'?"), ("zzz", "known are: bitcount, dice"),
+     ("./bitcount", "did you mean 'bitcount'?")],
 )  # fmt: skip
 def test_an_unknown_executable_suggests_the_nearest(key: str, hint: str) -> None:
     with pytest.raises(ConfigurationError) as refused:

@@ -8,6 +8,7 @@ slurm-wlm slurmdbd slurm-wlm-mysql-plugin slurm-wlm-plugins munge mariadb-server
 postgresql
 chromium fonts-dejavu-core
 openmpi-bin
+gridengine-master gridengine-exec gridengine-client mailutils
 environment-modules
 procps
 "
@@ -20,7 +21,7 @@ done
 [ -n "$missing" ] || exit 0
 
 if [ "$(id -u)" != 0 ] || ! [ -e /etc/debian_version ] || ! command -v apt-get >/dev/null; then
-    echo "Not root on Debian: tests that need slurm, postgres, browser, mpi or modules are skipped where this machine" \
+    echo "Not root on Debian: tests that need slurm, sge, postgres, browser, mpi or modules are skipped where this machine" \
         "lacks them; there, \`make test\` as root installs these Debian packages:$missing"
     exit 0
 fi

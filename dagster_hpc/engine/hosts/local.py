@@ -21,13 +21,16 @@ class LocalHost(Host):
 
     def run(self, call: Call) -> Answer:
         with open(call.stdin or os.devnull, "rb") as stdin:
-            process = subprocess.Popen(
-                call.argv,
-                stdin=stdin,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=scrubbed(os.environ, call.environment),
-            )
+            try:
+                process = subprocess.Popen(
+                    call.argv,
+                    stdin=stdin,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    env=scrubbed(os.environ, call.environment),
+                )
+            except PermissionError as error:  # a file of that name that we may not run is no command
+                raise FileNotFoundError(*error.args) from error
         try:
             stdout, stderr = process.communicate(timeout=call.timeout_s)
             code: int | None = process.returncode

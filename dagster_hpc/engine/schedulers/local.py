@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.local_batch.directives import MOST_ELEMENTS
 from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report, Scheduler
 
 # The folder, or the nearest one above it in which it can still be made.
@@ -29,6 +30,10 @@ class Local(Scheduler):
     spool: str = ""
     cores: int | None = None
     memory_mib: int | None = None
+
+    def unsupported(self, spec: JobSpec) -> list[str]:
+        too_many = [f"the local scheduler takes arrays of at most {MOST_ELEMENTS} elements, not {len(spec.elements)}"]
+        return super().unsupported(spec) + (too_many if len(spec.elements) > MOST_ELEMENTS else [])
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
         escaped = directory.replace("%", "%%")

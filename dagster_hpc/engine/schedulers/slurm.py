@@ -17,6 +17,7 @@ from dagster_hpc.engine.schedulers.slurm_words import (
     cannot_start,
     capacity,
     explain,
+    explain_end,
     state_of,
     transient,
 )
@@ -201,7 +202,7 @@ def _queue_status(row: list[str]) -> JobStatus:
         cores=_integer(cores),
         node_list=node_list or None,
     )
-    said = "" if state.is_success or reason == "None" else explain(reason)
+    said = "" if state.is_success or reason == "None" else explain_end(reason) if over else explain(reason)
     stuck = cannot_start(reason) and not over
     return JobStatus(state, said, job_name=name, metrics=metrics.derived() if over else metrics, stuck=stuck)
 
@@ -239,8 +240,11 @@ def _history_reason(record: dict[str, str], state: JobState, steps: list[dict[st
     by = re.fullmatch(r"CANCELLED by (\S+)", record["State"])
     if by:
         return f"cancelled by user id {by[1]}"
-    if record["Reason"] in EXPLAINED:
-        return explain(record["Reason"])
+    if state is JobState.CANCELLED and record["Reason"] == "Dependency":
+        return "the job that it depends on did not end as required (Dependency)"
+    why = explain_end(record["Reason"]) if state.is_final else explain(record["Reason"])
+    if why and record["Reason"] in EXPLAINED:
+        return why
     if killed_by:
         return f"killed by signal {killed_by} ({signal_name(killed_by)})"
     return {

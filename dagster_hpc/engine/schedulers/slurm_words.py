@@ -96,6 +96,12 @@ def explain(reason: str) -> str:
     return f"{sentence} ({reason})" if sentence else reason
 
 
+def explain_end(reason: str) -> str:
+    """The same for a job that is over; what it waited for before is not why it ended."""
+    waited = EXPLAINED.get(_first_word(reason), "").startswith(("waits", "is "))
+    return "" if waited else explain(reason)
+
+
 def _first_word(reason: str) -> str:
     """`ReqNodeNotAvail, UnavailableNodes:node3` → `ReqNodeNotAvail`."""
     return reason.strip("()").partition(",")[0]

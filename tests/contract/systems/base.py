@@ -17,6 +17,11 @@ class System(ABC):
     needs: ClassVar[tuple[str, ...]] = ()  # real systems for the marker `needs`; none for a simulator
     can: ClassVar[frozenset[str]]
     # of: array, array limit, afterok, afterany, afternotok, memory, hold, node loss, server down, stuck
+    shares: ClassVar[str] = ""  # the session's fixture of this real system, where other tests use it too
+
+    def share(self, running: Any) -> None:
+        """Take what the fixture `shares` gives, instead of starting one of its own."""
+        raise NotImplementedError
 
     @abstractmethod
     def start(self, folder: Path) -> None:
@@ -49,6 +54,10 @@ class System(ABC):
     def cancel(self, job_id: str) -> None:
         """Cancel a job from outside, as a user does in a terminal."""
 
+    def held(self) -> dict[str, Any] | None:
+        """Fields of a profile whose jobs are on hold from the first; None where only a queued job can be held."""
+        return None
+
     def hold(self, job_id: str) -> None:
         raise NotImplementedError
 
@@ -56,7 +65,7 @@ class System(ABC):
         raise NotImplementedError
 
     def lose_node(self, job_id: str) -> None:
-        """Let the node of a running job die."""
+        """Let the node of a running job die, which is the only job there is; the next job finds it alive again."""
         raise NotImplementedError
 
     def stop_server(self) -> None:

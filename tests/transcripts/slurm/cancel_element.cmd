@@ -1,1 +1,1 @@
-scancel 48_1
+scancel 49_1

@@ -1,1 +1,1 @@
-scancel 33
+scancel 34

@@ -1,1 +1,1 @@
-scancel 15
+scancel 16

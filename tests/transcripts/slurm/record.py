@@ -111,6 +111,11 @@ class Recorder:
         long = "sleep 600"
         failed = self.submit(self.script("failed", body="exit 1"))
         self.until(failed, "FAILED")
+        options = (f"--dependency=afterok:{failed}", "--kill-on-invalid-dep=yes")
+        killed = self.submit(self.script("dependency_killed", *options))
+        self.settled(killed)
+        self.keep("queue_dependency_killed", SLURM.queue([killed]))
+        self.accounted("history_dependency_killed", killed)
         big = [self.submit(self.script("fills", "--nodes=3", "--exclusive", body=long))]
         self.until(big[0], "RUNNING")
         cases = {

@@ -1,1 +1,0 @@
-scancel 1

@@ -1,1 +1,0 @@
-sacct -n -P -X -S now-7days --name=ok --format=JobID,JobName

@@ -1,1 +1,0 @@
-sbatch --parsable /tmp/jobs/ok.slurm
