@@ -9,12 +9,13 @@ from dataclasses import replace
 from dagster_hpc.engine.errors import OUTPUT_MISSING_REASON
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobResult, JobState
-from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.logs import read_tails
 from dagster_hpc.engine.schedulers import from_json
 from dagster_hpc.engine.target import Target, script_stem
 
 _LONGEST_SCRIPT = 256 * 1024
+_LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of its nodes
 
 
 def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False) -> JobResult:
@@ -26,6 +27,7 @@ def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False
             reason = OUTPUT_MISSING_REASON + ", ".join(missing)
             ledger.settle(row.token, JobState.FAILED, reason)
             row = replace(row, state=JobState.FAILED, reason=reason)
+    row = _with_statistics(row, target, ledger)
     stdout, stderr = read_tails(target.host, row, target.scheduler)
     return JobResult(
         handle=row.handle(joined=joined),
@@ -49,6 +51,19 @@ def read_script(row: JobRow, host: Host) -> str:
     folder = row.work_dir if row.array_index is None else posixpath.dirname(row.work_dir)
     path = posixpath.join(folder, script_stem(row.name) + from_json(row.scheduler).suffix)
     return (host.read(path, limit=_LONGEST_SCRIPT) or b"").decode("utf-8", "replace")
+
+
+def _with_statistics(row: JobRow, target: Target, ledger: Ledger) -> JobRow:
+    """The row, with the figures that the batch system has left in a file beside the job."""
+    path = target.scheduler.statistics_of(row.work_dir, row.array_index)
+    if path is None or not target.host.size(path):
+        return row
+    text = (target.host.read(path, limit=_LONGEST_STATISTICS) or b"").decode("utf-8", "replace")
+    metrics = row.metrics.or_else(target.scheduler.read_statistics(text)).derived()
+    if metrics == row.metrics:
+        return row
+    ledger.record([Change(row.token, row.state, row.reason, row.exit_code, metrics)])
+    return replace(row, metrics=metrics)
 
 
 def _missing(target: Target, outputs: dict[str, str]) -> list[str]:

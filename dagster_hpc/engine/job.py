@@ -130,6 +130,10 @@ class JobSpec:
     def option(self, name: str) -> str | None:
         return dict(self.options).get(name)
 
+    def option_list(self, name: str) -> tuple[str, ...]:
+        """All values of an option that may be given several times, in their order."""
+        return tuple(value for known, value in self.options if known == name)
+
     def fingerprint(self, target: str, inputs: Mapping[str, str]) -> str:
         """A hash of what would run, where, and on which input contents: equal for equal work, whoever asks."""
         content = json.dumps([asdict(self), target, sorted(inputs.items())], sort_keys=True, ensure_ascii=True)

@@ -77,7 +77,7 @@ def resolve(
         dependencies=tuple(dependencies),
         queue=route.queue,
         project=route.project,
-        options=tuple(sorted(target.options().items())),
+        options=_option_pairs(target.options()),
     )
     spec = target.adapt(spec)
     faults += target.faults(profile.resource_class)
@@ -119,6 +119,12 @@ def _words(args: Sequence[str]) -> tuple[str, ...]:
     return tuple(os.fspath(word) if hasattr(word, "__fspath__") else str(word) for word in args)
 
 
+def _option_pairs(options: Mapping[str, str | Sequence[str]]) -> tuple[tuple[str, str], ...]:
+    """A list becomes the same name with each of its values, in their order."""
+    lists = ((name, [given] if isinstance(given, str) else given) for name, given in sorted(options.items()))
+    return tuple((name, value) for name, values in lists for value in values)
+
+
 def _environment_faults(spec: JobSpec) -> list[str]:
     return [
         f"environments: {name!r} is no name for an environment variable"
@@ -158,7 +164,7 @@ def _directive_faults(spec: JobSpec) -> list[str]:
         "container": spec.container or "",
         **{f"modules[{number}]": module for number, module in enumerate(spec.modules)},
         **{f"directives[{number}]": line for number, line in enumerate(spec.directives)},
-        **dict(spec.options),
+        **{f"{name}[{number}]": value for number, (name, value) in enumerate(spec.options)},
     }
     faults = [
         f"{where} is {value!r}, which may not contain a line break or NUL"

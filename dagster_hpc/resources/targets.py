@@ -70,7 +70,7 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The request as this system can serve it; the request itself unless a subclass knows better."""
         return spec
 
-    def options(self) -> dict[str, str]:
+    def options(self) -> Mapping[str, str | Sequence[str]]:
         """What only this kind of system knows, for its template."""
         return {}
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
 from dagster_hpc.engine.ledger import Ledger
 from definitions import demo
-from tests.docs.pages import COMMANDS, PAGES, RUN, SHOWN, SYSTEMS, Page, page
-from tests.docs.session import Session, pattern, steps
+from tests.docs.pages import COMMANDS, PAGES, RUN, SHOWN, SYSTEMS, Block, Page, page
+from tests.docs.session import Session, Step, pattern, steps
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
 
@@ -29,6 +30,10 @@ def run(one: Page, system: str | None, folder: Path, names: dict[str, str]) -> N
             session.write(block)
             if block.is_run and block.system == system:
                 session.run(block)
+
+
+def steps_of(block: Block) -> Iterable[Step]:
+    return steps(block.text) if block.language in COMMANDS else ()
 
 
 def nothing_lives() -> None:
@@ -85,7 +90,7 @@ def test_make_targets_on_the_pages_exist() -> None:
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=str)
-def test_a_block_says_what_it_is(block) -> None:  # type: ignore[no-untyped-def]
+def test_a_block_says_what_it_is(block: Block) -> None:
     assert block.language in (*RUN, *SHOWN)
     assert block.note.startswith("not run") or block.note in ("", *SYSTEMS)
     if block.language in COMMANDS:
@@ -93,9 +98,9 @@ def test_a_block_says_what_it_is(block) -> None:  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("block", NOT_RUN, ids=str)
-def test_a_block_that_is_not_run_says_why(block) -> None:  # type: ignore[no-untyped-def]
+def test_a_block_that_is_not_run_says_why(block: Block) -> None:
     assert block.language in RUN
-    assert re.fullmatch(r"\w.{9,}", block.not_run)
+    assert re.fullmatch(r"\w.{9,}", block.not_run or "")
 
 
 def test_most_blocks_are_run() -> None:
@@ -111,7 +116,3 @@ def test_no_fence_escapes_the_tests() -> None:
         fences = [line for line in one.text.splitlines() if "```" in line]
         assert len(fences) == 2 * len(one.blocks), one
         assert all(line.startswith("```") for line in fences), one
-
-
-def steps_of(block):  # type: ignore[no-untyped-def]
-    return steps(block.text) if block.language in COMMANDS else ()

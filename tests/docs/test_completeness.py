@@ -181,9 +181,9 @@ def test_the_listing_of_the_house_is_the_house() -> None:
         if "/" not in name and "." not in name:
             continue
         above = [*above[:depth], name.rstrip("/")]
-        path = "/".join(above)
-        assert (REPOSITORY / path).exists(), path
-        listed.add(path)
+        named = "/".join(above)
+        assert (REPOSITORY / named).exists(), named
+        listed.add(named)
     for folder in ("", "dagster_hpc/", "dagster_hpc/engine/"):
         there = {path for path in (REPOSITORY / folder).iterdir() if not path.name.startswith((".", "__"))}
         for path in there:

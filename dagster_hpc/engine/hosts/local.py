@@ -28,6 +28,7 @@ class LocalHost(Host):
                     stdout=subprocess.PIPE,
                     stderr=subprocess.PIPE,
                     env=scrubbed(os.environ, call.environment),
+                    cwd=call.directory,
                 )
             except PermissionError as error:  # a file of that name that we may not run is no command
                 raise FileNotFoundError(*error.args) from error

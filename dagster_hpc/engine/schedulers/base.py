@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from dagster_hpc.engine.job import JobSpec, JobStatus
+from dagster_hpc.engine.job import JobMetrics, JobSpec, JobStatus
 
 QUERY_TIMEOUT_S = 60.0
 
@@ -26,6 +26,7 @@ class Call:
     timeout_s: float = QUERY_TIMEOUT_S
     environment: Mapping[str, str] = field(default_factory=dict)
     stdin: str | None = None  # path of a file that the command reads, for systems that take a script in no other way
+    directory: str | None = None  # where it runs, for systems whose jobs start where they were submitted
 
 
 @dataclass(frozen=True)
@@ -170,6 +171,14 @@ class Scheduler(ABC):
     def log_of(self, work_dir: str, index: int | None) -> str:
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
+
+    def statistics_of(self, work_dir: str, index: int | None) -> str | None:
+        """The file in which the system leaves the figures of one job or element, where it writes such a file."""
+        return None
+
+    def read_statistics(self, text: str) -> JobMetrics:
+        """The figures in that file."""
+        return JobMetrics()
 
     def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
         """The questions of `dagster-hpc doctor`: is it there, does it answer, can it serve these demands?"""

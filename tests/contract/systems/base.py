@@ -1,4 +1,4 @@
-"""What the contract suite needs of a batch system, whether that is real or a simulator which answers like the real one."""
+"""What the contract suite needs of a batch system, be it real or a simulator which answers like the real one."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class System(ABC):
     def refused(self) -> tuple[dict[str, Any], str]:
         """Fields of a target that it refuses at submission, and a word of what it then says."""
 
-    def expire(self, job_id: str) -> None:
+    def expire(self, job_id: str) -> None:  # noqa: B027 - most systems need nothing
         """Let a running job run into its walltime soon; nothing where `profile(walltime=2 s)` does it by itself."""
 
     @abstractmethod

@@ -1,0 +1,242 @@
+"""PBS Professional and OpenPBS: qsub, qstat, qdel, qselect.
+
+What sites have differs: qstat may know no JSON, and shows jobs that are over under `-x`, or on some sites `-H`, or not at
+all. Nothing of that is assumed. An answer that shows it leads to the class or option that fits (`Report.instead`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.schedulers import pbs_words as words
+from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.pbs_probes import pbs_probes
+from dagster_hpc.engine.schedulers.pbs_text import Record, only_record, records
+from dagster_hpc.engine.units import format_walltime
+
+# The client tries again by itself while the server is busy; cutting it short makes an ambiguous submit.
+SUBMIT_TIMEOUT_S = 120.0
+
+_ID = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?\.(?=\S*[A-Za-z])[A-Za-z0-9._-]{1,255}", re.ASCII)
+_NOT_OPTION = re.compile(r"(?:invalid|illegal|unrecognized|unknown) option(?: --|:)? ?'?-{0,2}(\w)", re.IGNORECASE)
+_SHORT_TABLE = re.compile(r"^Job ID +Username ", re.MULTILINE)
+_HARMLESS = (0, 35, 153)  # 35: one of the jobs is over; 153: one of them is unknown. The others are in the output
+_NO_ID = re.compile(r"illegally formed job identifier|Request invalid for state of job", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class PBS(Scheduler):
+    """PBS as stock OpenPBS has it. `past` is the option under which its qstat shows jobs that are over."""
+
+    kind: ClassVar[str] = "pbs"
+    suffix: ClassVar[str] = ".pbs"
+    template: ClassVar[str] = "pbs.sh.j2"
+    job_id_variable: ClassVar[str] = "PBS_JOBID"
+    index_variable: ClassVar[str] = "PBS_ARRAY_INDEX"
+    name_limit: ClassVar[int] = 15  # old versions refuse more, and the plain qstat of all versions shows no more
+    ids_per_call: ClassVar[int] = 200
+    history_ids_per_call: ClassVar[int] = 200
+    lacks: ClassVar[dict[str, str]] = {
+        "qos": "PBS has no quality of service (qos): choose a queue, or write the site's own line into directives",
+        "signal": "PBS cannot send a signal before the walltime ends (signal_before_end): set a timer in the command",
+        "srun": "PBS has no launcher srun: choose mpirun, mpiexec or mpiexec.hydra",
+    }
+
+    past: str = "-x"
+
+    _form: ClassVar[tuple[str, ...]] = ("-F", "json")
+
+    # -- what the script says
+
+    def select(self, spec: JobSpec) -> str:
+        """The chunks: one for each node."""
+        parts = [str(spec.nodes), f"ncpus={spec.cores_per_node}", f"mpiprocs={spec.ranks_per_node}"]
+        if spec.threads_per_rank:
+            parts.append(f"ompthreads={spec.threads_per_rank}")
+        if spec.gpus_per_node:
+            parts.append(f"ngpus={spec.gpus_per_node}")
+        if spec.memory_per_node_mib:
+            parts.append(f"mem={spec.memory_per_node_mib}mb")
+        return ":".join(parts)
+
+    def place(self, spec: JobSpec) -> str:
+        """One chunk on each node, and nobody else there if so asked; empty where it does not matter."""
+        wanted = [("scatter", spec.nodes > 1), ("excl", spec.exclusive)]
+        return ":".join(word for word, is_wanted in wanted if is_wanted)
+
+    def walltime(self, spec: JobSpec) -> str:
+        return format_walltime(spec.walltime_s)  # PBS knows no days
+
+    def array(self, spec: JobSpec) -> str:
+        """PBS takes no array of one element: that is a plain job, whose script sees no index and takes it for 0."""
+        if len(spec.elements) < 2:
+            return ""
+        return f"0-{len(spec.elements) - 1}{f'%{spec.element_limit}' if spec.element_limit else ''}"
+
+    def dependency(self, spec: JobSpec) -> str:
+        return ",".join(f"{dependency.kind}:{dependency.job_id}" for dependency in spec.dependencies)
+
+    def value(self, text: str) -> str:
+        """A word in a directive. PBS splits at blanks, and knows no way to hide a quote."""
+        if re.search(r"[\s\"'\\#]", text) or not text.isascii():
+            raise ConfigurationError(f"{text!r} cannot stand in a PBS directive: it has blanks, quotes or foreign letters")
+        return text
+
+    def log_path(self, spec: JobSpec, directory: str) -> str:
+        if not directory.isascii() or re.search(r"[\"'\\:,\n\r]", directory):
+            raise ConfigurationError(
+                f"{directory!r} cannot be the folder of a PBS log: letters beyond ASCII, quotes, colons and commas are "
+                f"refused there",
+                advice="choose another work_root.",
+            )
+        where = f"{directory}/^array_index^" if self.array(spec) else f"{directory}/0" if spec.is_array else directory
+        return f'"{where}/scheduler.log"' if " " in where else f"{where}/scheduler.log"
+
+    # -- submit
+
+    def submit(self, script: str) -> Call:
+        return Call(("qsub", script), SUBMIT_TIMEOUT_S)
+
+    def read_submit(self, answer: Answer) -> str:
+        lines = [line.strip() for line in answer.stdout.split("\n")]
+        found = [line for line in lines if _ID.fullmatch(line)] if answer.code == 0 else []
+        if found:
+            return found[-1]
+        if answer.code == 0 or words.unreached(answer.code, answer.words):
+            raise SchedulerUnavailable(f"qsub left it open whether the job was taken: {answer.words}")
+        if words.full(answer.code, answer.words):
+            raise CapacityReached(f"PBS takes no more jobs of this user now: {answer.words}")
+        said = answer.words.partition("\nusage:")[0]
+        advice = words.ADVICE.get(answer.code or 0, "correct what PBS names; `dagster-hpc render` shows the script.")
+        raise SubmitRefused(f"PBS refused the job (code {answer.code}): {said}", advice=advice)
+
+    # -- status
+
+    def queue(self, ids: Sequence[str]) -> Call:
+        return self._qstat(ids)
+
+    def history(self, ids: Sequence[str]) -> Call:
+        return self._qstat(ids, self.past)
+
+    def _qstat(self, ids: Sequence[str], *options: str) -> Call:
+        elements = ("-t",) if any("[]" in job_id for job_id in ids) else ()
+        return Call(("qstat", *options, "-f", *self._form, *elements, *ids))
+
+    def read_queue(self, answer: Answer) -> Report:
+        return self._read(answer, past=False)
+
+    def read_history(self, answer: Answer) -> Report:
+        if words.NO_HISTORY in answer.stderr:
+            return Report(disabled=True)
+        return self._read(answer, past=True)
+
+    def _read(self, answer: Answer, *, past: bool) -> Report:
+        if answer.timed_out:
+            return Report(failed=answer.words)
+        if answer.code != 0 and (letter := _refused_option(answer)) is not None:
+            return self._otherwise(letter, answer, past=past)
+        if past and self.past == "-x" and words.HAS_FINISHED in answer.stderr:  # then -x has no meaning here
+            return Report(instead=replace(self, past="-H"))
+        found = self._records(answer.stdout)
+        if found is None:
+            return self._otherwise("F", answer, past=past)
+        jobs = {job_id: words.status_of(record) for job_id, record in found.items() if "[]" not in job_id}
+        if answer.code not in _HARMLESS:
+            return Report(jobs, failed=answer.words)
+        if not found and answer.code == 0 and answer.stdout.strip() and self._form != PBS._form:
+            if past and _SHORT_TABLE.search(answer.stdout):  # here -H shows no full records, and -x is not known
+                return Report(disabled=True)
+            return Report(failed=f"qstat's answer is not understood: {answer.stdout[:200]!r}")
+        return Report(jobs)
+
+    def _otherwise(self, letter: str, answer: Answer, *, past: bool) -> Report:
+        """How to ask a qstat that does not know this option, or does not give what it promises."""
+        if past and letter in ("x", "H"):
+            return Report(instead=replace(self, past="-H")) if self.past == "-x" else Report(disabled=True)
+        plainer = _PLAINER.get(type(self))
+        if letter in ("F", "w", "") and plainer:
+            return Report(instead=plainer(self.past))
+        return Report(failed=answer.words)
+
+    def _records(self, text: str) -> dict[str, Record] | None:
+        return words.from_json(text)
+
+    # -- find and cancel
+
+    def find(self, job_name: str) -> list[Call]:
+        return [Call(("qselect", "-N", job_name)), Call(("qselect", "-x", "-N", job_name))]
+
+    def read_found(self, answer: Answer) -> list[str]:
+        if "-x" in answer.argv and (words.NO_HISTORY in answer.stderr or _refused_option(answer)):
+            return []
+        if answer.code != 0:
+            raise SchedulerUnavailable(f"PBS could not be asked for the job: {answer.words}")
+        return list(dict.fromkeys(line.strip() for line in answer.stdout.split("\n") if _ID.fullmatch(line.strip())))
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        return Call(("qdel", *ids))
+
+    def read_cancel(self, answer: Answer) -> None:
+        if answer.code == 0:
+            return
+        over = (words.UNKNOWN_JOB, words.HAS_FINISHED, "Request invalid for state of job")  # the last: it is ending
+        lines = [line for line in answer.stderr.split("\n") if line.strip()]
+        if answer.code not in (35, 153, 168) or any(not any(known in line for known in over) for line in lines):
+            raise SchedulerUnavailable(
+                f"qdel did not go through: {answer.words}",
+                advice="where the node is gone, `qdel -W force` ends the job." if answer.code == 222 else "",
+            )
+
+    def element_id(self, job_id: str, index: int) -> str:
+        return job_id.replace("[]", f"[{index}]", 1)
+
+    def array_id(self, element_id: str) -> str:
+        return re.sub(r"^(\d+)\[\d+\]", r"\1[]", element_id)
+
+    def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
+        return pbs_probes(demands, user)
+
+
+@dataclass(frozen=True)
+class WidePBS(PBS):
+    """PBS asked for text that is not wrapped: where there is no JSON, or it is not valid."""
+
+    _form: ClassVar[tuple[str, ...]] = ("-w",)
+
+    def _records(self, text: str) -> dict[str, Record] | None:
+        return records(text)
+
+
+@dataclass(frozen=True)
+class PlainPBS(PBS):
+    """PBS asked for wrapped text. In it a job can forge others, so each is asked for by itself."""
+
+    ids_per_call: ClassVar[int] = 1
+    history_ids_per_call: ClassVar[int] = 1
+
+    _form: ClassVar[tuple[str, ...]] = ()
+
+    def _qstat(self, ids: Sequence[str], *options: str) -> Call:
+        return super()._qstat(ids[:1], *options)
+
+    def _records(self, text: str) -> dict[str, Record] | None:
+        return only_record(text)
+
+    def array_id(self, element_id: str) -> str:
+        return element_id
+
+
+_PLAINER: dict[type[PBS], type[PBS]] = {PBS: WidePBS, WidePBS: PlainPBS}
+
+
+def _refused_option(answer: Answer) -> str | None:
+    """The letter of an option that the command does not know; '' where it does not say which; None if that is not it."""
+    match = _NOT_OPTION.search(answer.stderr)
+    if match:
+        return match[1]
+    return "" if answer.code and "usage:" in answer.stderr.lower() else None

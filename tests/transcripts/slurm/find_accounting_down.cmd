@@ -1,0 +1,1 @@
+sacct -n -P -X -S now-7days --name=ok --format=JobID,JobName
