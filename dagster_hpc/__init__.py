@@ -32,7 +32,18 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
-    from dagster_hpc.resources.targets import HPCTarget, LocalTarget, SlurmTarget, SubmissionRoute
+    from dagster_hpc.resources.targets import (
+        FugakuTarget,
+        HPCTarget,
+        LocalTarget,
+        LSFTarget,
+        MiyabiTarget,
+        PBSTarget,
+        PJMTarget,
+        SlurmTarget,
+        SubmissionRoute,
+        TorqueTarget,
+    )
 
 _HOME = {
     "assets": ("HPCJobConfig", "hpc_asset"),
@@ -45,7 +56,10 @@ _HOME = {
     "resources.command": ("Command",),
     "resources.job_runner": ("HPCJobRunner",),
     "resources.profile": ("ExecutionProfile",),
-    "resources.targets": ("HPCTarget", "LocalTarget", "SlurmTarget", "SubmissionRoute"),
+    "resources.targets": (
+        "FugakuTarget", "HPCTarget", "LSFTarget", "LocalTarget", "MiyabiTarget", "PBSTarget", "PJMTarget",
+        "SlurmTarget", "SubmissionRoute", "TorqueTarget",
+    ),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
@@ -54,6 +68,7 @@ __all__ = [
     "ConfigurationError",
     "Dependency",
     "ExecutionProfile",
+    "FugakuTarget",
     "HPCError",
     "HPCJobConfig",
     "HPCJobRunner",
@@ -67,14 +82,19 @@ __all__ = [
     "JobResult",
     "JobState",
     "JobTimedOut",
+    "LSFTarget",
     "LedgerError",
     "LocalTarget",
+    "MiyabiTarget",
     "NodeFailed",
     "OutputMissing",
+    "PBSTarget",
+    "PJMTarget",
     "SchedulerUnavailable",
     "SlurmTarget",
     "SubmissionRoute",
     "SubmitRefused",
+    "TorqueTarget",
     "WaitTimeout",
     "__version__",
     "array_metadata",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import wraps
+from types import SimpleNamespace
 from typing import Any, cast, get_args, get_type_hints
 
 import dagster as dg
@@ -131,12 +132,20 @@ def _given(overrides: dg.Config) -> dict[str, Any]:
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
-    """The function's parameters with their annotations resolved, so that `from __future__ import annotations` works."""
-    hints = get_type_hints(function)
+    """The function's parameters, their annotations resolved so that `from __future__ import annotations` works."""
     return {
-        name: parameter.replace(annotation=hints.get(name, parameter.annotation), kind=_POSITIONAL)
+        name: parameter.replace(annotation=_resolved(parameter.annotation, function), kind=_POSITIONAL)
         for name, parameter in inspect.signature(function).parameters.items()
     }
+
+
+def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
+    if not isinstance(annotation, str):
+        return annotation
+    try:
+        return get_type_hints(SimpleNamespace(__annotations__={"it": annotation}), function.__globals__)["it"]
+    except NameError:  # a type that the module imports for type checkers only: any value will do
+        return inspect.Parameter.empty
 
 
 def _set_signature(

@@ -133,4 +133,4 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"known are: {', '.join(sorted(known))}" if known else "none is defined"
+    return f"known are: {', '.join(sorted(known))}" if known else "it is empty"

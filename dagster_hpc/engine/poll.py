@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState, JobStatus
@@ -16,12 +16,13 @@ from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.owner import this_process
 from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
 from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE
-from dagster_hpc.engine.sentinel import has_ended, lock_holder, read_sentinel
-from dagster_hpc.engine.target import Listener, Target
-from dagster_hpc.engine.verdict import Evidence, accounting_grace_s, judge
+from dagster_hpc.engine.sentinel import has_ended, lock_holder, read_sentinel, read_statistics
+from dagster_hpc.engine.target import Listener, Patience, Target
+from dagster_hpc.engine.verdict import Evidence, judge
 
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves
+_CROWD = 20  # more jobs than this that end together do not all wait for their accounts
 _CREDIT = 6.0  # so many quick questions in a row while many jobs are live
 
 
@@ -111,18 +112,25 @@ class Poller:
         rows = [row for row in self._live() if has_ended(self.target.host, row.work_dir)]
         history = self._history(rows, listener)
         queue = Report()
-        if history.failed or not self._has_history or any(self._is_overdue(row, history) for row in rows):
+        if history.failed or not self._has_history or any(self._is_overdue(row, history, len(rows)) for row in rows):
             queue = self._queue(rows, listener)
         self._record(rows, queue, history, listener)
         return interval_s
 
-    def _is_overdue(self, row: JobRow, history: Report) -> bool:
+    def _is_overdue(self, row: JobRow, history: Report, crowd: int) -> bool:
         """Its accounts ought to be in. Perhaps it is not over: a requeued job leaves an exit code of its first run."""
         status = _of_this_job(history, row)
         if row.ending_since is None or (status and status.state.is_final):
             return False
-        now = time.time()
-        return now - row.ending_since >= accounting_grace_s(row, now, self.target.patience) / 2
+        return time.time() - row.ending_since >= self._patience(row, crowd).accounting_grace_s / 2
+
+    def _patience(self, row: JobRow, crowd: int) -> Patience:
+        """The accounts of many jobs that end together come slowly, and are worth a twentieth of the jobs' time."""
+        patience = self.target.patience
+        if crowd <= _CROWD:
+            return patience
+        worth_s = 0.05 * (time.time() - row.created_at)
+        return replace(patience, accounting_grace_s=min(patience.accounting_grace_s, worth_s))
 
     def _live(self) -> list[JobRow]:
         return [row for row in self.ledger.jobs(live=True, target=self.target.name) if row.job_id]
@@ -137,18 +145,26 @@ class Poller:
                 history=_of_this_job(history, row),
                 asked=not (queue.failed or history.failed),
                 has_history=self._has_history,
+                forgets_deleted=self._scheduler.forgets_deleted,
             )
-            change = judge(row, evidence, time.time(), self.target.patience)
+            change = judge(row, evidence, time.time(), self._patience(row, len(rows)))
             if change and not self._is_copy(row, evidence, listener):
-                changes.append((row, change))
+                changes.append((row, self._with_statistics(row, change)))
         self.ledger.record(change for _, change in changes)
         for row, change in changes:
             if change.stuck_since and time.time() - change.stuck_since > self.target.patience.stuck_after_s:
                 self._give_up_stuck(row, change.reason, listener)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
 
+    def _with_statistics(self, row: JobRow, change: Change) -> Change:
+        """The figures that the system leaves in a file beside a job that is over come before the job's own."""
+        if not change.state.is_final:
+            return change
+        figures = read_statistics(self.target.host, self.target.scheduler, row.work_dir, row.array_index)
+        return replace(change, metrics=figures.or_else(change.metrics).derived())
+
     def _is_copy(self, row: JobRow, evidence: Evidence, listener: Listener) -> bool:
-        """A submission that was taken twice runs once, as the copy that came first: from now on that one is asked for."""
+        """A submission that was taken twice runs once, as the copy that came first: that one is asked for from now on."""
         codes = [status.exit_code for status in (evidence.queue, evidence.history) if status]
         if row.array_index is not None or DUPLICATE_EXIT_CODE not in codes:
             return False
@@ -196,6 +212,14 @@ class Poller:
         if report.instead:
             self._scheduler = report.instead
             return self._ask(ids, question)
+        if report.reasons:
+            better = question.read(self._scheduler, self.target.host.run(report.reasons)).jobs
+            told = {
+                job_id: replace(status, reason=better[job_id].reason)
+                for job_id, status in report.jobs.items()
+                if status.stuck and job_id in better
+            }
+            return replace(report, jobs={**report.jobs, **told})
         return report
 
     def _give_up_stuck(self, row: JobRow, reason: str, listener: Listener) -> None:

@@ -28,6 +28,8 @@ def render_script(
     """The script of this job, to be run in this directory. `template` is a site's own in place of the packaged one."""
     from jinja2 import TemplateError
 
+    if template and not Path(template).is_file():
+        raise ConfigurationError(f"there is no job template {template}", advice="correct `template` of the target.")
     environment = _environment(str(Path(template).parent) if template else None)
     values = {
         "spec": spec,
@@ -42,7 +44,7 @@ def render_script(
     name = Path(template).name if template else scheduler.template
     try:
         return environment.get_template(name).render(values)
-    except TemplateError as error:
+    except (TemplateError, RecursionError) as error:
         raise ConfigurationError(
             f"the job template {template or name} cannot be rendered: {error}",
             advice="see docs/templates.md for the names that a template may use.",
@@ -120,11 +122,13 @@ def templates_folder() -> Path:
 
 @lru_cache(maxsize=32)
 def _environment(site_folder: str | None) -> Environment:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PrefixLoader, StrictUndefined
 
-    folders = [*([site_folder] if site_folder else []), str(templates_folder())]
+    packaged = FileSystemLoader(templates_folder())
+    site = [FileSystemLoader(site_folder)] if site_folder else []
     environment = Environment(
-        loader=FileSystemLoader(folders),
+        # The packaged ones also under a name of their own, for a site's slurm.sh.j2 that extends the packaged one.
+        loader=ChoiceLoader([*site, packaged, PrefixLoader({"packaged": packaged})]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -8,7 +8,10 @@ from dataclasses import dataclass
 
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobMetrics
+from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.script import PROTOCOL_DIR
+
+_LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of its nodes
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,14 @@ def read_sentinel(host: Host, directory: str) -> Sentinel:
 def has_ended(host: Host, directory: str) -> bool:
     """Whether the script has run to its end; the cheap question that a waiting process asks often."""
     return bool(host.size(posixpath.join(directory, PROTOCOL_DIR, "exit_code")))
+
+
+def read_statistics(host: Host, scheduler: Scheduler, directory: str, index: int | None) -> JobMetrics:
+    """What the batch system itself has left of figures beside a job; none where it writes no such file."""
+    path = scheduler.statistics_of(directory, index)
+    if path is None or not host.size(path):
+        return JobMetrics()
+    return scheduler.read_statistics((host.read(path, limit=_LONGEST_STATISTICS) or b"").decode("utf-8", "replace"))
 
 
 def lock_holder(host: Host, directory: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import posixpath
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -163,6 +163,11 @@ def _place(request: Request, rows: list[JobRow], script: str, target: Target) ->
     }
     elements = [str(row.array_index) for row in rows if row.array_index is not None]
     folders = [PROTOCOL_DIR, *(posixpath.join(element, PROTOCOL_DIR) for element in elements)]
+    place(directory, files, target, folders)
+
+
+def place(directory: str, files: Mapping[str, bytes], target: Target, folders: Sequence[str] = ()) -> None:
+    """Write these files for a job. What prevents that is for the user to correct."""
     try:
         target.host.place(directory, files, folders)
     except OSError as error:

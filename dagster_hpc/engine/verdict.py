@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from signal import SIGKILL
 
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
 from dagster_hpc.engine.ledger import Change, JobRow
@@ -22,6 +23,7 @@ class Evidence:
     history: JobStatus | None = None
     asked: bool = True  # False: the scheduler did not answer, so an absence proves nothing
     has_history: bool = True  # False: there is no accounting here to wait for
+    forgets_deleted: bool = False  # True: a job that was deleted while it waited is nowhere to be found
 
 
 def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
@@ -30,6 +32,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     ended_s = now - (sentinel.ended_at or now) if sentinel.exit_code is not None else 0.0
 
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
+    if final and queue and not final.reason and queue.state is final.state:
+        final = replace(final, reason=queue.reason)  # accounts are often silent about why
     in_queue = queue is not None and not queue.state.is_final
     requeued = queue is not None and queue.state in (JobState.PENDING, JobState.HELD)  # after an end that was none
     late = ended_s >= patience.epilogue_s and not requeued
@@ -40,27 +44,24 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
     ending_since = row.ending_since or now
     waited = now - ending_since
-    grace_s = accounting_grace_s(row, now, patience)
+    grace_s = patience.accounting_grace_s
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
         return _ending(row, ending_since)  # the accounts of a job that is over come a moment later
-    if sentinel.exit_code is None and final and final.state.is_success and waited < patience.file_grace_s:
+    open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
+    if sentinel.exit_code is None and open_to_its_files and waited < patience.file_grace_s:
         return _ending(row, ending_since)  # its last file may still be on its way through the file system
 
     state, reason = _verdict(sentinel, final)
-    if state is JobState.CANCELLED and row.cancel_requested:
-        reason = "cancelled through dagster_hpc"
+    # Some systems do not say how a job ended: then our own order explains a job that did not run to its own end.
+    silent = final is None or final.state is JobState.LOST or final.signal == SIGKILL
+    unsaid = silent and (sentinel.exit_code is None or sentinel.signal)
+    if row.cancel_requested and (state is JobState.CANCELLED or (unsaid and not state.is_success)):
+        state, reason = JobState.CANCELLED, "cancelled through dagster_hpc"
     exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
     metrics = _all_metrics(row, evidence)
     return Change(row.token, state, reason, exit_code, metrics)
-
-
-def accounting_grace_s(row: JobRow, now: float, patience: Patience) -> float:
-    """How long to wait for the accounts. An array's come slowly, and are worth a twentieth of its time."""
-    if row.array_index is None:
-        return patience.accounting_grace_s
-    return min(patience.accounting_grace_s, 0.05 * (now - row.created_at))
 
 
 def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str]:
@@ -77,7 +78,7 @@ def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str
     if code == 0:
         if final and final.state is JobState.FAILED:
             return JobState.FAILED, f"the scheduler says FAILED ({final.reason}), although its script ended with 0"
-        return JobState.COMPLETED, final.reason if final else ""
+        return JobState.COMPLETED, final.reason if final and final.state is not JobState.LOST else ""
     if sentinel.failure:
         return JobState.FAILED, sentinel.failure
     if code > 128:
@@ -109,10 +110,17 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
     if not evidence.asked:
         return None
     since = row.absent_since or now
+    deleted_unseen = evidence.forgets_deleted and evidence.sentinel.started_at is None
     if now - since < patience.lost_after_s:
         if evidence.history:  # not in the queue any more, and not yet final in the accounting
             return Change(row.token, evidence.history.state, evidence.history.reason, absent_since=since)
+        no_record = deleted_unseen or not evidence.has_history
+        if row.cancel_requested and no_record and now - since >= patience.accounting_grace_s:
+            return Change(row.token, JobState.CANCELLED, "cancelled through dagster_hpc", metrics=row.metrics)
         return replace(_unchanged(row), absent_since=since)
+    if deleted_unseen:
+        why = "left the queue without a record and never began to run: it was deleted while it waited"
+        return Change(row.token, JobState.CANCELLED, why, metrics=row.metrics)
     return Change(
         row.token,
         JobState.LOST,

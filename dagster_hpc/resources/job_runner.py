@@ -6,13 +6,14 @@
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from dagster_hpc.engine.errors import ConfigurationError, JobFailed, SubmitRefused, did_you_mean
+from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed, SubmitRefused, did_you_mean
 from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request, Reuse
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
@@ -109,7 +110,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         chosen = self._profile(profile, overrides)
         name = _job_name(command, context)
         spec = resolve(command, chosen, self.target, args=args, outputs=outputs, dependencies=dependencies, name=name)
-        return self._submit(spec, command, context, inputs, key, reuse)[0]
+        return self._submit(spec, _contents(command, inputs), context, key, reuse)[0]
 
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
@@ -136,18 +137,31 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
 
         Every element runs in a folder of its own; `inputs` lie one above (`../name`). The results come in the order of
         `args_list`, failed ones too: `raise_for_state()` on each tells. `max_running` limits how many run at once.
+        On a system without array jobs each element is a job of its own, and all else is the same.
         """
         if not args_list:
             return []
         chosen = self._profile(profile, overrides)
-        spec = resolve(
-            command, chosen, self.target, outputs=outputs, elements=args_list, element_limit=max_running,
-            name=_job_name(command, context),
-        )  # fmt: skip
+        name = _job_name(command, context)
+        limit = max_running or len(args_list)
+
+        def described(**how: Any) -> JobSpec:
+            return resolve(command, chosen, self.target, outputs=outputs, name=name, **how)
+
         with _as_dagster_failure(context):
-            handles = self._submit(spec, command, context, inputs, key, reuse)
+            if "array" in self.target.scheduler.lacks:
+                waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
+                specs = [
+                    described(args=args, dependencies=waits if index >= limit else ())
+                    for index, args in enumerate(args_list)
+                ]
+                handles = self._submit_singly(specs, limit, _contents(command, inputs), context, key, reuse)
+            else:
+                spec = described(elements=args_list, element_limit=max_running)
+                handles = self._submit(spec, _contents(command, inputs), context, key, reuse)
             with self._interruptible(handles, context):
-                return self._engine().wait(handles, timeout_s=timeout, listener=_listener(context, array=True))
+                results = self._engine().wait(handles, timeout_s=timeout, listener=_listener(context, array=True))
+        return [replace(result, index=index) for index, result in enumerate(results)]
 
     def render(
         self,
@@ -210,18 +224,20 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _submit(
         self,
         spec: JobSpec,
-        command: Command,
+        contents: Mapping[str, bytes],
         context: Context | None,
-        inputs: Mapping[str, InputFile] | None,
         key: str | None,
         reuse: Reuse | None,
+        *,
+        after: Sequence[Dependency] = (),
+        below: str | None = None,
     ) -> list[JobHandle]:
-        contents = read_inputs({**command.inputs, **(inputs or {})})
+        """`after`: what is no part of the job's identity. `below`: a folder that holds the inputs already."""
         engine = self._engine()
         request = Request(
-            spec=spec,
-            work_root=self._work_root,
-            inputs=contents,
+            spec=replace(spec, dependencies=(*spec.dependencies, *after)),
+            work_root=below or self._work_root,
+            inputs={} if below else contents,
             identity=self._identity(spec, contents, engine.target.name, context, key),
             reuse=reuse or self.reuse,
             asset_key=_asset_key(context),
@@ -236,6 +252,37 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             first, many = handles[0], f" with {len(handles)} elements" if len(handles) > 1 else ""
             verb = "joined the live job" if first.joined else "submitted job"
             context.log.info(f"{verb} {first.job_id} on {first.target}{many}; its directory is {first.work_dir}")
+        return handles
+
+    def _submit_singly(
+        self,
+        specs: Sequence[JobSpec],
+        limit: int,
+        contents: Mapping[str, bytes],
+        context: Context | None,
+        key: str | None,
+        reuse: Reuse | None,
+    ) -> list[JobHandle]:
+        """What stands for an array where there is none: all of these jobs or none, side by side, inputs above them."""
+        from dagster_hpc.engine.submit import place
+
+        engine = self._engine()
+        stem, below = script_stem(specs[0].name), None
+        if contents:
+            below = os.path.join(self._work_root, f"{stem}-{engine.ledger.new_token()}")
+            place(os.path.join(below, stem), contents, engine.target)
+        handles: list[JobHandle] = []
+        with self._interruptible(handles, context):
+            try:
+                for index, spec in enumerate(specs):
+                    first = [Dependency("afterany", handles[index - limit].job_id or "")] if index >= limit else []
+                    alone = replace(spec, dependencies=())
+                    name = key and f"{key}.{index}"
+                    handles += self._submit(alone, contents, context, name, reuse, after=first, below=below)
+            except HPCError:
+                with suppress(HPCError):
+                    engine.cancel([handle for handle in handles if not handle.joined])
+                raise
         return handles
 
     def _identity(
@@ -319,10 +366,14 @@ def _listener(context: Context | None, *, array: bool = False) -> Listener:
         context.log.info(f"job {handle.job_id or handle.token}: {state}{f', {reason}' if reason else ''}")
 
     def on_output(handle: JobHandle, stream: str, line: str) -> None:
-        index = f"[{handle.token.partition('.')[2]}] " if array else ""
+        index = f"[{handle.token.partition('.')[2] or handle.job_id}] " if array else ""
         print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
     return Listener(on_state, on_output, context.log.warning)
+
+
+def _contents(command: Command, inputs: Mapping[str, InputFile] | None) -> dict[str, bytes]:
+    return read_inputs({**command.inputs, **(inputs or {})})
 
 
 def _job_name(command: Command, context: Context | None) -> str:

@@ -18,6 +18,7 @@ from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets import HPCTarget
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_READ_ONLY = ("UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO")
 _LONGEST_WORD = 128 * 1024 - 1  # Linux takes no longer argument or environment entry
 
 
@@ -130,7 +131,7 @@ def _environment_faults(spec: JobSpec) -> list[str]:
         f"environments: {name!r} is no name for an environment variable"
         for name, _ in spec.environment
         if not _VARIABLE.fullmatch(name)
-    ]
+    ] + [f"environments: bash does not let {name} be set" for name, _ in spec.environment if name in _READ_ONLY]
 
 
 def _text_faults(spec: JobSpec) -> list[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import socket
 from abc import abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field
@@ -17,7 +18,12 @@ from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.lsf import LSF
+from dagster_hpc.engine.schedulers.pbs import PBS
+from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
 from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.torque import Torque
+from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
 from dagster_hpc.engine.target import Patience, Target
 from dagster_hpc.engine.units import parse_memory
 from dagster_hpc.resources.profile import ResourceClass
@@ -184,9 +190,173 @@ class LocalTarget(HPCTarget):
         return replace(spec, launcher="mpirun", launcher_options=())  # srun's options mean nothing to mpirun
 
 
+class PJMTarget(HPCTarget):
+    """A system under Fujitsu's PJM (Technical Computing Suite), reached by the pjsub, pjstat and pjdel on this machine.
+
+    Example:
+        PJMTarget(queue_cpu="regular-o", project_cpu="ab12", executable_map={"bitcount": "/work/ab12/bitcount"})
+    """
+
+    gfscache: str | None = Field(
+        default=None,
+        description="Volumes that the compute nodes see (PJM_LLIO_GFSCACHE), as in /vol0002:/vol0004.",
+    )
+    llio: list[str] = Field(default=[], description="Options of --llio, as in localtmp-size=10Gi.")
+    mpi_options_for_pjm: list[str] = Field(
+        default=[], description="Options of --mpi beside the number of ranks, as in rank-map-bychip."
+    )
+    pjm_resources: list[str] = Field(
+        default=[], description="Further items of -L, as in freq=2000,eco_state=2 or node=2x3x2:torus."
+    )
+    bulk_jobs: bool = Field(
+        default=True, description="Whether the site permits bulk jobs; if not, arrays become single jobs."
+    )
+    spack_modules: list[str] = Field(default=[], description="Packages for `spack load`, in this order.")
+    spack_setup: str = Field(
+        default="", description="Spack's setup-env.sh, read before the first of them; empty: spack is there already."
+    )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return PJM() if self.bulk_jobs else PJMWithoutBulk()
+
+    @property
+    def default_name(self) -> str:
+        return PJM.kind
+
+    def options(self) -> Mapping[str, str | Sequence[str]]:
+        return {
+            "gfscache": [self.gfscache] if self.gfscache else [],
+            "llio": self.llio,
+            "mpi_options_for_pjm": self.mpi_options_for_pjm,
+            "pjm_resources": self.pjm_resources,
+            "spack_modules": self.spack_modules,
+            "spack_setup": [self.spack_setup] if self.spack_setup else [],
+        }
+
+
+class FugakuTarget(PJMTarget):
+    """Fugaku. Every job is charged to a group, and reads no file on a volume that gfscache does not name.
+
+    Example:
+        FugakuTarget(queue_cpu="small", project_cpu="hp200999", gfscache="/vol0004:/vol0002")
+    """
+
+    gfscache: str | None = Field(
+        default="/vol0002", description="Volumes that the compute nodes see (PJM_LLIO_GFSCACHE), as in /vol0004."
+    )
+    spack_setup: str = Field(
+        default="/vol0004/apps/oss/spack/share/spack/setup-env.sh", description="Spack's setup-env.sh."
+    )
+
+    @property
+    def default_name(self) -> str:
+        return "fugaku"
+
+    def faults(self, resource_class: ResourceClass) -> list[str]:
+        project = self.route(resource_class).project
+        return [] if project else [f"Fugaku charges every job to a group: set project_{resource_class} of the target"]
+
+
+class LSFTarget(HPCTarget):
+    """A cluster under IBM Spectrum LSF, reached by the bsub, bjobs and bkill on this machine.
+
+    Example:
+        LSFTarget(queue_cpu="normal", project_cpu="ab12", executable_map={"bitcount": "/apps/bitcount"})
+    """
+
+    user_group: str = Field(default="", description="User group (-G) that the job is counted to.")
+    memory_per_slot: bool = Field(
+        default=False,
+        description="Set where the site reserves memory per slot (RESOURCE_RESERVE_PER_TASK).",
+    )
+    memory_limit_per_job: bool = Field(
+        default=False, description="Set where the site limits memory per job, not per process (LSB_JOB_MEMLIMIT=Y)."
+    )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return LSF()
+
+    def options(self) -> Mapping[str, str | Sequence[str]]:
+        flags = {"memory_per_slot": self.memory_per_slot, "memory_limit_per_job": self.memory_limit_per_job}
+        given = {"user_group": self.user_group, **{name: "yes" for name, flag in flags.items() if flag}}
+        return {name: value for name, value in given.items() if value}
+
+
+class PBSTarget(HPCTarget):
+    """A cluster under PBS Professional or OpenPBS, reached by the qsub, qstat, qdel and qselect on this machine.
+
+    Example:
+        PBSTarget(queue_cpu="workq", project_cpu="ab12", executable_map={"bitcount": "/apps/bitcount"})
+    """
+
+    charge: Literal["account", "project", "group"] = Field(
+        default="account", description="How a job names who pays: account is -A, project is -P, group is -W group_list."
+    )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return PBS()
+
+    def options(self) -> Mapping[str, str | Sequence[str]]:
+        return {"charge": self.charge}
+
+
+class MiyabiTarget(PBSTarget):
+    """Miyabi. Every job is charged to a group.
+
+    Example:
+        MiyabiTarget(project_cpu="gz00", project_gpu="gz00", executable_map={"dice": "/work/gz00/dice"})
+    """
+
+    queue_cpu: str = Field(default="regular-c", description="Queue for profiles of resource class cpu.")
+    queue_gpu: str = Field(default="regular-g", description="Queue for profiles of resource class gpu.")
+    charge: Literal["account", "project", "group"] = Field(default="group", description="Here, -W group_list.")
+
+    @property
+    def default_name(self) -> str:
+        return "miyabi"
+
+    def faults(self, resource_class: ResourceClass) -> list[str]:
+        project = self.route(resource_class).project
+        return [] if project else [f"Miyabi charges every job to a group: set project_{resource_class} of the target"]
+
+
+class TorqueTarget(HPCTarget):
+    """A cluster under Torque, reached by the qsub, qstat, qdel and qselect on this machine.
+
+    Example:
+        TorqueTarget(queue_cpu="batch", executable_map={"bitcount": "/apps/bitcount"})
+    """
+
+    charge: Literal["account", "group"] = Field(
+        default="account", description="How a job names who pays: account is -A, group is -W group_list."
+    )
+    over_slurm: bool = Field(
+        default=False, description="These commands are those that Slurm brings for Torque's users (slurm-wlm-torque)."
+    )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return TorqueOverSlurm() if self.over_slurm else Torque()
+
+    def options(self) -> Mapping[str, str | Sequence[str]]:
+        return {"charge": self.charge}
+
+
 def target_class(kind: str) -> type[HPCTarget]:
     """`slurm` → `SlurmTarget`: for the command line and for targets that are chosen by a variable."""
-    classes: dict[str, type[Any]] = {"local": LocalTarget, "slurm": SlurmTarget}
+    classes: dict[str, type[Any]] = {
+        "local": LocalTarget,
+        "slurm": SlurmTarget,
+        "pjm": PJMTarget,
+        "fugaku": FugakuTarget,
+        "lsf": LSFTarget,
+        "pbs": PBSTarget,
+        "miyabi": MiyabiTarget,
+        "torque": TorqueTarget,
+    }
     if kind not in classes:
         raise ConfigurationError(f"there is no target {kind!r}: {did_you_mean(kind, list(classes))}")
     return classes[kind]

@@ -51,6 +51,14 @@ def system(request: pytest.FixtureRequest) -> Iterator[System]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest.fixture(autouse=True)
+def reachable(request: pytest.FixtureRequest, isolated: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What `isolated` takes out of the environment of every test, a test of a system needs."""
+    if "system" in request.fixturenames:
+        for name, value in request.getfixturevalue("system").environment().items():
+            monkeypatch.setenv(name, value)
+
+
 @pytest.fixture
 def site(system: System) -> Iterator[Site]:
     """A folder of jobs for one test."""

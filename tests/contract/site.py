@@ -107,13 +107,13 @@ class Site:
 
     # ------------------------------------------------------------------ runners
 
-    def runner(self, *, patience: Patience = PATIENCE, **target: Any) -> PatientRunner:
+    def runner(self, *, patience: Patience = PATIENCE, work_root: str = "", **target: Any) -> PatientRunner:
         """The same as any other of this site, on a target with these fields."""
         hpc = PatientRunner(
             target=self.system.target(**target),
             profiles={PLAIN: self.system.profile()},
             patience=asdict(patience),
-            work_root=str(self.folder / "work"),
+            work_root=work_root or str(self.folder / "work"),
             ledger_url=f"sqlite:///{self.folder}/ledger.db",
         )
         hpc._runner = Runner(hpc.target.engine_target(patience), Ledger(hpc.ledger_url), self.listener)

@@ -23,9 +23,7 @@ WAITS = {JobState.PENDING, JobState.HELD}
 @pytest.fixture(scope="module")
 def lives(system: System) -> Iterator[Lives]:
     with opened(system) as site:
-        lives = Lives(site)
-        yield lives
-        lives.close()
+        yield Lives(site)
 
 
 def never_ran(life: Life) -> bool:

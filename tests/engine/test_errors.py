@@ -92,7 +92,7 @@ def test_there_is_one_tree() -> None:
     [
         ("waltime", ["walltime", "qos"], "did you mean 'walltime'?"),
         ("zzz", ["walltime", "qos"], "known are: qos, walltime"),
-        ("zzz", [], "none is defined"),
+        ("zzz", [], "it is empty"),
     ],
 )
 def test_a_mistyped_name_gets_the_nearest_or_all(word: str, known: list[str], hint: str) -> None:

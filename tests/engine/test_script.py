@@ -389,6 +389,13 @@ def test_a_pre_command_that_fails_ends_the_job_with_its_own_words(directory: Pat
     assert "pre_command false # broken failed" in job.read("stderr.log")
 
 
+def test_a_pre_command_with_an_open_quote_fails_by_its_name(directory: Path) -> None:
+    job = shell(directory, "echo never", pre_commands=("echo 'never closed",))
+
+    assert job.sentinel.failure.startswith("pre_command echo 'never closed failed with exit code")
+    assert "never\n" not in job.read("stdout.log")
+
+
 def test_a_pre_command_keeps_its_exit_code(directory: Path) -> None:
     job = shell(directory, "true", pre_commands=("( exit 42 )",))
     assert job.run() == 42
@@ -456,6 +463,13 @@ def test_of_two_copies_that_start_together_one_runs(directory: Path) -> None:
         process.communicate(timeout=60)
     assert sorted(process.returncode for process in processes) == [0, *[DUPLICATE_EXIT_CODE] * 4]
     assert job.read("stdout.log") == "ran\n"
+
+
+def test_a_copy_that_meets_a_lock_in_the_moment_of_its_making_steps_aside(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    (directory / ".job" / "lock").touch()
+    assert job.run("43") == DUPLICATE_EXIT_CODE
+    assert job.read("stdout.log") == ""
 
 
 def test_a_requeued_job_starts_again_and_its_first_end_is_forgotten(directory: Path) -> None:

@@ -225,6 +225,12 @@ def test_a_job_that_can_never_start_is_stuck_from_when_it_was_first_seen_so() ->
     assert (first.stuck_since, later.stuck_since, freed.stuck_since) == (NOW, NOW - 30, None)
 
 
+def test_where_the_accounts_give_no_reason_that_of_the_queue_is_told() -> None:
+    silent, telling = says(JobState.CANCELLED), says(JobState.CANCELLED, reason="its dependency failed")
+    change = verdict(OVER_FOR_LONG, BEGAN, queue=telling, history=silent)
+    assert change.reason == "its dependency failed"
+
+
 # -- figures
 
 

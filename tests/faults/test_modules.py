@@ -20,6 +20,7 @@ def place_with_modules(place: Place, monkeypatch: pytest.MonkeyPatch) -> Place:
     (folder / "good").write_text("#%Module\nsetenv FAULT_MODULE loaded\n")
     (folder / "broken").write_text("#%Module\nno-such-word\n")
     monkeypatch.setenv("MODULEPATH", str(folder))
+    monkeypatch.setenv("HOME", str(place.folder))  # jobs with modules are login shells: not of whoever runs the tests
     return place
 
 

@@ -175,3 +175,23 @@ def test_the_runner_has_any_key(hpc: HPCJobRunner) -> None:
         return Command.shell("true")
 
     assert dg.materialize([elsewhere], resources={"cluster": hpc}).success
+
+
+def test_a_type_imported_for_type_checkers_only_is_no_obstacle() -> None:
+    namespace: dict[str, object] = {}
+    source = """
+from __future__ import annotations
+from typing import TYPE_CHECKING
+from dagster_hpc import Command, hpc_asset
+if TYPE_CHECKING:
+    import pandas
+
+@hpc_asset(profile="small")
+def counts(table: pandas.DataFrame) -> Command:
+    return Command("count")
+"""
+    exec(source, namespace)
+
+    counts = namespace["counts"]
+    assert isinstance(counts, dg.AssetsDefinition)
+    assert {key.to_user_string() for key in counts.dependency_keys} == {"table"}

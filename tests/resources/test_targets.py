@@ -51,7 +51,7 @@ def test_an_unknown_executable_suggests_the_nearest(key: str, hint: str) -> None
 
 
 def test_a_target_without_a_map_says_that_none_is_defined() -> None:
-    with pytest.raises(ConfigurationError, match="none is defined"):
+    with pytest.raises(ConfigurationError, match="it is empty"):
         LocalTarget().executable("bitcount")
 
 

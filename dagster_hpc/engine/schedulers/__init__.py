@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.lsf import LSF
+from dagster_hpc.engine.schedulers.pbs import PBS
+from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
+from dagster_hpc.engine.schedulers.sge import SGE
 from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.torque import Torque
+from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
 
-SCHEDULERS: dict[str, type[Local] | type[Slurm]] = {cls.kind: cls for cls in (Local, Slurm)}
+SCHEDULERS: dict[str, type[Any]] = {
+    cls.kind: cls for cls in (Local, Slurm, PJM, PJMWithoutBulk, LSF, PBS, Torque, TorqueOverSlurm)
+}
 
 
 def to_json(scheduler: Scheduler) -> str:
@@ -19,4 +28,5 @@ def to_json(scheduler: Scheduler) -> str:
 
 def from_json(text: str) -> Scheduler:
     settings = json.loads(text)
-    return SCHEDULERS[settings.pop("kind")](**settings)
+    scheduler: Scheduler = SCHEDULERS[settings.pop("kind")](**settings)
+    return scheduler

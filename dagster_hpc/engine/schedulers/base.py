@@ -59,6 +59,7 @@ class Report:
     failed: str = ""  # the query did not work: these words say why; `jobs` then proves nothing by absence
     disabled: bool = False  # this source does not exist here (accounting switched off): do not ask again
     instead: Scheduler | None = None  # this version of the system is asked in other words: ask again through this
+    reasons: Call | None = None  # a further question, whose answer has better reasons for jobs that are stuck
 
 
 Level = Literal["ok", "warn", "fail"]
@@ -106,6 +107,7 @@ class Scheduler(ABC):
     name_limit: ClassVar[int] = 128  # characters of a job name that queue and history both keep
     ids_per_call: ClassVar[int] = 1000
     history_ids_per_call: ClassVar[int] = 1000
+    forgets_deleted: ClassVar[bool] = False  # a job that is deleted while it waits leaves no record anywhere
     lacks: ClassVar[Mapping[str, str]] = {}  # what this system cannot express: a key of `_ASKED` → why, in a sentence
 
     def job_name(self, name: str, token: str) -> str:

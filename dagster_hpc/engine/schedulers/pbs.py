@@ -26,7 +26,6 @@ _ID = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?\.(?=\S*[A-Za-z])[A-Za-z0-9._-]{1,255
 _NOT_OPTION = re.compile(r"(?:invalid|illegal|unrecognized|unknown) option(?: --|:)? ?'?-{0,2}(\w)", re.IGNORECASE)
 _SHORT_TABLE = re.compile(r"^Job ID +Username ", re.MULTILINE)
 _HARMLESS = (0, 35, 153)  # 35: one of the jobs is over; 153: one of them is unknown. The others are in the output
-_NO_ID = re.compile(r"illegally formed job identifier|Request invalid for state of job", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -84,7 +83,9 @@ class PBS(Scheduler):
     def value(self, text: str) -> str:
         """A word in a directive. PBS splits at blanks, and knows no way to hide a quote."""
         if re.search(r"[\s\"'\\#]", text) or not text.isascii():
-            raise ConfigurationError(f"{text!r} cannot stand in a PBS directive: it has blanks, quotes or foreign letters")
+            raise ConfigurationError(
+                f"{text!r} cannot stand in a PBS directive: it has blanks, quotes or foreign letters"
+            )
         return text
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
@@ -161,6 +162,8 @@ class PBS(Scheduler):
         plainer = _PLAINER.get(type(self))
         if letter in ("F", "w", "") and plainer:
             return Report(instead=plainer(self.past))
+        if past and not letter and self.past == "-x":
+            return Report(instead=replace(self, past="-H"))
         return Report(failed=answer.words)
 
     def _records(self, text: str) -> dict[str, Record] | None:

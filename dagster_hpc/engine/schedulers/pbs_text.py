@@ -18,7 +18,7 @@ _LINE = re.compile(r"(?: {4}|\t)([A-Za-z_][\w.-]*) = (.*)", re.ASCII | re.DOTALL
 _FORGEABLE = "variable_list"
 _BEFORE_IT = {"job_state", "substate", "job_name", "stime", "start_time", "hold_types", "depend", "array"}
 _STAMP = re.compile(r"(?:[A-Z][a-z]{2} )?([A-Z][a-z]{2}) +(\d{1,2}) (\d\d):(\d\d):(\d\d) (\d{4})", re.ASCII)
-_MONTHS = "Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split()
+_MONTHS = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"]
 _KIB = {"b": 1 / 1024, "kb": 1.0, "mb": 1024.0, "gb": 1024.0**2, "tb": 1024.0**3, "pb": 1024.0**4}
 
 

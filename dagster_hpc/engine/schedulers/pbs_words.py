@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, replace
 
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.pbs_text import Record, clean, integer, stamp, used
+from dagster_hpc.engine.schedulers.pbs_text import Record, clean, integer, kib, stamp, used
 
 _STATES = {JobState.PENDING: "QT", JobState.HELD: "HW", JobState.RUNNING: "RBE", JobState.SUSPENDED: "SU"}
 _STATE_OF = {letter: state for state, letters in _STATES.items() for letter in letters}
@@ -71,12 +71,12 @@ def _end(record: Record) -> _End:
     code, substate = integer(record.of("Exit_status")), record.of("substate")
     comment, ran = record.of("comment").strip(), bool(record.of("stime"))
     exceeded = re.search(r"exceeded resource (\w+)", comment)
-    if code in PBS_ENDED and code not in (-11, -14, -16, -18):
-        state, reason = PBS_ENDED[code]
+    if code is not None and code < 0:
+        state, reason = PBS_ENDED.get(code, (JobState.FAILED, f"was ended by PBS itself: {comment}"))
         return _End(state, f"{reason} (Exit_status {code})")
     if exceeded and exceeded[1] in _EXCEEDED:
         state, reason = _EXCEEDED[exceeded[1]]
-        return _End(state, f"{reason}: {comment}")
+        return _End(state, f"{reason} (exceeded resource {exceeded[1]})")
     if comment == "Subjob finished":  # deleting the array wrote the array's own record over the element's
         return _End(JobState.LOST, "its own record was lost when its array was deleted")
     deleted = _BY.search(comment)
@@ -88,18 +88,17 @@ def _end(record: Record) -> _End:
             waited = record.of("depend")
             return _End(JobState.CANCELLED, f"could never start: what it depends on did not end as required ({waited})")
         return _End(JobState.LOST, f"PBS does not say how it ended ({'' if ran else 'it never started; '}{comment})")
-    return _code(code, substate, comment)
+    return _code(code, substate, comment, record)
 
 
-def _code(code: int, substate: str, comment: str) -> _End:
-    if code < 0:
-        state, reason = PBS_ENDED.get(code, (JobState.FAILED, "was ended by PBS itself"))
-        return _End(state, f"{reason} (Exit_status {code}{f': {comment}' if comment else ''})")
+def _code(code: int, substate: str, comment: str, record: Record) -> _End:
     if code > 256:
         number = code - 256
         return _End(JobState.FAILED, f"killed by signal {number} ({signal_name(number)})", signal=number)
     if code:
-        return _End(JobState.FAILED, exit_code=code)
+        peak, limit = kib(record.of("resources_used.mem")), kib(record.of("Resource_List.mem"))
+        starved = code == 137 and peak and limit and peak > 0.95 * limit
+        return _End(JobState.FAILED, "probably killed for its memory" if starved else "", exit_code=code)
     if substate == _FINISHED:
         return _End(JobState.COMPLETED, exit_code=0)
     if substate == _FAILED:

@@ -36,7 +36,7 @@ _MPI = "mpi_options_for_pjm"
 class PJM(Scheduler):
     """PJM as on Fugaku, Wisteria-O, Flow and Genkai. `plain` is asked through its columns for people.
 
-    The id is read from the sentence that every pjsub prints: `-z jid`, which prints the bare id, is not known everywhere.
+    The id is read from the sentence that every pjsub prints: not every one knows `-z jid`, which prints the bare id.
     """
 
     kind: ClassVar[str] = "pjm"
@@ -101,7 +101,7 @@ class PJM(Scheduler):
     def file(self, spec: JobSpec, directory: str, suffix: str) -> str:
         """A file that PJM itself writes beside the job's own notes."""
         if "%" in directory:
-            raise ConfigurationError(f"{directory!r} contains '%', which PJM takes for a pattern in the path of its log")
+            raise ConfigurationError(f"{directory!r} contains '%', which is a pattern to PJM in the path of its log")
         return f"{directory}/.job/scheduler{'.%b' if spec.is_array else ''}.{suffix}"
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
@@ -198,6 +198,17 @@ class PJM(Scheduler):
         return Call(("pjstat", *options, "-v", "-E", *chosen, "--filter", f"{key}={'+'.join(values)}"))
 
 
+@dataclass(frozen=True)
+class PJMWithoutBulk(PJM):
+    """PJM at a site that permits no bulk jobs, as Wisteria: a user sees that before anything is submitted."""
+
+    kind: ClassVar[str] = "pjm-without-bulk"
+    lacks: ClassVar[Mapping[str, str]] = {
+        **PJM.lacks,
+        "array": "this site permits no bulk jobs (bulk_jobs=False of the target), so elements run as single jobs",
+    }
+
+
 def _items(spec: JobSpec, option: str) -> list[tuple[str, str]]:
     """`["freq=2000,eco_state=2"]` → freq and eco_state; a word without a value has an empty one."""
     parts = (part.strip().partition("=") for text in spec.option_list(option) for part in text.split(","))
@@ -222,7 +233,7 @@ def _file_of(work_dir: str, index: int | None, suffix: str) -> str:
 
 
 def _trouble(answer: Answer, *, has_table: bool) -> str:
-    """Why nothing follows from an absence in this answer; '' when it can be believed. The exit code alone says little."""
+    """Why an absence from this answer proves nothing; '' where it does. The exit code alone says little."""
     said = f"{answer.stdout}\n{answer.stderr}"
     if answer.timed_out or is_error(said) or knows_no_option(answer.words):
         return answer.words if answer.timed_out or not is_error(said) else said.strip()

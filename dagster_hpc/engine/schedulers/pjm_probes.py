@@ -55,10 +55,14 @@ def _group(name: str, answer: Answer) -> Finding:
 def _bulk(answer: Answer) -> Finding:
     """pjacl's line of the permission; its words are not the same everywhere."""
     if answer.code != 0 or "[ERR.]" in answer.stdout + answer.stderr:
-        return Finding("warn", f"`pjacl` does not tell whether bulk jobs are permitted: {answer.words}", "ask your site.")
+        return Finding(
+            "warn", f"`pjacl` does not tell whether bulk jobs are permitted: {answer.words}", "ask your site."
+        )
     lines = [line for line in answer.stdout.splitlines() if re.search(r"\bpjsub-bulk\b", line)]
     if any(re.search(r"\b(disable|deny|denied|no|forbid)", line, re.I) for line in lines):
-        return Finding("warn", "bulk jobs are not permitted here, so arrays are refused", "run elements as single jobs.")
+        return Finding(
+            "warn", "bulk jobs are not permitted here, so arrays are refused", "run elements as single jobs."
+        )
     if any(re.search(r"\b(enable|allow|permit|yes)", line, re.I) for line in lines):
         return Finding("ok", "bulk jobs are permitted")
     return Finding("warn", "`pjacl` does not mention pjsub-bulk: whether arrays are taken shows at the first one")

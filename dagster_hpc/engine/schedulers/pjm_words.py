@@ -32,7 +32,7 @@ CODES: dict[int, tuple[JobState, str]] = {
     13: (JobState.FAILED, "used more disk than it may"),
     16: (
         JobState.FAILED,
-        "could not be started: its node cannot enter the job's directory or open its log; is it on a volume of gfscache?",
+        "could not be started: its node cannot enter the job's directory or open its log; is gfscache right?",
     ),
     18: (JobState.PREEMPTED, "stopped after its minimum time, for another job or a deadline"),
     20: (JobState.NODE_FAIL, "a node of it went down"),
@@ -64,19 +64,21 @@ def knows_no_option(words: str) -> bool:
 
 def not_there(words: str) -> bool:
     """It says that there is no such job, or none any more."""
-    return bool(re.search(r"no (such |matching )?job|job (is )?not found|not exist|already (ended|finished)", words, re.I))
+    return bool(
+        re.search(r"no (such |matching )?job|job (is )?not found|not exist|already (ended|finished)", words, re.I)
+    )
+
+
+_LOST = (
+    "cannot connect", "can't connect", "connection refused", "connection reset", "communication", "timed out",
+    "timeout", "time out", "no response", "not respond", "is down", "is stopped", "not running", "temporar", "busy",
+    "retry later", "try again",
+)  # fmt: skip
 
 
 def lost(words: str) -> bool:
     """The job manager was not reached, or its reply was lost: the job may have been taken all the same."""
-    return bool(
-        re.search(
-            r"cannot connect|can't connect|connection (refused|reset)|communication|timed? ?out|no response|not respond|"
-            r"is (down|stopped|not running)|temporar|busy|retry later|try again",
-            words,
-            re.I,
-        )
-    )
+    return any(phrase in words.lower() for phrase in _LOST)
 
 
 def capacity(words: str) -> bool:
@@ -88,7 +90,7 @@ def capacity(words: str) -> bool:
 def refusal_advice(words: str) -> str:
     lowered = words.lower()
     if "pjsub-bulk" in lowered:
-        return "this site takes no bulk jobs: run the elements as single jobs."
+        return "this site permits no bulk jobs: set bulk_jobs=False of the target, and arrays become single jobs."
     if "data area" in lowered:
         return "put work_root on a data area, or add '#PJM --no-check-directory' to directives of the profile."
     if "group" in lowered and "resource group" not in lowered and "rscgrp" not in lowered:

@@ -317,7 +317,7 @@ class Recorder:
         self.write(name, call, self.ask(call))
 
     def write(self, name: str, call: Call, answer: Answer) -> None:
-        here = str(self.folder)
+        here, nodes = str(self.folder), self.cluster.layout.prefix
         parts = {
             "cmd": shlex.join(call.argv) + "\n",
             "out": answer.stdout,
@@ -325,7 +325,7 @@ class Recorder:
             "rc": f"{answer.code}\n",
         }
         for kind, text in parts.items():
-            (HERE / f"{name}.{kind}").write_text(text.replace(here, "/tmp/jobs"))
+            (HERE / f"{name}.{kind}").write_text(text.replace(here, "/tmp/jobs").replace(nodes, "node"))
         print(f"{name}: {answer.code} {(answer.stderr or answer.stdout).strip()[:150]!r}", flush=True)
 
     def submit(self, script: str) -> str:
