@@ -392,6 +392,7 @@ def test_a_pre_command_that_fails_ends_the_job_with_its_own_words(directory: Pat
 def test_a_pre_command_with_an_open_quote_fails_by_its_name(directory: Path) -> None:
     job = shell(directory, "echo never", pre_commands=("echo 'never closed",))
 
+    assert job.run() != 0
     assert job.sentinel.failure.startswith("pre_command echo 'never closed failed with exit code")
     assert "never\n" not in job.read("stdout.log")
 

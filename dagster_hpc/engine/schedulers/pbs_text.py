@@ -124,7 +124,7 @@ def used(record: Record) -> JobMetrics:
     return JobMetrics(
         elapsed_s=seconds(record.of("resources_used.walltime")),
         cpu_time_s=seconds(record.of("resources_used.cput")),
-        max_rss_mib=peak / 1024 if peak is not None else None,
+        max_rss_mib=peak / 1024 if peak else None,  # 0 before it was measured
         energy_j=float(kwh[0]) * 3.6e6 if kwh and float(kwh[0]) else None,  # 0 where the site has no power meter
         nodes=len(places) or None,
         cores=integer(record.of("resources_used.ncpus")) or integer(record.of("Resource_List.ncpus")),
