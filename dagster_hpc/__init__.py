@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.targets import (
+        FluxTarget,
         FugakuTarget,
         HPCTarget,
         LocalTarget,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         MiyabiTarget,
         PBSTarget,
         PJMTarget,
+        SGETarget,
         SlurmTarget,
         SubmissionRoute,
         TorqueTarget,
@@ -57,8 +59,8 @@ _HOME = {
     "resources.job_runner": ("HPCJobRunner",),
     "resources.profile": ("ExecutionProfile",),
     "resources.targets": (
-        "FugakuTarget", "HPCTarget", "LSFTarget", "LocalTarget", "MiyabiTarget", "PBSTarget", "PJMTarget",
-        "SlurmTarget", "SubmissionRoute", "TorqueTarget",
+        "FluxTarget", "FugakuTarget", "HPCTarget", "LSFTarget", "LocalTarget", "MiyabiTarget", "PBSTarget", "PJMTarget",
+        "SGETarget", "SlurmTarget", "SubmissionRoute", "TorqueTarget",
     ),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
@@ -68,6 +70,7 @@ __all__ = [
     "ConfigurationError",
     "Dependency",
     "ExecutionProfile",
+    "FluxTarget",
     "FugakuTarget",
     "HPCError",
     "HPCJobConfig",
@@ -90,6 +93,7 @@ __all__ = [
     "OutputMissing",
     "PBSTarget",
     "PJMTarget",
+    "SGETarget",
     "SchedulerUnavailable",
     "SlurmTarget",
     "SubmissionRoute",

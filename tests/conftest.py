@@ -10,6 +10,7 @@ import pytest
 
 from tests.systems.needs import REQUIRE, SYSTEMS, place_for, require, required_systems
 from tests.systems.postgres import PostgresServer
+from tests.systems.sge import GridEngine
 from tests.systems.slurm import SlurmCluster
 
 
@@ -57,6 +58,16 @@ def slurm_without_accounting() -> Iterator[SlurmCluster]:
         cluster = SlurmCluster(folder, accounting=False)
         cluster.start()
         yield cluster
+
+
+@pytest.fixture(scope="session")
+def sge() -> Iterator[GridEngine]:
+    """A Grid Engine of one node."""
+    require("sge")
+    with place_for("sge") as folder:
+        engine = GridEngine(folder)
+        engine.start()
+        yield engine
 
 
 @pytest.fixture(scope="session")

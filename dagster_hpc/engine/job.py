@@ -15,8 +15,8 @@ from typing import Any, Literal
 
 from dagster_hpc.engine.errors import failure_of
 
-Launcher = Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"]
-LAUNCHERS: tuple[str, ...] = ("single", "srun", "mpirun", "mpiexec", "mpiexec.hydra")
+Launcher = Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "flux"]
+LAUNCHERS: tuple[str, ...] = ("single", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "flux")
 
 DependencyKind = Literal["afterok", "afterany", "afternotok"]
 Reuse = Literal["running", "succeeded", "never"]

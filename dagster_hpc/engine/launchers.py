@@ -17,6 +17,9 @@ def launch_prefix(spec: JobSpec) -> list[str]:
             prefix = [spec.launcher, "-n", ranks]
         case "mpiexec.hydra":
             prefix = ["mpiexec.hydra", "-n", ranks, "-ppn", per_node]
+        case "flux":
+            prefix = ["flux", "run", f"--nodes={spec.nodes}", f"--ntasks={ranks}"]
+            prefix += [f"--cores-per-task={spec.threads_per_rank}"] if spec.threads_per_rank else []
     if prefix:
         prefix += spec.launcher_options
     if spec.container:

@@ -22,7 +22,7 @@ from dagster_hpc.engine.verdict import Evidence, judge
 
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves
-_CROWD = 20  # more jobs than this that end together do not all wait for their accounts
+CROWD = 20  # more jobs than this that end together do not all wait for their accounts
 _CREDIT = 6.0  # so many quick questions in a row while many jobs are live
 
 
@@ -111,23 +111,23 @@ class Poller:
         """The short round: the accounting for those whose own files say that they have ended."""
         rows = [row for row in self._live() if has_ended(self.target.host, row.work_dir)]
         history = self._history(rows, listener)
+        unaccounted = [row for row in rows if not _is_final(history, row)]
         queue = Report()
-        if history.failed or not self._has_history or any(self._is_overdue(row, history, len(rows)) for row in rows):
+        # Of a crowd the queue's word is enough, and a job whose accounts are overdue may not be over at all.
+        if unaccounted and (history.failed or not self._has_history or len(rows) > CROWD or self._is_overdue(unaccounted)):
             queue = self._queue(rows, listener)
         self._record(rows, queue, history, listener)
         return interval_s
 
-    def _is_overdue(self, row: JobRow, history: Report, crowd: int) -> bool:
-        """Its accounts ought to be in. Perhaps it is not over: a requeued job leaves an exit code of its first run."""
-        status = _of_this_job(history, row)
-        if row.ending_since is None or (status and status.state.is_final):
-            return False
-        return time.time() - row.ending_since >= self._patience(row, crowd).accounting_grace_s / 2
+    def _is_overdue(self, rows: Sequence[JobRow]) -> bool:
+        """Whether accounts ought to be in by now. A requeued job leaves an exit code of its first run, and none come."""
+        since = min((row.ending_since for row in rows if row.ending_since is not None), default=None)
+        return since is not None and time.time() - since >= self.target.patience.accounting_grace_s / 2
 
     def _patience(self, row: JobRow, crowd: int) -> Patience:
         """The accounts of many jobs that end together come slowly, and are worth a twentieth of the jobs' time."""
         patience = self.target.patience
-        if crowd <= _CROWD:
+        if crowd <= CROWD:
             return patience
         worth_s = 0.05 * (time.time() - row.created_at)
         return replace(patience, accounting_grace_s=min(patience.accounting_grace_s, worth_s))
@@ -248,6 +248,11 @@ def _of_this_job(report: Report, row: JobRow) -> JobStatus | None:
     if status and status.job_name and not status.job_name.endswith(row.batch):
         return None
     return status
+
+
+def _is_final(report: Report, row: JobRow) -> bool:
+    status = _of_this_job(report, row)
+    return status is not None and status.state.is_final
 
 
 def _is_active(report: Report, row: JobRow) -> bool:

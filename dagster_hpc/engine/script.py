@@ -77,7 +77,12 @@ def command_words(spec: JobSpec) -> str:
 
 
 def quote_all(words: tuple[str, ...] | list[str]) -> str:
-    return " ".join(shlex.quote(word) for word in words)
+    return " ".join(_quote(word) for word in words)
+
+
+def _quote(word: str) -> str:
+    """For bash. A carriage return is spelled out: PBS refuses a script with DOS line ends, wherever they stand in it."""
+    return shlex.quote(word).replace("\r", "'$'\\r''")
 
 
 def encode(text: str) -> bytes:
@@ -135,5 +140,5 @@ def _environment(site_folder: str | None) -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters.update(quote=lambda value: shlex.quote(str(value)), directive=_directive, word=_word)
+    environment.filters.update(quote=lambda value: _quote(str(value)), directive=_directive, word=_word)
     return environment

@@ -10,6 +10,10 @@ from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.sentinel import Sentinel
 from dagster_hpc.engine.target import Patience
 
+_BEFORE_THE_START = {  # exit codes of the script itself, where it could not even say so in a file
+    72: "its node could not enter the job's directory: is that on a file system which compute nodes share?",
+    73: "its node could not write into the job's directory: is the disk full, or the file system read-only?",
+}
 # What the scheduler did to a job; the job's own exit code does not tell these apart from a failure of its own.
 _DONE_TO_IT = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED)
 
@@ -47,7 +51,7 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     grace_s = patience.accounting_grace_s
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
-    if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
+    if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
         return _ending(row, ending_since)  # the accounts of a job that is over come a moment later
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
     if sentinel.exit_code is None and open_to_its_files and waited < patience.file_grace_s:
@@ -71,7 +75,14 @@ def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str
         if ended_before:
             return JobState.COMPLETED, f"the scheduler says {final.state}, but the job had ended well before that"
         return final.state, _with_start(final.reason, sentinel)
+    if final and final.state is JobState.LOST and code != 0:
+        if sentinel.signal:
+            return JobState.CANCELLED, f"was told to end (SIG{sentinel.signal}), and {final.reason}"
+        if code is None and sentinel.started_at is not None:
+            return JobState.FAILED, f"its script did not run to the end, and {final.reason}"
     if code is None:
+        if final and final.exit_code in _BEFORE_THE_START:
+            return JobState.FAILED, _BEFORE_THE_START[final.exit_code]
         if final and not final.state.is_success:
             return final.state, _with_start(final.reason or _signal_words(final.signal), sentinel)
         return JobState.FAILED, _with_start("its script did not run to the end", sentinel)
@@ -115,7 +126,8 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
         if evidence.history:  # not in the queue any more, and not yet final in the accounting
             return Change(row.token, evidence.history.state, evidence.history.reason, absent_since=since)
         no_record = deleted_unseen or not evidence.has_history
-        if row.cancel_requested and no_record and now - since >= patience.accounting_grace_s:
+        grace_s = patience.file_grace_s if deleted_unseen else patience.accounting_grace_s
+        if row.cancel_requested and no_record and now - since >= grace_s:
             return Change(row.token, JobState.CANCELLED, "cancelled through dagster_hpc", metrics=row.metrics)
         return replace(_unchanged(row), absent_since=since)
     if deleted_unseen:

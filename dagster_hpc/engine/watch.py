@@ -10,7 +10,7 @@ from dagster_hpc.engine.errors import WaitTimeout
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.logs import LogFollower
-from dagster_hpc.engine.poll import Poller
+from dagster_hpc.engine.poll import CROWD, Poller
 from dagster_hpc.engine.sentinel import has_ended
 from dagster_hpc.engine.target import Listener, Target
 
@@ -70,7 +70,8 @@ class Watcher:
                 self.recover(first, listener)
             elif all_ended_at is None and self._have_ended(live):
                 all_ended_at, glance_s = time.monotonic(), _GLANCE_S
-            if all_ended_at is not None and time.monotonic() - all_ended_at >= _FIRST_NUDGE_S:
+            settles_s = _FIRST_NUDGE_S if len(live) <= CROWD else 3 * _FIRST_NUDGE_S
+            if all_ended_at is not None and time.monotonic() - all_ended_at >= settles_s:
                 asked = self.poller.nudge(nudges, len(live), listener)
                 nudges += asked
                 if asked and not self._have_ended(live):

@@ -36,7 +36,7 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         # YAML takes 10:00:00 without quotes for a number in base 60.
         description="Longest run time: HH:MM:SS, D-HH:MM:SS or seconds, on the launchpad in quotes; or 90m, 1h30m.",
     )
-    launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra"] = Field(
+    launcher: Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "flux"] = Field(
         default="single", description="What starts the ranks; 'single' starts one process and no MPI."
     )
     mpi_options: list[str] = Field(default=[], description="Further words for the launcher, each one argument.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 from abc import abstractmethod
@@ -17,10 +18,12 @@ from dagster_hpc.engine.filesystem import state_folder
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.schedulers.flux import Flux
 from dagster_hpc.engine.schedulers.local import Local
 from dagster_hpc.engine.schedulers.lsf import LSF
 from dagster_hpc.engine.schedulers.pbs import PBS
 from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
+from dagster_hpc.engine.schedulers.sge import SGE
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.schedulers.torque import Torque
 from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
@@ -183,11 +186,11 @@ class LocalTarget(HPCTarget):
         return os.path.abspath(os.path.expanduser(self.spool)) if self.spool else str(state_folder() / "local")
 
     def adapt(self, spec: JobSpec) -> JobSpec:
-        if spec.launcher != "srun":
+        if spec.launcher not in ("srun", "flux"):
             return spec
         if spec.ranks == 1:
             return replace(spec, launcher="single", launcher_options=())
-        return replace(spec, launcher="mpirun", launcher_options=())  # srun's options mean nothing to mpirun
+        return replace(spec, launcher="mpirun", launcher_options=())  # whose options are others
 
 
 class PJMTarget(HPCTarget):
@@ -345,6 +348,71 @@ class TorqueTarget(HPCTarget):
         return {"charge": self.charge}
 
 
+class SGETarget(HPCTarget):
+    """A cluster under Grid Engine (Sun's, Son of, Univa's, Open Cluster Scheduler), reached by the qsub on this machine.
+
+    Example:
+        SGETarget(queue_cpu="all.q", parallel_environment="smp", executable_map={"bitcount": "/apps/bitcount"})
+    """
+
+    parallel_environment: str = Field(
+        default="", description="Parallel environment (-pe) for several cores on one node, whose rule is $pe_slots."
+    )
+    multi_node_environment: str = Field(
+        default="",
+        description="The one for several nodes, which fills a node before the next; {cores} in it: cores on each.",
+    )
+    memory_resource: str = Field(
+        default="h_vmem", description="Resource that limits memory per slot, as in h_vmem or mem_free,h_vmem."
+    )
+    gpu_resource: str = Field(default="", description="Resource that stands for GPUs.")
+    gpus_per_slot: bool = Field(
+        default=False, description="Set where GPUs are counted for every slot, not once for the whole job."
+    )
+    exclusive_resource: str = Field(default="", description="Resource that keeps other jobs off the nodes.")
+    verify: bool = Field(
+        default=False, description="Let qsub refuse what no node could ever serve (-w e); needs resources with limits."
+    )
+    accounting_delay: float = Field(
+        default=30.0, ge=0, description="Seconds after a job's end within which qacct knows of it; 0: do not wait."
+    )
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return SGE(
+            user=getpass.getuser(),
+            parallel_environment=self.parallel_environment,
+            multi_node_environment=self.multi_node_environment,
+            memory_resource=self.memory_resource,
+            gpu_resource=self.gpu_resource,
+            gpus_per_slot=self.gpus_per_slot,
+            exclusive_resource=self.exclusive_resource,
+            verify=self.verify,
+        )
+
+    def engine_target(self, patience: Patience | None = None) -> Target:
+        target = super().engine_target(patience)
+        return replace(target, patience=replace(target.patience, accounting_grace_s=self.accounting_delay))
+
+
+class FluxTarget(HPCTarget):
+    """A Flux instance, of the whole system or inside another system's job, reached by the flux on this machine.
+
+    Example:
+        FluxTarget(queue_cpu="batch", project_cpu="ab12", executable_map={"bitcount": "/apps/bitcount"})
+    """
+
+    uri: str = Field(default="", description="Instance to talk to; default: that of FLUX_URI, else the system's own.")
+
+    @property
+    def scheduler(self) -> Scheduler:
+        return Flux(uri=self.uri)
+
+    @property
+    def default_name(self) -> str:
+        return f"flux:{self.uri}" if self.uri else "flux"
+
+
 def target_class(kind: str) -> type[HPCTarget]:
     """`slurm` → `SlurmTarget`: for the command line and for targets that are chosen by a variable."""
     classes: dict[str, type[Any]] = {
@@ -356,6 +424,8 @@ def target_class(kind: str) -> type[HPCTarget]:
         "pbs": PBSTarget,
         "miyabi": MiyabiTarget,
         "torque": TorqueTarget,
+        "sge": SGETarget,
+        "flux": FluxTarget,
     }
     if kind not in classes:
         raise ConfigurationError(f"there is no target {kind!r}: {did_you_mean(kind, list(classes))}")

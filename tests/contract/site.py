@@ -236,6 +236,7 @@ def opened(system: System) -> Iterator[Site]:
     folder = Path(tempfile.mkdtemp(prefix=f"dagster-hpc-contract-{system.kind}-"))
     folder.chmod(0o755)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder))  # what a login shell does is not this user's affair
         for name, value in system.environment().items():
             patch.setenv(name, value)
         site = Site(system, folder)

@@ -113,7 +113,7 @@ def submit_first(site: Site, monkeypatch: pytest.MonkeyPatch, lie: str) -> None:
     folder = site.folder / "bin"
     folder.mkdir()
     wrapper = folder / Path(program).name
-    submits = '*" submit "*' if program == sys.executable else "*"  # one program with many verbs, or one for each
+    submits = {sys.executable: '*" submit "*', "flux": '*" batch "*'}.get(program, "*")  # one program has many verbs
     wrapper.write_text(
         f'#!/bin/bash\ncase " $* " in\n{submits}) {shlex.quote(real)} "$@" >/dev/null || exit; {lie} ;;\n'
         f'*) exec {shlex.quote(real)} "$@" ;;\nesac\n'

@@ -562,6 +562,7 @@ def test_a_small_request_says_what_it_needs_and_nothing_else() -> None:
     assert directives(JobSpec(name="hello", executable="/bin/true")) == {
         "--job-name": "hello_abcd2345",
         "--output": "/jobs/x/scheduler.log",
+        "--error": "/jobs/x/scheduler.log",
         "--open-mode": "append",
         "--nodes": "1",
         "--ntasks": "1",
@@ -601,6 +602,7 @@ def test_every_wish_has_its_directive() -> None:
     assert directives(LARGEST) == {
         "--job-name": "everything_abcd2345",
         "--output": "/jobs/x/%a/scheduler.log",
+        "--error": "/jobs/x/%a/scheduler.log",
         "--open-mode": "append",
         "--nodes": "2",
         "--ntasks": "4",

@@ -283,3 +283,11 @@ def test_a_poll_that_did_not_work_ends_no_job_that_has_not_ended_itself(
     live = [status if status and not status.state.is_final else None for status in (queue, history)]
     change = judge(replace(ROW, absent_since=absent), Evidence(BEGAN, *live, False, has_history), NOW, PATIENCE)
     assert change is None or not change.state.is_final
+
+
+@pytest.mark.parametrize(("code", "words"), [(72, "could not enter"), (73, "could not write")])
+def test_a_script_that_could_not_even_begin_is_explained_by_its_exit_code(code: int, words: str) -> None:
+    change = verdict(ROW, Sentinel(), history=says(JobState.FAILED, exit_code=code))
+
+    assert change.state is JobState.FAILED
+    assert words in change.reason

@@ -137,13 +137,13 @@ class Place:
 
     def submitted(self) -> list[str]:
         """The ids of all jobs that the scheduler has had of this test, live or not."""
-        names = {f"{row.batch}" for row in self.rows()}
+        names = {row.batch for row in self.rows()}
         if self.kind == "local":
             jobs = Batch(self.folder).query("--name", *self._job_names()) if self._job_names() else []
-            return sorted({str(job["array_id"]) for job in jobs})
+            return sorted({str(job["array_id"]) for job in jobs}, key=int)
         said = self.slurm("squeue", "-h", "-t", "all", "-o", "%F|%j").stdout
         found = (line.split("|") for line in said.splitlines())
-        return sorted({job_id for job_id, name in found if name.rpartition("_")[2] in names})
+        return sorted({job_id for job_id, name in found if name.rpartition("_")[2] in names}, key=int)
 
     def _job_names(self) -> list[str]:
         return sorted({f"{row.name}_{row.batch}" for row in self.rows()})
@@ -171,11 +171,20 @@ class Place:
         else:
             self.slurm("scancel", job_id)
 
-    def submit_outside(self, script: str) -> str:
-        """A job that is none of ours."""
-        if self.kind == "local":
-            return Batch(self.folder).submit(script, "cores=1")
-        return self.slurm("sbatch", "--parsable", "-o", "/dev/null", f"--wrap={script}").stdout.strip()
+    def keep_waiting(self) -> dict[str, Any]:
+        """Options of a runner whose jobs wait until `let_go`: held on Slurm, behind another job on this machine."""
+        if self.kind == "slurm":
+            return {"profile": {"directives": ["#SBATCH --hold"]}}
+        one_core = {"target": {"cores": 1}}
+        hpc = self.runner(**one_core)
+        hpc.run(Command("/bin/true"), profile=PLAIN)  # tells the scheduler how many cores there are
+        Batch(self.folder).submit(f"while [ ! -e {self.folder}/let_go ]; do sleep 0.05; done", "cores=1")
+        return one_core
+
+    def let_go(self, job_id: str | None) -> None:
+        if self.kind == "slurm":
+            self.slurm("scontrol", "release", job_id or "")
+        (self.folder / "let_go").touch()
 
     # ------------------------------------------------------------------ at the same time
 

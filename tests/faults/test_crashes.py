@@ -57,20 +57,13 @@ def once(place: Place) -> Iterator[Once]:
 
 def test_killed_while_the_job_waits(once: Once) -> None:
     place = once.place
-    if place.kind == "slurm":
-        once.wishes["profile"] = {"directives": ["#SBATCH --hold"]}
-    else:
-        once.wishes["target"] = {"cores": 1}
-        place.runner(target={"cores": 1}).submit(Command("/bin/true"), profile=PLAIN)  # tells how many cores there are
-        place.submit_outside(f"while [ ! -e {place.folder}/gate ]; do sleep 0.05; done")
+    once.wishes |= place.keep_waiting()
     with once.client() as client:
         row = eventually(lambda: next((row for row in place.rows() if row.job_id and row.name == "subject"), None))
         place.wait_for_state("PENDING", "HELD", job_id=row.job_id)
         client.kill()
     attempt = place.meanwhile(once.next_attempt)
-    if place.kind == "slurm":
-        place.slurm("scontrol", "release", row.job_id or "")
-    (place.folder / "gate").touch()
+    place.let_go(row.job_id)
     once.runs()
     once.go.touch()
     result = attempt.result(timeout=90)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 
 from dagster_hpc import (
     Command,
     Dependency,
-    HPCJobRunner,
     JobCancelled,
     JobFailed,
     JobOutOfMemory,
@@ -85,7 +85,7 @@ def test_a_running_job_that_somebody_cancels(place: Place) -> None:
     handle = hpc.submit(Command.shell(LAST_WORDS + "touch started; sleep 100"), profile=PLAIN)
     waiting = place.meanwhile(run_failing, lambda: hpc.wait(handle), JobCancelled)
     row = place.wait_for_state("RUNNING")
-    eventually(lambda: place.folder.joinpath(row.work_dir, "started").exists())
+    eventually(Path(row.work_dir, "started").exists)
     place.cancel_outside(row.job_id or "")
     error = waiting.result(timeout=90)
     assert error.result.state is JobState.CANCELLED
@@ -96,7 +96,7 @@ def test_a_running_job_that_somebody_cancels(place: Place) -> None:
 
 
 def test_a_waiting_job_that_somebody_cancels(place: Place) -> None:
-    hpc = runner_that_holds(place)
+    hpc = place.runner(**place.keep_waiting())
     handle = hpc.submit(Command.shell("touch started"), profile=PLAIN)
     waiting = place.meanwhile(run_failing, lambda: hpc.wait(handle), JobCancelled)
     row = place.wait_for_state("PENDING", "HELD")
@@ -106,17 +106,6 @@ def test_a_waiting_job_that_somebody_cancels(place: Place) -> None:
     assert error.result.metrics.started_at is None
     told(error, row)
     over(place, row.token, JobState.CANCELLED)
-
-
-def runner_that_holds(place: Place) -> HPCJobRunner:
-    """Its jobs wait: behind another job on the local target, held on Slurm."""
-    if place.kind == "slurm":
-        return place.runner(profile={"directives": ["#SBATCH --hold"]})
-    hpc = place.runner(target={"cores": 1})
-    hpc.target.engine_target()
-    hpc.submit(Command.shell("echo"), profile=PLAIN)  # tells the scheduler how many cores there are
-    place.submit_outside("sleep 100")
-    return hpc
 
 
 def test_a_declared_output_that_is_missing(place: Place) -> None:
@@ -139,7 +128,7 @@ def test_a_pre_command_that_fails(place: Place) -> None:
     )
     assert seen.result.reason == "pre_command ls /no/such/place failed with exit code 2"
     assert "dagster_hpc: pre_command ls /no/such/place failed with exit code 2" in seen.metadata["stderr_tail"]
-    assert not any((place.folder / seen.row.work_dir / name).exists() for name in ("ran", "went-on"))
+    assert not any(Path(seen.row.work_dir, name).exists() for name in ("ran", "went-on"))
 
 
 def test_an_element_that_fails_fails_alone(place: Place) -> None:

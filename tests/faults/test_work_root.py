@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -58,26 +59,14 @@ def test_one_that_fills_while_the_job_runs(place: Place, small_disk: Callable[[s
 def test_one_that_is_full_when_the_job_starts(place: Place, small_disk: Callable[[str], Path]) -> None:
     """Its script cannot write a byte: that must not look like success, nor like a second copy of the job."""
     disk = small_disk("size=1m")
-    hpc = place.runner(
-        work_root=str(disk / "work"),
-        profile={"directives": ["#SBATCH --hold"]} if place.kind == "slurm" else {},
-        target={"cores": 1} if place.kind == "local" else {},
-    )
-    if place.kind == "local":
-        hpc.submit(TRUE, profile=PLAIN, key="tells the scheduler how many cores there are")
-        place.submit_outside(f"while [ ! -e {place.folder}/go ]; do sleep 0.1; done")
+    hpc = place.runner(work_root=str(disk / "work"), **place.keep_waiting())
     handle = hpc.submit(Command.shell("touch ran"), profile=PLAIN)
-    with (disk / "ballast").open("wb", buffering=0) as ballast:
-        try:
-            while ballast.write(b"x" * 4096):
-                pass
-        except OSError:
+    with (disk / "ballast").open("wb", buffering=0) as ballast, contextlib.suppress(OSError):
+        while ballast.write(b"x" * 4096):
             pass
-    (place.folder / "go").touch()
-    if place.kind == "slurm":
-        place.slurm("scontrol", "release", handle.job_id or "")
+    place.let_go(handle.job_id)
     error = run_failing(lambda: hpc.wait(handle), JobFailed)
-    assert "same submission" not in str(error)
+    assert error.result.exit_code == 73  # the words for it had no room
     assert "it never began to run" in error.result.reason
     told(error, place.rows()[0])
     over(place, handle.token, JobState.FAILED)

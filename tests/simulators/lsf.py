@@ -22,6 +22,7 @@ QUEUES = ("normal", "short", "impossible")
 VERSION = "IBM Spectrum LSF Standard 10.1.0.9, Oct 16 2019"
 _LIVE = {"PENDING": "PEND", "HELD": "PEND", "RUNNING": "RUN"}
 _FLAGS = ("-x", "-rn", "-r", "-ti", "-H", "-N", "-B")
+_PATTERNS = {"%I": "%a", "%J": "%j", "%": "%%"}  # in the path of the log: LSF's → the embedded system's
 _AFTER = {"done": "ok", "ended": "any", "exit": "notok"}
 
 
@@ -55,7 +56,7 @@ def _bsub(system: Embedded, words: list[str]) -> int:
     name, _, elements = asked.get("-J", "job").partition("[")
     directives = [
         f"name={name}",
-        f"output={asked.get('-o', '/dev/null').replace('%I', '%a').replace('%J', '%j')}",
+        f"output={re.sub('%[IJ]?', lambda found: _PATTERNS[found[0]], asked.get('-o', '/dev/null'))}",
         f"cores={asked.get('-n', '1')}",
         f"time={60 * int(asked.get('-W', '10'))}",
         *(["memory=" + asked["-M"].removesuffix("MB")] if "-M" in asked else []),

@@ -20,6 +20,7 @@ import pytest
 
 from tests.systems.daemon import SBIN, SystemFailed
 from tests.systems.postgres import program
+from tests.systems.torque import missing as _torque
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 REQUIRE = "DAGSTER_HPC_REQUIRE"
@@ -34,6 +35,13 @@ def missing_commands(*names: str) -> list[str]:
 def _slurm() -> list[str]:
     accounting = missing_commands("mariadbd", "mariadb-install-db", "slurmdbd", "sacctmgr")
     return [*missing_commands("munged", "munge", "slurmctld", "slurmd", "sbatch", "sacct"), *accounting]
+
+
+def _sge() -> list[str]:
+    programs = ("spoolinit", "spooldefaults", "sge_qmaster", "sge_execd", "sge_shepherd")
+    daemons = [name for name in programs if not Path("/usr/lib/gridengine", name).exists()]
+    root = [] if os.geteuid() == 0 else ["root, whom its daemons need"]
+    return [*missing_commands("qsub", "qstat", "qacct", "qdel", "qconf"), *daemons, *root]
 
 
 def _postgres() -> list[str]:
@@ -57,6 +65,8 @@ def _modules() -> list[str]:
 
 SYSTEMS: dict[str, Callable[[], list[str]]] = {
     "slurm": _slurm,
+    "sge": _sge,
+    "torque": _torque,
     "postgres": _postgres,
     "browser": _browser,
     "mpi": _mpi,

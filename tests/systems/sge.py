@@ -353,7 +353,7 @@ starter_method        NONE
 suspend_method        NONE
 resume_method         NONE
 terminate_method      NONE
-notify                00:00:60
+notify                00:00:05
 owner_list            NONE
 user_lists            NONE
 xuser_lists           NONE

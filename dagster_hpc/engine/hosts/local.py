@@ -34,7 +34,7 @@ class LocalHost(Host):
                 raise FileNotFoundError(*error.args) from error
         try:
             stdout, stderr = process.communicate(timeout=call.timeout_s)
-            code: int | None = process.returncode
+            code = process.returncode if process.returncode >= 0 else None  # killed: it had no time to end
         except subprocess.TimeoutExpired:
             process.kill()
             stdout, stderr = process.communicate()

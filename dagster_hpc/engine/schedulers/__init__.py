@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.schedulers.flux import Flux
 from dagster_hpc.engine.schedulers.local import Local
 from dagster_hpc.engine.schedulers.lsf import LSF
 from dagster_hpc.engine.schedulers.pbs import PBS
@@ -17,7 +18,7 @@ from dagster_hpc.engine.schedulers.torque import Torque
 from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
 
 SCHEDULERS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (Local, Slurm, PJM, PJMWithoutBulk, LSF, PBS, Torque, TorqueOverSlurm)
+    cls.kind: cls for cls in (Local, Slurm, PJM, PJMWithoutBulk, LSF, PBS, Torque, TorqueOverSlurm, SGE, Flux)
 }
 
 

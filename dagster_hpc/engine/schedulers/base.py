@@ -31,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back. `code` is None when the command did not end within its time."""
+    """What came back. `code` is None when the command did not come to its end: it took too long, or was killed."""
 
     argv: tuple[str, ...]
     code: int | None
@@ -46,7 +46,7 @@ class Answer:
     def words(self) -> str:
         """The scheduler's own words, for an error message."""
         if self.timed_out:
-            return f"`{self.argv[0]}` gave no answer in time"
+            return f"`{self.argv[0]}` gave no answer in time, or was killed"
         text = self.stderr.strip() or self.stdout.strip()
         return text or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"
 
@@ -119,7 +119,9 @@ class Scheduler(ABC):
 
     def unsupported(self, spec: JobSpec) -> list[str]:
         """What the request asks for and this system cannot express: an error before submission, never dropped."""
-        return [why for asked, why in self.lacks.items() if _ASKED[asked](spec)]
+        own = _ONLY_ON.get(spec.launcher, self.kind)
+        foreign = [] if own == self.kind else [f"launcher {spec.launcher!r} starts ranks under {own} only"]
+        return [why for asked, why in self.lacks.items() if _ASKED[asked](spec)] + foreign
 
     @abstractmethod
     def log_path(self, spec: JobSpec, directory: str) -> str:
@@ -186,6 +188,8 @@ class Scheduler(ABC):
         """The questions of `dagster-hpc doctor`: is it there, does it answer, can it serve these demands?"""
         return []
 
+
+_ONLY_ON = {"flux": "flux"}  # launchers that one kind of system brings along: launcher → kind
 
 # What a request may ask for beyond a program, its size and its time, and how to see that it does.
 _ASKED: Mapping[str, Callable[[JobSpec], object]] = {

@@ -50,7 +50,8 @@ class Local(Scheduler):
             return job_id
         if answer.code in (None, 0) or "cannot use the spool" in answer.words:
             raise SchedulerUnavailable(f"the local scheduler left it open whether the job was taken: {answer.words}")
-        raise SubmitRefused(f"the local scheduler refused the job: {answer.words}")
+        advice = "correct what it names; `dagster-hpc render` shows the script."
+        raise SubmitRefused(f"the local scheduler refused the job: {answer.words}", advice=advice)
 
     def queue(self, ids: Sequence[str]) -> Call:
         return self._call("query", *ids)
@@ -70,7 +71,11 @@ class Local(Scheduler):
     def read_found(self, answer: Answer) -> list[str]:
         if answer.code != 0:
             raise SchedulerUnavailable(f"the local scheduler could not be asked for the job: {answer.words}")
-        return list(dict.fromkeys(str(record["array_id"]) for record in json.loads(answer.stdout)["jobs"]))
+        try:
+            return list(dict.fromkeys(str(record["array_id"]) for record in json.loads(answer.stdout)["jobs"]))
+        except (ValueError, KeyError, TypeError) as error:
+            words = f"the local scheduler's answer is not understood: {answer.stdout[:200]!r}"
+            raise SchedulerUnavailable(words) from error
 
     def cancel(self, ids: Sequence[str]) -> Call:
         return self._call("cancel", *ids)

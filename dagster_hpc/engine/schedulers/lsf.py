@@ -104,7 +104,8 @@ class LSF(Scheduler):
         said = f"{answer.stdout}\n{answer.stderr}"
         if match := _SUBMITTED.search(said):
             return match[1]
-        if lost(said) or answer.code is None or not 0 < answer.code < 126 or not said.strip():
+        unheard = answer.code is None or answer.code < 0 or not said.strip()
+        if lost(said) or unheard or (answer.code == 0 and "not submitted" not in said):
             raise SchedulerUnavailable(f"bsub left it open whether the job was taken: {answer.words}")
         if capacity(said):
             raise CapacityReached(f"LSF takes no more jobs of this user now: {answer.words}")

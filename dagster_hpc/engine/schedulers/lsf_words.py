@@ -108,10 +108,10 @@ def refusal_advice(words: str) -> str:
     lowered = words.lower()
     if "esub" in lowered:
         return "this site's own check of submissions said no; its words are above, and its documentation says why."
+    if "limit" in lowered or "resource req" in lowered:
+        return "ask for less; `bqueues -l QUEUE` shows the limits, `bhosts -l` what a host has."
     if "queue" in lowered:
         return "check queue_cpu / queue_gpu of the target; `bqueues` lists the queues."
     if "project" in lowered or "user group" in lowered:
         return "check project_cpu / project_gpu and user_group of the target."
-    if "limit" in lowered or "resource req" in lowered:
-        return "ask for less; `bqueues -l QUEUE` shows the limits, `bhosts -l` what a host has."
     return "correct what LSF names; `dagster-hpc render` shows the script."

@@ -146,14 +146,13 @@ class PBS(Scheduler):
         found = self._records(answer.stdout)
         if found is None:
             return self._otherwise("F", answer, past=past)
-        jobs = {job_id: words.status_of(record) for job_id, record in found.items() if "[]" not in job_id}
         if answer.code not in _HARMLESS:
-            return Report(jobs, failed=answer.words)
+            return Report(failed=answer.words)
         if not found and answer.code == 0 and answer.stdout.strip() and self._form != PBS._form:
             if past and _SHORT_TABLE.search(answer.stdout):  # here -H shows no full records, and -x is not known
                 return Report(disabled=True)
             return Report(failed=f"qstat's answer is not understood: {answer.stdout[:200]!r}")
-        return Report(jobs)
+        return Report({job_id: words.status_of(record) for job_id, record in found.items() if "[]" not in job_id})
 
     def _otherwise(self, letter: str, answer: Answer, *, past: bool) -> Report:
         """How to ask a qstat that does not know this option, or does not give what it promises."""

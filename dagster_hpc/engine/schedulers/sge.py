@@ -79,7 +79,13 @@ class SGE(Scheduler):
             for dependency in spec.dependencies
             if not dependency.job_id.isdigit()
         ]
-        texts = [spec.executable, *spec.args, *spec.pre_commands, *spec.launcher_options, *dict(spec.environment).values()]
+        texts = [
+            spec.executable,
+            *spec.args,
+            *spec.pre_commands,
+            *spec.launcher_options,
+            *dict(spec.environment).values(),
+        ]
         if any(line.startswith("#$") for text in texts for line in text.splitlines()[1:] or [text]):
             faults.append("a line that begins with #$ would be read as a directive wherever it stands: indent it")
         return faults
@@ -174,7 +180,9 @@ class SGE(Scheduler):
         if answer.code != 0 and not nothing:
             return Report(failed=answer.words)
         # A job has a record for each time that it was sent back to the queue: the last one counts.
-        return Report(jobs={text.recorded_id(record): text.history_status(record) for record in text.records(answer.stdout)})
+        return Report(
+            jobs={text.recorded_id(record): text.history_status(record) for record in text.records(answer.stdout)}
+        )
 
     # -- find and cancel
 

@@ -60,7 +60,7 @@ def queue_status(row: ElementTree.Element) -> JobStatus:
     return JobStatus(
         state,
         explain(letters, job_id, waits_for),
-        job_name=row.findtext("full_job_name") or row.findtext("JB_name", ""),
+        job_name=row.findtext("full_job_name") or row.findtext("JB_name") or "",
         metrics=metrics,
         stuck=state is JobState.PENDING and "E" in letters,
     )
@@ -69,7 +69,7 @@ def queue_status(row: ElementTree.Element) -> JobStatus:
 def error_reasons(text: str) -> Iterator[tuple[str, JobStatus]]:
     """From `qstat -j`: why jobs are in the error state, by job and by element."""
     job_id = ""
-    for line in text.splitlines():
+    for line in text.replace("\0", "").splitlines():
         if line.startswith("job_number:"):
             job_id = line.partition(":")[2].strip()
         reason = re.match(r"error reason\s+(\d{1,9}):\s+(.+)", line, re.ASCII)
@@ -81,7 +81,7 @@ def error_reasons(text: str) -> Iterator[tuple[str, JobStatus]]:
 
 def records(text: str) -> Iterator[dict[str, str]]:
     """The records of qacct, in the order in which the jobs ended; what is cut off at the end is none."""
-    for block in re.split(r"^=+$", text[: text.rfind("\n") + 1], flags=re.MULTILINE):
+    for block in re.split(r"^=+$", text[: text.rfind("\n") + 1].replace("\0", ""), flags=re.MULTILINE):
         pairs = (line.partition(" ") for line in block.splitlines())
         record = {key: value.strip() for key, _, value in pairs if key}
         if record.get("jobnumber", "").isdigit() and {"jobname", "failed", "exit_status"} <= record.keys():

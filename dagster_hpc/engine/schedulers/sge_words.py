@@ -93,6 +93,7 @@ _AFTERWARDS = {
 }
 _RUNS_AGAIN = {24: "is moved to another node", 25: "was sent back to the queue and runs again"}
 _NODE_LOST, _APPLICATION_ERROR, _LIMIT, _SIGNALS = 19, 30, 37, (17, 100)
+_WARNED, _ANNOUNCED = 10, 12  # USR1 at the soft limit of time; USR2 before the end by qdel (-notify)
 
 
 def ending_of(record: Mapping[str, str]) -> Ending:
@@ -105,6 +106,8 @@ def ending_of(record: Mapping[str, str]) -> Ending:
         return Ending(JobState.CANCELLED, f"deleted by {deleted_by}")
     words = f"(failed {record['failed'].strip()})"
     killed_by = code - 128 if 128 < code < 128 + 65 else None
+    if killed_by == _ANNOUNCED and failed in (0, *_SIGNALS):
+        return Ending(JobState.CANCELLED, f"was deleted: it ended at USR2, which announces that {words}", signal=killed_by)
     signal_words = f"killed by signal {killed_by} ({signal_name(killed_by)})" if killed_by else ""
     if failed == 0:
         if code == 0:
@@ -144,7 +147,7 @@ def _over_limit(record: Mapping[str, str], words: str) -> Ending:
 def _overtime(record: Mapping[str, str], killed_by: int | None) -> Ending | None:
     """Killed by the warning that Grid Engine sends at the soft limit of time."""
     ran_s, limit_s = number(record.get("ru_wallclock", "")), seconds(_requested(record, "s_rt"))
-    if killed_by == 10 and ran_s is not None and limit_s is not None and ran_s >= limit_s:
+    if killed_by == _WARNED and ran_s is not None and limit_s is not None and ran_s >= limit_s:
         return Ending(JobState.TIMEOUT, "was ended by the signal USR1, sent before its walltime ends", signal=killed_by)
     return None
 

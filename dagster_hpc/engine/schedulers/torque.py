@@ -113,7 +113,8 @@ class Torque(Scheduler):
         if answer.code == 0 and found:
             return found[-1]
         said = f"{answer.stdout}\n{answer.stderr}".lower()  # Slurm's commands complain on stdout
-        if answer.code in (None, 0) or any(phrase in said for phrase in _UNREACHED):
+        cut_off = answer.code is None or answer.code <= 0  # without an id, without an end, or by a signal
+        if cut_off or any(phrase in said for phrase in _UNREACHED):
             raise SchedulerUnavailable(f"qsub left it open whether the job was taken: {answer.words}")
         if any(phrase in said for phrase in _FULL):
             raise CapacityReached(f"Torque takes no more jobs of this user now: {answer.words}")

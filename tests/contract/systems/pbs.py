@@ -21,7 +21,18 @@ class PBSSystem(System):
 
     kind = "pbs"
     can = frozenset(
-        {"array", "array limit", "afterok", "afterany", "afternotok", "memory", "hold", "node loss", "server down", "stuck"}
+        {
+            "array",
+            "array limit",
+            "afterok",
+            "afterany",
+            "afternotok",
+            "memory",
+            "hold",
+            "node loss",
+            "server down",
+            "stuck",
+        }
     )
 
     def start(self, folder: Path) -> None:

@@ -1,0 +1,1 @@
+bjobs -a -noheader -o 'jobid job_name delimiter='"'"'|'"'"'' -J x_abcd2345

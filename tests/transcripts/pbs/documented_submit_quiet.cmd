@@ -1,0 +1,1 @@
+qsub -z job.pbs

@@ -1,0 +1,1 @@
+pjstat -H -v -E

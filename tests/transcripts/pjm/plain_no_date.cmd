@@ -1,0 +1,1 @@
+pjstat -v -E

@@ -1,0 +1,1 @@
+pjsub job.pjm

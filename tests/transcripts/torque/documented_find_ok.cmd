@@ -1,0 +1,1 @@
+qselect -N x_abcd2345

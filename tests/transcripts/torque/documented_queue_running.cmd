@@ -1,0 +1,1 @@
+qstat -f -1 12.torque.example.org
