@@ -1,8 +1,8 @@
 """The lowest states of a large symmetric matrix, with the answer checked before it is believed.
 
-Selected-CI spaces of sampled determinants are often falling apart into blocks that the Hamiltonian does not connect. A solver
-that starts from one determinant then converges, with a residual of zero, to the lowest state of that determinant's block and
-not of the space. Hence: blocks are solved apart, several starting vectors share one Krylov space, the state above the wanted
+Selected-CI spaces of sampled determinants often fall apart into blocks that the Hamiltonian does not connect. A solver that
+starts from one determinant then converges, with a residual of zero, to the lowest state of that determinant's block and not
+of the space. Hence: blocks are solved apart, several starting vectors share one Krylov space, the state above the wanted
 ones is followed too, and at the end a Lanczos run from a random vector looks for anything lower.
 """
 
@@ -58,7 +58,7 @@ class MatrixOperator:
 
 @dataclass(frozen=True)
 class States:
-    """Lowest eigenvalues (ascending), normalised eigenvectors (columns), the iterations used and the largest residual norm."""
+    """Eigenvalues, ascending; normalised eigenvectors as columns; the iterations used; the largest residual norm."""
 
     energies: Vector
     vectors: Vector
@@ -182,7 +182,9 @@ def _davidson(operator: Operator, diagonal: Vector, nroots: int, starts: Sequenc
             raise EigenError(f"Davidson has no direction left at a residual of {norms[:nroots].max():.1e}")
         basis = np.hstack([basis, new])
         image = np.hstack([image, operator.apply(new)])
-    raise EigenError(f"Davidson is not converged after {MAX_ITERATIONS} iterations: residual {norms[:nroots].max():.1e}")
+    raise EigenError(
+        f"Davidson is not converged after {MAX_ITERATIONS} iterations: residual {norms[:nroots].max():.1e}"
+    )
 
 
 def _orthonormal(basis: Vector, candidates: Vector) -> Vector:
@@ -214,7 +216,7 @@ def _anything_lower(operator: Operator, states: States, rng: np.random.Generator
         return None
     krylov = np.empty((size, steps))
     image = np.empty((size, steps))
-    vector = rng.standard_normal(size)
+    vector = np.asarray(rng.standard_normal(size))
     for step in range(steps):
         for _ in range(2):
             vector = vector - found @ (found.T @ vector)
@@ -224,7 +226,8 @@ def _anything_lower(operator: Operator, states: States, rng: np.random.Generator
             krylov, image = krylov[:, :step], image[:, :step]
             break
         krylov[:, step] = vector / norm
-        image[:, step] = vector = operator.apply(krylov[:, step : step + 1])[:, 0]
+        vector = operator.apply(krylov[:, step : step + 1])[:, 0]
+        image[:, step] = vector
     values, rotation = np.linalg.eigh(krylov.T @ image)
     if values[0] < states.energies[-1] - _LOWER:
         return np.asarray(krylov @ rotation[:, 0])

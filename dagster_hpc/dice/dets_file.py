@@ -27,7 +27,8 @@ _CHARACTERS = np.frombuffer(b"0ab2", np.uint8)
 
 
 def _every(byte: int) -> np.uint64:
-    return np.uint64(int.from_bytes(bytes([byte]) * 8, "little"))
+    word: np.uint64 = np.uint64(byte * 0x0101010101010101)
+    return word
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,9 @@ def read_determinants(file: BinaryIO, count: int, norb: int) -> Determinants:
     for begin in range(0, count, step):
         end = min(begin + step, count)
         piece = buffer[: (end - begin) * record]
-        if file.readinto(memoryview(piece)) != len(piece):  # type: ignore[attr-defined]
+        if file.readinto(piece.data) != len(piece):  # type: ignore[attr-defined]
             raise EOFError(f"dets.bin ends within determinant {begin} to {end}")
-        coefficients[begin:end] = np.ndarray(end - begin, "<f8", piece, 0, (record,))  # type: ignore[arg-type]
+        coefficients[begin:end] = np.ndarray(end - begin, "<f8", piece, 0, (record,))
         where = decoder.decode(piece, alpha[begin:end], beta[begin:end])
         if where >= 0 and stray < 0:
             stray = begin + where
@@ -92,9 +93,9 @@ class _Decoder:
         record, count = 8 + self.norb, len(alpha)
         x, b, s, t = (array[:, :count] for array in (self._x, self._beta, self._single, self._other))
         whole, rest = divmod(self.norb, 8)
-        x[:whole] = np.ndarray((whole, count), "<u8", raw, 8, (8, record))  # type: ignore[arg-type]
+        x[:whole] = np.ndarray((whole, count), "<u8", raw, 8, (8, record))
         if rest:  # the last eight bytes of the record, shifted so that "0" stands for orbitals that there are not
-            x[whole] = np.ndarray(count, "<u8", raw, record - 8, (record,))  # type: ignore[arg-type]
+            x[whole] = np.ndarray(count, "<u8", raw, record - 8, (record,))
             x[whole] >>= np.uint64(8 * (8 - rest))
             x[whole] |= _every(ord("0")) << np.uint64(8 * rest)
         np.right_shift(x, np.uint64(1), out=b)

@@ -37,9 +37,7 @@ class Fcidump:
         return self.integrals.norb
 
 
-def integrals_of(
-    one_body: NDArray[np.float64], two_body: NDArray[np.float64], core_energy: float = 0.0
-) -> Integrals:
+def integrals_of(one_body: NDArray[np.float64], two_body: NDArray[np.float64], core_energy: float = 0.0) -> Integrals:
     """From h[p,q] and (pq|rs): with four indices, over pairs p ≥ q (two indices), or over pairs of pairs (one index)."""
     h, v = np.asarray(one_body), np.asarray(two_body)
     faults = [f"the {name} integrals are complex" for name, array in (("one", h), ("two", v)) if np.iscomplexobj(array)]
@@ -75,10 +73,14 @@ def integrals_of(
 def hamiltonian_hash(integrals: Integrals, nelec: tuple[int, int]) -> str:
     """Names the contents of the FCIDUMP file: the same for the same Hamiltonian, computed without writing it."""
     digest = hashlib.sha256(f"{integrals.norb} {nelec[0]} {nelec[1]} {integrals.core_energy!r}\n".encode())
-    digest.update(np.ascontiguousarray(integrals.one_body, "<f8") + 0.0)  # -0.0 is written as 0
+    digest.update(_bytes(integrals.one_body))
     for row, values in enumerate(integrals.pair_integrals):
-        digest.update(np.ascontiguousarray(values[: row + 1], "<f8") + 0.0)
+        digest.update(_bytes(values[: row + 1]))
     return digest.hexdigest()
+
+
+def _bytes(values: NDArray[np.float64]) -> bytes:
+    return np.asarray(values + 0.0, "<f8").tobytes()  # -0.0 and 0.0 are one number
 
 
 def fcidump_bytes(integrals: Integrals, nelec: tuple[int, int]) -> bytes:
@@ -165,5 +167,7 @@ def restricted(integrals: Integrals, orbitals: Sequence[int] | NDArray[np.intp])
     rows, columns = np.tril_indices(len(chosen))
     pairs = integrals.pair[chosen[rows], chosen[columns]]
     return Integrals(
-        integrals.core_energy, integrals.one_body[np.ix_(chosen, chosen)], integrals.pair_integrals[np.ix_(pairs, pairs)]
+        integrals.core_energy,
+        integrals.one_body[np.ix_(chosen, chosen)],
+        integrals.pair_integrals[np.ix_(pairs, pairs)],
     )

@@ -1,19 +1,25 @@
 """Dice's files: written as Dice reads them, read as Dice writes them and believed only after validation.
 
-    write_dice_inputs(directory, hamiltonian, strings_a, strings_b, options=DiceOptions(…))
-    result = read_dice_outputs(directory, norb=16, nelec=(5, 5), stdout=directory / "stdout.log")
-    result.energy, result.orbital_occupancies, result.sci_result()
+write_dice_inputs(directory, strings_a, strings_b, norb=16, nelec=(5, 5), one_body=h, two_body=eri)
+result = read_dice_outputs(directory, norb=16, nelec=(5, 5), stdout=directory / "stdout.log")
+result.energy, result.orbital_occupancies, result.sci_result()
 """
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import require_electrons, words_of
+from dagster_hpc.dice.determinants import encode, require_electrons, sorted_unique, width_of, words_of
 from dagster_hpc.dice.dets_file import write_determinants
+from dagster_hpc.dice.fcidump import fcidump_bytes, integrals_of
+from dagster_hpc.dice.inputs import DiceOptions, render_input
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
+from dagster_hpc.dice.reading import Asking, Reading
+from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.state import SparseState
 from dagster_hpc.engine.errors import ConfigurationError
 
@@ -22,13 +28,122 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-FCIDUMP, INPUT, ALPHA, BETA = "fcidump.txt", "input.dat", "AlphaDets.bin", "BetaDets.bin"
-ENERGY, DETERMINANTS, SPIN_RDM = "shci.e", "dets.bin", "spin1RDM.0.0.txt"
+    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.dice.hamiltonian import Integrals
+
+__all__ = [
+    "ALPHA", "BETA", "DETERMINANTS", "ENERGY", "FCIDUMP", "INPUT", "SPIN_RDM",
+    "DiceOptions", "DiceResult", "dice_input_files", "read_dice_outputs", "write_dice_inputs", "write_dice_outputs",
+]  # fmt: skip
+
 RDM_CUTOFF = 1e-6  # Dice leaves out smaller entries
 
 
+def dice_input_files(
+    strings_a: Iterable[int] | NDArray[Any],
+    strings_b: Iterable[int] | NDArray[Any],
+    *,
+    norb: int,
+    nelec: tuple[int, int],
+    one_body: NDArray[np.float64] | None = None,
+    two_body: NDArray[np.float64] | None = None,
+    core_energy: float = 0.0,
+    integrals: Integrals | None = None,
+    fcidump: bytes | None = None,
+    options: DiceOptions | None = None,
+    template: str | None = None,
+) -> dict[str, bytes]:
+    """File name → contents, to be placed in a job's directory.
+
+    The strings are integers (bit p is orbital p) of any kind; they are checked, and those given twice are written once. The
+    Hamiltonian comes as integrals or as the bytes of an FCIDUMP file; with none of these, fcidump.txt is left to the caller.
+    """
+    _require_possible(norb, nelec)
+    files = {
+        ALPHA: encode(_checked(strings_a, norb, nelec[0], "alpha string")),
+        BETA: encode(_checked(strings_b, norb, nelec[1], "beta string")),
+        INPUT: render_input(options or DiceOptions(), norb, nelec, template=template).encode(),
+    }
+    if one_body is not None and two_body is not None:
+        integrals = integrals_of(one_body, two_body, core_energy)
+    if integrals is not None:
+        if integrals.norb != norb:
+            raise ConfigurationError(f"the integrals are of {integrals.norb} orbitals, norb is {norb}")
+        fcidump = fcidump_bytes(integrals, nelec)
+    return files if fcidump is None else {FCIDUMP: fcidump, **files}
+
+
+def write_dice_inputs(
+    directory: str | os.PathLike[str],
+    strings_a: Iterable[int] | NDArray[Any],
+    strings_b: Iterable[int] | NDArray[Any],
+    *,
+    norb: int,
+    nelec: tuple[int, int],
+    one_body: NDArray[np.float64] | None = None,
+    two_body: NDArray[np.float64] | None = None,
+    core_energy: float = 0.0,
+    integrals: Integrals | None = None,
+    fcidump: bytes | None = None,
+    options: DiceOptions | None = None,
+    template: str | None = None,
+) -> dict[str, Path]:
+    """The same as files in a directory, which is made when it is not there. File name → path."""
+    contents = dice_input_files(
+        strings_a, strings_b, norb=norb, nelec=nelec, one_body=one_body, two_body=two_body, core_energy=core_energy,
+        integrals=integrals, fcidump=fcidump, options=options, template=template,
+    )  # fmt: skip
+    folder = Path(directory)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, data in contents.items():
+        (folder / name).write_bytes(data)
+    return {name: folder / name for name in contents}
+
+
+def _require_possible(norb: int, nelec: tuple[int, int]) -> None:
+    width_of(norb)
+    faults = [
+        f"{count} {spin} electrons do not fit into {norb} orbitals"
+        for spin, count in zip(("alpha", "beta"), nelec, strict=True)
+        if not 0 <= count <= norb
+    ]
+    if not faults and sum(nelec) == 0:
+        faults.append("there are no electrons")
+    if faults:
+        raise ConfigurationError(faults)
+
+
+def _checked(strings: Iterable[int] | NDArray[Any], norb: int, electrons: int, label: str) -> Words:
+    words = words_of(strings, norb, label)
+    if not len(words):
+        raise ConfigurationError(f"there is no {label}: Dice crashes on an empty list")
+    require_electrons(words, electrons, label)
+    return sorted_unique(words)
+
+
+def read_dice_outputs(
+    work_dir: str | os.PathLike[str],
+    *,
+    norb: int,
+    nelec: tuple[int, int],
+    stdout: str | bytes | os.PathLike[str] | None = None,
+    integrals: Integrals | None = None,
+    parent_energy: float | None = None,
+    recompute_up_to: int = 10_000,
+) -> DiceResult:
+    """The answer of a finished run, or an error: DiceResultInvalid names the checks that failed, DiceFailed quotes Dice.
+
+    `stdout`: Dice's output, as a file or as text; looked for in dice.out and stdout.log when not given. `integrals` saves
+    reading fcidump.txt again. `parent_energy`: that of a subspace of this one, which bounds the energy from above.
+    The energy is recomputed for up to `recompute_up_to` determinants.
+    """
+    _require_possible(norb, nelec)
+    asking = Asking(norb, (int(nelec[0]), int(nelec[1])), integrals, parent_energy, recompute_up_to)
+    return Reading(Path(work_dir), asking, stdout).result()
+
+
 def write_dice_outputs(
-    directory: str | Path,
+    directory: str | os.PathLike[str],
     energy: float,
     strings_a: Iterable[int] | NDArray[Any],
     strings_b: Iterable[int] | NDArray[Any],
@@ -39,7 +154,7 @@ def write_dice_outputs(
 ) -> None:
     """What Dice leaves behind, byte for byte in its format: one alpha and one beta string and a coefficient per determinant.
 
-    `rdm`: the one-particle density matrices of alpha and beta electrons, norb × norb; computed when not given.
+    `rdm`: the one-particle density matrices of alpha and beta electrons, norb by norb; computed when not given.
     """
     folder = Path(directory)
     alpha, beta = words_of(strings_a, norb, "alpha string"), words_of(strings_b, norb, "beta string")
@@ -64,4 +179,4 @@ def _rdm_text(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> str:
     both[0::2, 0::2], both[1::2, 1::2] = alpha, beta
     rows, columns = np.nonzero(np.abs(both) > RDM_CUTOFF)
     entries = zip(rows.tolist(), columns.tolist(), both[rows, columns].tolist(), strict=True)
-    return "".join([f"{2 * norb}\n", *("%3d   %3d   %10.8g\n" % entry for entry in entries)])
+    return "".join([f"{2 * norb}\n", *(f"{row:3d}   {column:3d}   {value:10.8g}\n" for row, column, value in entries)])

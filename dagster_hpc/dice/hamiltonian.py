@@ -38,7 +38,7 @@ class Integrals:
 
     @property
     def norb(self) -> int:
-        return self.one_body.shape[0]
+        return len(self.one_body)
 
     @cached_property
     def pair(self) -> Indices:
@@ -72,9 +72,7 @@ class DeterminantSpace:
     def product(cls, alpha: Occupations, beta: Occupations) -> DeterminantSpace:
         """Every alpha string with every beta string, alpha-major; strings given twice count once."""
         alpha, beta = _distinct(alpha)[0], _distinct(beta)[0]
-        return cls(
-            alpha, beta, np.repeat(np.arange(len(alpha)), len(beta)), np.tile(np.arange(len(beta)), len(alpha))
-        )
+        return cls(alpha, beta, np.repeat(np.arange(len(alpha)), len(beta)), np.tile(np.arange(len(beta)), len(alpha)))
 
     @classmethod
     def of(cls, alpha: Occupations, beta: Occupations) -> DeterminantSpace:
@@ -88,7 +86,7 @@ class DeterminantSpace:
 
     @property
     def norb(self) -> int:
-        return self.alpha.shape[1]
+        return int(self.alpha.shape[1])
 
     @property
     def nelec(self) -> tuple[int, int]:
@@ -135,9 +133,10 @@ def diagonal_energies(space: DeterminantSpace, integrals: Integrals) -> Vector:
 def hamiltonian_matrix(space: DeterminantSpace, integrals: Integrals, *, most_bytes: float | None = None) -> csr_array:
     """H among the determinants of the space, without the core energy.
 
-    Two determinants that H connects become equal when two electrons are taken from each. So the determinants are sorted by
-    what is left of them, and every pair that leaves the same is a matrix element: the work grows with the number of elements,
-    not with the square of the space. One-electron integrals ride along as two-electron ones, h/(N-1) for each other electron.
+    Two determinants that H connects become equal when two electrons are taken from each. So the determinants are sorted
+    by what is left of them, and every pair that leaves the same is a matrix element: the work grows with the number of
+    elements, not with the square of the space. One-electron integrals ride along as two-electron ones, h/(N-1) for each
+    other electron.
     """
     from scipy.sparse import coo_array, csr_array, diags_array
 
@@ -409,26 +408,3 @@ def _doubles(
             out = flip[spins[0]][i] ^ flip[spins[1]][j]
             yield members[det] ^ out ^ flip[spins[0]][a[at]] ^ flip[spins[1]][b[at]]
         low = high
-
-
-def spin_density(space: DeterminantSpace, coefficients: Vector) -> tuple[Vector, Vector]:
-    """<a+_p a_q> for alpha and for beta electrons."""
-    from scipy.sparse import coo_array
-
-    matrices = []
-    for strings, index, other in (
-        (space.alpha, space.index_a, space.index_b),
-        (space.beta, space.index_b, space.index_a),
-    ):
-        one = _taken_out(strings, 1)
-        if one is None:
-            matrices.append(np.zeros((space.norb, space.norb)))
-            continue
-        left = one.left[index] * (int(other.max()) + 1) + other[:, None]
-        names, rows = np.unique(left, return_inverse=True)
-        emptied = coo_array(
-            ((coefficients[:, None] * one.sign).ravel(), (rows.ravel(), one.orbitals[index][:, :, 0].ravel())),
-            shape=(len(names), space.norb),
-        ).tocsr()
-        matrices.append((emptied.T @ emptied).toarray())
-    return matrices[0], matrices[1]

@@ -6,12 +6,12 @@ is started in a directory that holds Dice's input files and leaves shci.e, spin1
 what selected CI of sampled determinants needs: the lowest states of a product of strings, and Dice's growing of that set
 by the schedule. What else Dice can do (perturbation theory, restarts, spin-orbit coupling, ...) is refused by name.
 
-Up to 127 orbitals and any number of alpha or beta electrons, none included. PySCF does the products of strings that are too
+Up to 128 orbitals and any number of alpha or beta electrons, none included. PySCF does the products of strings that are too
 large for a stored matrix; it has 63 orbitals at most and needs electrons of both spins, so beyond that memory is the limit.
 
-Exit codes are those of Dice under mpirun: 0 with `sampleN`; 1 without it although all is well ("Error here"); 1 for a refused
-input, 134 and 139 where Dice aborts or crashes. Unlike Dice it counts a string that is given twice once, always ends in the
-lowest state of its space or says that it could not, and under an MPI launcher lets rank 0 do all the work.
+Exit codes are those of Dice under mpirun: 0 with `sampleN`; 1 without it although all is well ("Error here"); 1 for a
+refused input, 134 and 139 where Dice aborts or crashes. Unlike Dice it counts a string that is given twice once, always ends
+in the lowest state of its space or says that it could not, and under an MPI launcher lets rank 0 do all the work.
 """
 
 from __future__ import annotations
@@ -21,37 +21,29 @@ import re
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from dagster_hpc.dice.davidson import (
-    DENSE,
-    EigenError,
-    States,
-    Vector,
-    lowest_states,
-    lowest_states_of_matrix,
-)
-from dagster_hpc.dice.hamiltonian import (
-    DeterminantSpace,
-    Integrals,
-    Occupations,
-    diagonal_energies,
-    grown,
-    hamiltonian_matrix,
-    spin_density,
-)
+from dagster_hpc.dice.davidson import DENSE, EigenError, States, lowest_states, lowest_states_of_matrix
+from dagster_hpc.dice.determinants import MAX_ORBITALS, STRING_BYTES, bits_of, decode, width_of
+from dagster_hpc.dice.dets_file import write_determinants
+from dagster_hpc.dice.fcidump import read_fcidump
+from dagster_hpc.dice.files import ALPHA, BETA, DETERMINANTS, ENERGY, RDM_CUTOFF
+from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, grown, hamiltonian_matrix
+from dagster_hpc.dice.state import SparseState
+from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from typing import NoReturn
+    from dagster_hpc.dice.davidson import Vector
+    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.dice.hamiltonian import Integrals, Occupations
 
-REFUSED, ABORTED, CRASHED = 1, 134, 139  # mpirun's exit codes when Dice says no, aborts, or dies of a segmentation fault
-STRING_BYTES = 16
-TIGHTEST = 1e-7  # residual; so that the energy is good to 1e-12 or so and occupancies to 1e-7, whatever davidsonTol says
+REFUSED, ABORTED, CRASHED = 1, 134, 139  # of mpirun, when Dice says no, aborts, or dies of a segmentation fault
+TIGHTEST = 1e-7  # residual: the energy is then good to 1e-12 or so, and occupancies to 1e-7, whatever davidsonTol says
 STORED_PAIRS = 3e7  # matrix elements up to which a product of strings is stored rather than left to PySCF
 _RULE = "*" * 62
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
@@ -92,7 +84,7 @@ class Schedule:
 _SERVED = {
     "nocc": True, "schedule": False, "orbitals": True, "nroots": True, "spin": True, "maxiter": True, "de": True,
     "davidsontol": True, "davidsontolloose": True, "writebestdeterminants": True, "printbestdeterminants": True,
-    "nptiter": True, "samplen": True, "dooneRDM".lower(): False, "dospinonerdm": False, "dordm": False,
+    "nptiter": True, "samplen": True, "doonerdm": False, "dospinonerdm": False, "dordm": False,
     "dospinrdm": False, "seed": True, "prefix": True, "noio": False, "io": False, "outputlevel": True,
     "num_thrds": True, "diskdavidson": False, "directdavidson": False, "epsilon2": True, "epsilon2large": True,
     "targeterror": True, "nblocks": True, "pointgroup": True, "irrep": True, "excitation": True, "nvirt": True,
@@ -113,7 +105,7 @@ def read_input(text: str) -> Schedule:
     sweep: list[tuple[int, float]] = []
     lines = iter(text.splitlines())
     for line in lines:
-        words = _words(line)
+        words = _split(line)
         if not words or words[0].startswith("#"):
             continue
         keyword = words[0].lower()
@@ -138,13 +130,13 @@ def read_input(text: str) -> Schedule:
     return _schedule(given, sweep)
 
 
-def _words(line: str) -> list[str]:
+def _split(line: str) -> list[str]:
     return [word for word in re.split(r"[,\s]+", line) if word]
 
 
 def _block(lines: Iterator[str], name: str) -> Iterator[list[str]]:
     for line in lines:
-        words = _words(line)
+        words = _split(line)
         if words and words[0].lower() == "end":
             return
         if words and not words[0].startswith("#"):
@@ -171,7 +163,9 @@ def _schedule(given: Mapping[str, str], sweep: Sequence[tuple[int, float]]) -> S
     if iterations < 1:
         raise Stop("maxiter 0: there is nothing to do, and Dice aborts", ABORTED)
     if "samplen" in given and number("nptiter", 1) != 0:
-        raise Stop("perturbation theory is not served by the embedded solver: set nPTiter 0, or run this input with Dice")
+        raise Stop(
+            "perturbation theory is not served by the embedded solver: set nPTiter 0, or run this input with Dice"
+        )
     if number("treversal", 0) != 0:
         raise Stop("Treversal is not served by the embedded solver: run this input with Dice")
     cutoffs: list[float] = []
@@ -195,54 +189,20 @@ def _schedule(given: Mapping[str, str], sweep: Sequence[tuple[int, float]]) -> S
     )
 
 
-def read_integrals(path: Path, shown: str) -> tuple[Integrals, int]:
-    """An FCIDUMP file with real integrals of eightfold symmetry, and its number of electrons."""
-    try:
-        text = path.read_text()
-    except OSError:
-        raise Stop(f"Integral file {shown} does not exist!") from None
-    header = re.match(r"\s*&FCI\s+(.*?)(?:&END|^\s*/\s*$)", text, re.IGNORECASE | re.DOTALL | re.MULTILINE)
-    fields = dict(re.findall(r"(NORB|NELEC)\s*=\s*(\d+)", header[1].upper())) if header else {}
-    if header is None or len(fields) != 2:
-        raise Stop("could not read the norbs or nelec")
-    norb, electrons = int(fields["NORB"]), int(fields["NELEC"])
-    try:
-        rows = np.array(text[header.end() :].translate({ord("D"): "E", ord("d"): "e"}).split(), dtype=float).reshape(-1, 5)
-    except ValueError:
-        raise Stop(f"Integral file {shown} has lines that are not a number and four indices") from None
-    p, q, r, s = rows[:, 1:].astype(np.int64).T - 1
-    if rows.size and (max(map(np.max, (p, q, r, s))) >= norb or min(map(np.min, (p, q, r, s))) < -1):
-        raise Stop(f"Integral file {shown} has an orbital beyond NORB={norb}")
-    if not np.all(np.isfinite(rows[:, 0])):
-        raise Stop(f"Integral file {shown} has integrals that are not finite")
-    value = rows[:, 0]
-    two, one, core = s >= 0, (q >= 0) & (r < 0), p < 0
-    pairs = norb * (norb + 1) // 2
-    one_body, pair_integrals = np.zeros((norb, norb)), np.zeros((pairs, pairs))
-    one_body[p[one], q[one]] = one_body[q[one], p[one]] = value[one]
-    high, low = np.maximum(p, q), np.minimum(p, q)
-    bra = (high * (high + 1) // 2 + low)[two]
-    high, low = np.maximum(r, s), np.minimum(r, s)
-    ket = (high * (high + 1) // 2 + low)[two]
-    pair_integrals[bra, ket] = pair_integrals[ket, bra] = value[two]
-    return Integrals(float(value[core][-1]) if core.any() else 0.0, one_body, pair_integrals), electrons
-
-
 def read_strings(path: Path, spin: str, norb: int) -> Occupations:
-    """AlphaDets.bin or BetaDets.bin: 16 bytes each, big-endian, bit p is orbital p."""
+    """The strings of AlphaDets.bin or BetaDets.bin, or what Dice says or does when they are wrong."""
     data = path.read_bytes() if path.is_file() else b""
     if not data:
         raise Stop(f"{path.name} is missing or empty (Dice dies of a segmentation fault here)", CRASHED)
     if len(data) % STRING_BYTES:
         raise Stop(f"{path.name} has {len(data)} bytes, which is not a multiple of {STRING_BYTES}")
-    bits = np.unpackbits(np.frombuffer(data, dtype=np.uint8).reshape(-1, STRING_BYTES), axis=1)[:, ::-1].astype(bool)
-    filled = bits.sum(axis=1)
+    filled = np.unpackbits(np.frombuffer(data, np.uint8).reshape(-1, STRING_BYTES), axis=1).sum(axis=1)
     if np.any(filled != filled[0]):
         raise Stop(f"not enough 1 bits ({spin}) {filled[0]}  {filled[filled != filled[0]][0]}")
-    if bits[:, norb:].any():
-        beyond = int(np.flatnonzero(bits[:, norb:].any(axis=0))[0]) + norb
-        raise Stop(f"{path.name} has orbital {beyond} filled, and NORB={norb} (Dice aborts here)", ABORTED)
-    return np.ascontiguousarray(bits[:, :norb])
+    try:
+        return bits_of(decode(data, norb), norb).astype(bool)
+    except ConfigurationError as error:
+        raise Stop(f"{path.name}: {error} (Dice aborts here)", ABORTED) from None
 
 
 # ------------------------------------------------------------------------------------------------------------- solution
@@ -256,8 +216,21 @@ class Solution:
     energies: Vector
     vectors: Vector
 
+    def state(self, root: int) -> SparseState:
+        space = self.space
+        index_a, index_b = space.index_a.astype(np.int32), space.index_b.astype(np.int32)
+        return SparseState(_words(space.alpha), _words(space.beta), index_a, index_b, self.vectors[:, root], space.norb)
 
-@dataclass
+
+def _words(strings: Occupations) -> Words:
+    """The same strings as words of 64 orbitals."""
+    packed = np.zeros((len(strings), 8 * width_of(strings.shape[1])), np.uint8)
+    bits = np.packbits(strings, axis=1, bitorder="little")
+    packed[:, : bits.shape[1]] = bits
+    return packed.view("<u8").astype(np.uint64)
+
+
+@dataclass(frozen=True)
 class _Problem:
     """One Hamiltonian, solved in one space after another."""
 
@@ -265,7 +238,6 @@ class _Problem:
     roots: int
     tolerance: float
     seed: int
-    _matrix_of: tuple[DeterminantSpace, object] | None = field(default=None, repr=False)
 
     def solve(self, space: DeterminantSpace, guesses: Sequence[Vector]) -> States:
         if self._is_for_pyscf(space):
@@ -304,9 +276,7 @@ class ProductOperator:
         self._strings = tuple((strings * bit).sum(axis=1) for strings in (space.alpha, space.beta))
         self._shape = len(space.alpha), len(space.beta)
         packed = integrals.pair_integrals
-        self._two_body = ao2mo.restore(
-            1, direct_spin1.absorb_h1e(integrals.one_body, packed, norb, nelec, 0.5), norb
-        )
+        self._two_body = ao2mo.restore(1, direct_spin1.absorb_h1e(integrals.one_body, packed, norb, nelec, 0.5), norb)
         self._links = selected_ci._all_linkstr_index(self._strings, norb, nelec)
         self._norb, self._nelec = norb, nelec
         self._contract, self._vector = selected_ci.contract_2e, selected_ci._as_SCIvector
@@ -347,9 +317,12 @@ def solve(schedule: Schedule, integrals: Integrals, alpha: Occupations, beta: Oc
     started = time.monotonic()
     space = DeterminantSpace.product(alpha, beta)
     problem = _Problem(integrals, schedule.roots, min(schedule.davidson_tolerance, TIGHTEST), schedule.seed)
-    _say(f"{'Iter':>4} {'Root':>4}  {'Eps1 ':>10}  {'#Var. Det.':>10}   {'Energy':>18}   {'#Davidson':>9}  {'Time(s)':>10}")
+    _say(
+        f"{'Iter':>4} {'Root':>4}  {'Eps1 ':>10}  {'#Var. Det.':>10}   {'Energy':>18}   {'#Davidson':>9}  {'Time(s)':>10}"
+    )
 
-    # Dice does not solve before it first selects: it weighs the lowest determinant with their number and all others with one.
+    # Dice selects for the first time without having solved: the lowest determinant weighs as much as there are
+    # determinants, each other one weighs 1.
     weight = np.ones(len(space))
     weight[np.argmin(diagonal_energies(space, integrals))] = len(space)
     weight /= np.linalg.norm(weight)
@@ -391,27 +364,21 @@ def write_outputs(directory: Path, schedule: Schedule, solution: Solution) -> No
     """Dice's files in Dice's order, each whole or not there."""
     prefix = directory / schedule.prefix
     if schedule.one_rdm:
-        for root, vector in enumerate(solution.vectors.T):
-            alpha, beta = spin_density(solution.space, vector)
+        for root in range(len(solution.energies)):
+            alpha, beta = solution.state(root).one_rdm()
             _put(prefix / f"spatial1RDM.{root}.{root}.txt", _rdm_text(alpha + beta, 1e-15, "16.12g"))
             if schedule.spin_one_rdm:
                 spin = np.zeros((2 * len(alpha), 2 * len(alpha)))
                 spin[::2, ::2], spin[1::2, 1::2] = alpha, beta
-                _put(prefix / f"spin1RDM.{root}.{root}.txt", _rdm_text(spin, 1e-6, "10.8g"))
-    _put(prefix / "shci.e", solution.energies.astype(np.float64).tobytes())
+                _put(prefix / f"spin1RDM.{root}.{root}.txt", _rdm_text(spin, RDM_CUTOFF, "10.8g"))
+    _put(prefix / ENERGY, solution.energies.astype("<f8").tobytes())
     if schedule.write_determinants > 0:
-        letters = _letters(solution.space)
-        for root, vector in enumerate(solution.vectors.T):
-            best = np.argsort(-np.abs(vector), kind="stable")[: schedule.write_determinants]
-            record = np.empty(len(best), dtype=[("coefficient", "<f8"), ("orbitals", "u1", (solution.space.norb,))])
-            record["coefficient"], record["orbitals"] = vector[best], letters[best]
-            head = np.array([len(best), solution.space.norb], dtype="<i4").tobytes()
-            _put(directory / ("dets.bin" if root == 0 else f"dets_{root}.bin"), head + record.tobytes())
-
-
-def _letters(space: DeterminantSpace) -> NDArray[np.uint8]:
-    kind = space.alpha[space.index_a] + 2 * space.beta[space.index_b].astype(np.uint8)
-    return np.frombuffer(b"0ab2", dtype=np.uint8)[kind]
+        for root in range(len(solution.energies)):
+            state = solution.state(root)
+            best = np.argsort(-np.abs(state.coefficients), kind="stable")[: schedule.write_determinants]
+            strings = state.alpha[state.index_a[best]], state.beta[state.index_b[best]]
+            with _whole(directory / (DETERMINANTS if root == 0 else f"dets_{root}.bin")) as path:
+                write_determinants(path, *strings, state.coefficients[best], state.norb)
 
 
 def _rdm_text(matrix: Vector, smallest: float, layout: str) -> bytes:
@@ -420,21 +387,28 @@ def _rdm_text(matrix: Vector, smallest: float, layout: str) -> bytes:
     return (f"{len(matrix)}\n" + "".join(lines)).encode()
 
 
-def _put(path: Path, data: bytes) -> None:
+@contextmanager
+def _whole(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(path.name + ".unfinished")
-    unfinished.write_bytes(data)
+    yield unfinished
     unfinished.replace(path)
+
+
+def _put(path: Path, data: bytes) -> None:
+    with _whole(path) as unfinished:
+        unfinished.write_bytes(data)
 
 
 def _show_determinants(schedule: Schedule, solution: Solution) -> None:
     _say("\nPrinting most important determinants")
     _say(f"{'Det':>4} {'weight':>10}  Determinant string")
-    letters = _letters(solution.space)
+    space = solution.space
     for root, vector in enumerate(solution.vectors.T):
         _say(f"State : {root:3d}")
         best = np.argsort(-np.abs(vector), kind="stable")[: max(6, schedule.print_determinants)]
         for place, at in enumerate(best):
-            row = letters[at].tobytes().decode()
+            kinds = space.alpha[space.index_a[at]] + 2 * space.beta[space.index_b[at]]
+            row = "".join("0ab2"[kind] for kind in kinds)
             groups = ("".join(f"{letter} " for letter in row[k : k + 5]) for k in range(0, len(row), 5))
             _say(f"{place:4d} {vector[at]:18.10f}  " + "  ".join(groups))
 
@@ -462,18 +436,20 @@ def _run(directory: Path, input_name: str) -> int:
         schedule = read_input((directory / input_name).read_text())
     except OSError as error:
         raise Stop(f"cannot read {input_name}: {error.strerror}") from None
-    integrals, electrons = read_integrals(directory / schedule.integral_file, schedule.integral_file)
+    integrals, electrons = _read_hamiltonian(directory, schedule.integral_file)
     if electrons != schedule.electrons:
         raise Stop(
             "The number of electrons given in the FCIDUMP should be equal to the nocc given in the shci input file."
         )
-    if integrals.norb >= 8 * STRING_BYTES:
-        raise Stop(f"NORB={integrals.norb}: strings of {STRING_BYTES} bytes serve up to {8 * STRING_BYTES - 1} orbitals")
-    alpha = read_strings(directory / "AlphaDets.bin", "alpha", integrals.norb)
-    beta = read_strings(directory / "BetaDets.bin", "beta", integrals.norb)
+    if integrals.norb > MAX_ORBITALS:
+        raise Stop(f"NORB={integrals.norb}: strings of {STRING_BYTES} bytes serve up to {MAX_ORBITALS} orbitals")
+    alpha = read_strings(directory / ALPHA, "alpha", integrals.norb)
+    beta = read_strings(directory / BETA, "beta", integrals.norb)
     filled = int(alpha[0].sum()), int(beta[0].sum())
     if sum(filled) != electrons:
-        raise Stop(f"the strings hold {filled[0]} + {filled[1]} electrons, NELEC={electrons} (Dice aborts here)", ABORTED)
+        raise Stop(
+            f"the strings hold {filled[0]} + {filled[1]} electrons, NELEC={electrons} (Dice aborts here)", ABORTED
+        )
 
     _say(f"\n\n{_RULE}\nVARIATIONAL STEP  \n{_RULE}")
     _say(f"{len(alpha)}\n{len(beta)}")
@@ -491,6 +467,16 @@ def _run(directory: Path, input_name: str) -> int:
     return 0
 
 
+def _read_hamiltonian(directory: Path, name: str) -> tuple[Integrals, int]:
+    if not (directory / name).is_file():
+        raise Stop(f"Integral file {name} does not exist!")
+    try:
+        dump = read_fcidump(directory / name)
+    except ConfigurationError as error:
+        raise Stop(str(error)) from None
+    return dump.integrals, dump.electrons
+
+
 def _say(text: str) -> None:
     print(text, flush=True)
 
@@ -503,9 +489,5 @@ def main(arguments: Sequence[str]) -> int:
     return run(Path.cwd(), arguments[0] if arguments else "input.dat")
 
 
-def _exit() -> NoReturn:
-    sys.exit(main(sys.argv[1:]))
-
-
 if __name__ == "__main__":
-    _exit()
+    sys.exit(main(sys.argv[1:]))

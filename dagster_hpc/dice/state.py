@@ -44,10 +44,9 @@ class SparseState:
     def weights(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """The squared coefficients summed over each alpha and over each beta string."""
         squares = self.coefficients**2
-        return (
-            np.bincount(self.index_a, squares, len(self.alpha)),
-            np.bincount(self.index_b, squares, len(self.beta)),
-        )
+        alpha = np.bincount(self.index_a, squares, len(self.alpha)).astype(np.float64, copy=False)
+        beta = np.bincount(self.index_b, squares, len(self.beta)).astype(np.float64, copy=False)
+        return alpha, beta
 
     def occupancies(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Electrons per orbital, alpha and beta."""
@@ -62,7 +61,7 @@ class SparseState:
         )
 
     def spin_square(self) -> float:
-        """<S²> = s(s+1) + |S+ ψ|², s half the excess of alpha electrons; exact, also where S+ leads out of the determinants."""
+        """<S²> = s(s+1) + |S+ ψ|² with s half the excess of alpha electrons; exact also where S+ leads out of the state."""
         if not len(self):
             return 0.0
         s = (int(popcounts(self.alpha[:1])[0]) - int(popcounts(self.beta[:1])[0])) / 2
@@ -120,9 +119,10 @@ def _spin_rdm(
     ends = np.cumsum(mates)
     low = 0
     while low < len(string):
-        high = max(low + 1, int(np.searchsorted(ends, (ends[low - 1] if low else 0) + _PAIRS, side="right")))
+        done = ends[low - 1] if low else 0
+        high = max(low + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
         first = np.repeat(np.arange(low, high), mates[low:high])
-        within = np.arange(len(first)) - np.repeat(ends[low:high] - mates[low:high] - (ends[low - 1] if low else 0), mates[low:high])
+        within = np.arange(len(first)) - np.repeat(ends[low:high] - mates[low:high] - done, mates[low:high])
         second = begins[group[first]] + within
         pair, inverse = np.unique(string[first] * np.int64(len(strings)) + string[second], return_inverse=True)
         overlap = np.asarray((rows[pair // len(strings)] * rows[pair % len(strings)]).sum(axis=1)).ravel()

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from dagster_hpc import Command, ConfigurationError, Dependency, HPCError, JobHandle, JobResult, JobState
+from dagster_hpc.engine.job import DependencyKind
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
@@ -23,7 +24,6 @@ from tests.contract.systems.base import System
 from tests.faults.place import PLAIN, QUICK, WITHIN_S, PatientRunner, eventually, run_failing
 
 PATIENCE = replace(QUICK, accounting_grace_s=20.0, lost_after_s=30.0)
-STARTS_S = 3.0  # a job that has not begun after this waits for a free slot
 
 
 @dataclass
@@ -65,14 +65,7 @@ class Job:
     def heard(self) -> list[JobState]:
         return self.site.heard.get(self.handle.token, [])
 
-    def starts(self) -> bool:
-        """Whether there is room for it."""
-        try:
-            return bool(self.until("RUNNING", within=STARTS_S))
-        except AssertionError:
-            return False
-
-    def until(self, *states: str, within: float = WITHIN_S) -> JobRow:
+    def until(self, *states: str) -> JobRow:
         """Ask the system until the ledger says so."""
 
         def look() -> JobRow | None:
@@ -83,7 +76,7 @@ class Job:
             assert not row.state.is_final, f"{self.handle} is {row.state} ({row.reason}), not {' or '.join(states)}"
             return None
 
-        row = eventually(look, f"{self.handle} becomes {' or '.join(states)}", within)
+        row = eventually(look, f"{self.handle} becomes {' or '.join(states)}")
         self.seen.append(row.state)
         return row
 
@@ -185,15 +178,10 @@ class Site:
             gate.open()
 
     def _behind(self, gate: Gate, script: str) -> Job:
-        """A job that cannot start before the gate is open: it depends on others, or they are in its way."""
+        """A job that cannot start before the gate is open, because it waits for one that cannot end before."""
         blocker = self.submit(gate.closed, name="blocker")
-        blocker.until("RUNNING")
-        for kind in ("afterany", "afterok"):
-            if kind in self.system.can:
-                return self.submit(script, dependencies=[Dependency(kind, blocker.id)])  # type: ignore[arg-type]
-        while blocker.starts():
-            blocker = self.submit(gate.closed, name="blocker")
-        return self.submit(script)
+        kind: DependencyKind = "afterany" if "afterany" in self.system.can else "afterok"
+        return self.submit(script, dependencies=[Dependency(kind, blocker.id)])
 
     # ------------------------------------------------------------------ what the system itself says
 

@@ -226,7 +226,7 @@ def tried(make: Callable[[], str]) -> tuple[str, list[str]]:
 @pytest.mark.parametrize("name", TARGETS)
 def test_directives_are_lines_that_the_system_reads(name: str) -> None:
     """They stand before the first line that is no comment: none of these systems reads on after that."""
-    lines = render(TARGETS[name], ExecutionProfile(num_nodes=2)).splitlines()
+    lines = render(TARGETS[name], ExecutionProfile()).splitlines()
     marks = [
         number for number, line in enumerate(lines) if re.match(r"#(SBATCH|PBS|PJM|BSUB|\$|[Ff]lux:) ?|# flux:", line)
     ]

@@ -128,6 +128,29 @@ def test_an_answer_that_did_not_come_to_its_end_has_failed(scheduler: Scheduler,
     assert scheduler.read_queue(Answer(("command",), None, out, "")).failed
 
 
+BANNER = "*** Welcome to node 7 of 12: maintenance on 24.12.2026, 08:00 ***\n"
+FAREWELL = "Your group has used 1234 of 5000 node hours.\n\n"
+
+
+@everything
+def test_what_a_site_prints_around_it_does_not_hide_the_id(scheduler: Scheduler) -> None:
+    """Or else the job is looked up by its name, as where a bare number could be anything."""
+    for answer in recorded(scheduler):
+        job_id = submitted(scheduler, answer)
+        if job_id:
+            bare = answer.stdout.strip() == job_id
+            for stdout in (BANNER + answer.stdout, answer.stdout + FAREWELL):
+                seen = submitted(scheduler, replace(answer, stdout=stdout))
+                assert seen == job_id or (bare and seen is None), (answer, stdout)
+
+
+def submitted(scheduler: Scheduler, answer: Answer) -> str | None:
+    try:
+        return scheduler.read_submit(answer)
+    except HPCError:
+        return None
+
+
 @everything
 def test_a_look_up_that_did_not_come_to_its_end_finds_out_nothing(scheduler: Scheduler) -> None:
     with pytest.raises(SchedulerUnavailable):
@@ -138,14 +161,17 @@ def test_a_look_up_that_did_not_come_to_its_end_finds_out_nothing(scheduler: Sch
 
 
 @everything
-def test_half_an_answer_says_nothing_else_than_the_whole(scheduler: Scheduler) -> None:
-    """Cut after every line, and within each line."""
+def test_half_an_answer_says_no_more_than_the_whole(scheduler: Scheduler) -> None:
+    """Cut anywhere. What tells a failure's kind may be missing from the half."""
     for answer in recorded(scheduler):
         for reader in readers(scheduler):
             whole = finals(reader.report(answer))
             for cut in cuts(answer.stdout):
                 half = finals(reader.report(replace(answer, stdout=answer.stdout[:cut])))
-                assert half.items() <= whole.items(), (answer.argv, reader.name, answer.stdout[:cut][-200:])
+                for job_id, state in half.items():
+                    true = whole.get(job_id)
+                    less = state is JobState.FAILED and true is not None and not true.is_success
+                    assert state is true or less, (answer.argv, reader.name, job_id, answer.stdout[:cut][-200:])
 
 
 def cuts(text: str, most: int = 400) -> Iterator[int]:
@@ -183,7 +209,7 @@ def test_a_new_word_makes_no_job_end_well(scheduler: Scheduler) -> None:
 
 @everything
 def test_a_new_state_is_unknown_and_final_never(scheduler: Scheduler) -> None:
-    """For each job that a live queue shows there is a word that says its state: a new one in its place is UNKNOWN."""
+    """In a list of live jobs, each has a word that says its state: a new one in its place is UNKNOWN."""
     for answer in recorded(scheduler):
         jobs = live(scheduler.read_queue(answer).jobs) if answer.code == 0 else {}
         unknown = {
@@ -192,7 +218,7 @@ def test_a_new_state_is_unknown_and_final_never(scheduler: Scheduler) -> None:
             for job_id, status in scheduler.read_queue(after).jobs.items()
             if status.state is JobState.UNKNOWN
         }
-        assert set(jobs) <= unknown, (answer.argv, set(jobs) - unknown)
+        assert not unknown or set(jobs) <= unknown, (answer.argv, set(jobs) - unknown)
 
 
 def live(jobs: Mapping[str, JobStatus]) -> dict[str, JobStatus]:

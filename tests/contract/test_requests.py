@@ -10,7 +10,6 @@ import pytest
 
 from dagster_hpc import Command, ConfigurationError, ExecutionProfile, JobFailed, JobState
 from tests.contract.site import Site
-from tests.contract.systems.base import System
 from tests.faults.place import ALL_KEYS, PLAIN, asset_of, metadata_of, run_failing
 from tests.faults.test_requests import WORDS
 from tests.launchers.test_launchers import ROOT_MAY
@@ -33,7 +32,7 @@ def test_words_arrive_byte_for_byte(site: Site) -> None:
 
 
 @pytest.mark.parametrize("name", ["with blanks", "it's", 'a "quote"', "größe", "50%j#x", "$(touch pwned)", "a:b,c"])
-def test_a_strange_work_root_works_or_is_refused(system: System, site: Site, name: str) -> None:
+def test_a_strange_work_root_works_or_is_refused(site: Site, name: str) -> None:
     """Some systems cannot write a log there: they say so while nothing is submitted."""
     root = site.folder / name
     hpc = site.runner(work_root=str(root))

@@ -291,3 +291,45 @@ def test_a_script_that_could_not_even_begin_is_explained_by_its_exit_code(code: 
 
     assert change.state is JobState.FAILED
     assert words in change.reason
+
+
+# -- systems that do not say how a job ended
+
+OVER = says(JobState.LOST, reason="the system does not say how it ended")
+
+
+@pytest.mark.parametrize(
+    ("sentinel", "cancelled", "state"),
+    [
+        (ended(0), False, JobState.COMPLETED),
+        (ended(0), True, JobState.COMPLETED),
+        (ended(3), False, JobState.FAILED),
+        (ended(3), True, JobState.FAILED),
+        (ended(143, signal="TERM"), False, JobState.CANCELLED),
+        (ended(143, signal="TERM"), True, JobState.CANCELLED),
+        (BEGAN, False, JobState.FAILED),
+        (BEGAN, True, JobState.CANCELLED),
+        (SILENT, False, JobState.LOST),
+        (SILENT, True, JobState.CANCELLED),
+    ],
+)
+def test_where_the_system_says_only_that_a_job_is_over_its_own_files_decide(
+    sentinel: Sentinel, cancelled: bool, state: JobState
+) -> None:
+    row = replace(OVER_FOR_LONG, cancel_requested=cancelled)
+    change = verdict(row, sentinel, queue=OVER, has_history=False)
+    assert change.state is state
+    assert change.reason or state is JobState.COMPLETED
+
+
+def test_a_file_that_decides_may_come_late() -> None:
+    assert verdict(ROW, BEGAN, queue=OVER, has_history=False).state is JobState.RUNNING
+
+
+def test_a_cancelled_job_that_is_gone_is_cancelled_where_nothing_is_remembered() -> None:
+    gone = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.accounting_grace_s - 1)
+    change = verdict(gone, SILENT, has_history=False)
+    assert (change.state, change.reason) == (JobState.CANCELLED, "cancelled through dagster_hpc")
+    assert not verdict(gone, SILENT).state.is_final  # here a history may still tell
+    assert not verdict(replace(gone, cancel_requested=False), SILENT, has_history=False).state.is_final
+    assert verdict(replace(gone, absent_since=None), SILENT, has_history=False).state is gone.state

@@ -518,7 +518,8 @@ Job ID          Username Queue    Jobname    SessID NDS TSK Memory Time  S Time
 
 def _queue(name: str) -> str:
     limit = "    resources_max.walltime = 00:30:00\n" if name == "debug" else ""
-    return f"Queue: {name}\n    queue_type = Execution\n    total_jobs = 0\n{limit}    enabled = True\n    started = True\n\n"
+    head = f"Queue: {name}\n    queue_type = Execution\n    total_jobs = 0\n"
+    return f"{head}{limit}    enabled = True\n    started = True\n\n"
 
 
 # ---------------------------------------------------------------------- the other commands

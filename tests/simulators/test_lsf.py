@@ -9,7 +9,7 @@ import pytest
 from dagster_hpc import Command, JobState
 from tests.contract.site import Site, opened
 from tests.contract.systems.lsf import LSFSystem
-from tests.faults.place import PLAIN
+from tests.faults.place import PLAIN, eventually
 
 
 @pytest.fixture
@@ -53,11 +53,14 @@ def test_an_empty_list_is_no_end_of_a_job_that_runs(site: Site) -> None:
     job = site.submit(gate.closed)
     job.until("RUNNING")
     switch(site, "empty")
-    for _ in range(3):
+
+    def complains() -> bool:
         site.engine.refresh()
+        return any("cannot be asked just now" in warning for warning in site.warnings)
+
+    eventually(complains, "the empty list is seen for what it is")
     assert job.row.state is JobState.RUNNING
     assert job.row.absent_since is None
-    assert any("cannot be asked just now" in warning for warning in site.warnings)
     switch(site, "empty", on=False)
     gate.open()
     assert job.end().state is JobState.COMPLETED

@@ -212,8 +212,7 @@ ADVICE = {
 
 def unreached(code: int | None, words: str) -> bool:
     """The server was not reached, or its reply was lost: the job may have been taken all the same."""
-    cut_off = code is None or code < 0  # without an end, or by a signal
-    return cut_off or code in _UNREACHED_CODES or any(phrase in words.lower() for phrase in _UNREACHED)
+    return code is None or code in _UNREACHED_CODES or any(phrase in words.lower() for phrase in _UNREACHED)
 
 
 def full(code: int | None, words: str) -> bool:

@@ -113,8 +113,7 @@ class Torque(Scheduler):
         if answer.code == 0 and found:
             return found[-1]
         said = f"{answer.stdout}\n{answer.stderr}".lower()  # Slurm's commands complain on stdout
-        cut_off = answer.code is None or answer.code <= 0  # without an id, without an end, or by a signal
-        if cut_off or any(phrase in said for phrase in _UNREACHED):
+        if answer.code in (None, 0) or any(phrase in said for phrase in _UNREACHED):
             raise SchedulerUnavailable(f"qsub left it open whether the job was taken: {answer.words}")
         if any(phrase in said for phrase in _FULL):
             raise CapacityReached(f"Torque takes no more jobs of this user now: {answer.words}")
@@ -130,9 +129,10 @@ class Torque(Scheduler):
         return Call(("qstat", "-f", "-1", *elements, *ids))
 
     def read_queue(self, answer: Answer) -> Report:
-        jobs = {job_id: self._status(record) for job_id, record in records(answer.stdout).items() if "[]" not in job_id}
-        # 153: some job is not known any more, and the others are in the output.
-        return Report(jobs) if answer.code in (0, 153) else Report(jobs, failed=answer.words)
+        if answer.code not in (0, 153):  # 153: some job is not known any more, and the others are in the output
+            return Report(failed=answer.words)
+        found = records(answer.stdout)
+        return Report({job_id: self._status(record) for job_id, record in found.items() if "[]" not in job_id})
 
     def _status(self, record: Record) -> JobStatus:
         letter, name = record.of("job_state"), record.of("Job_Name")

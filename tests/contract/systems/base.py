@@ -55,7 +55,7 @@ class System(ABC):
         """Cancel a job from outside, as a user does in a terminal."""
 
     def held(self) -> dict[str, Any] | None:
-        """Fields of a profile whose jobs are on hold from the first; None where only a queued job can be held."""
+        """Fields of a profile whose jobs are on hold from the first; None where one job has to wait for another."""
         return None
 
     def hold(self, job_id: str) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dagster_hpc import HPCTarget, SGETarget
+from dagster_hpc import ExecutionProfile, HPCTarget, SGETarget
 from tests.contract.systems.base import System
 from tests.systems.sge import GridEngine
 
@@ -34,6 +34,10 @@ class SGESystem(System):
     def target(self, **fields: Any) -> HPCTarget:
         known = {"parallel_environment": "smp", "gpu_resource": "gpu", "accounting_delay": 10.0}
         return SGETarget(**{"poll_interval": 0.5, **known, **fields})
+
+    def profile(self, **fields: Any) -> ExecutionProfile:
+        """With time to see that a node is lost, which takes its daemon a minute."""
+        return super().profile(**{"walltime": "00:05:00", **fields})
 
     def refused(self) -> tuple[dict[str, Any], str]:
         return {"queue_cpu": "nope"}, 'unknown queue "nope"'

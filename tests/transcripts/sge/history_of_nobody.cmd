@@ -1,0 +1,1 @@
+qacct -o nobody -d 30 -j

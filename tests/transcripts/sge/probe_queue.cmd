@@ -1,0 +1,1 @@
+qconf -sq short.q
