@@ -10,7 +10,7 @@ from pydantic import PrivateAttr
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.schedulers.base import Answer, Call
 from dagster_hpc.engine.target import Patience, Target
-from dagster_hpc.resources.targets import SlurmTarget
+from dagster_hpc.resources.targets.slurm import SlurmTarget
 
 
 class CountingHost(LocalHost):

@@ -32,20 +32,15 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
-    from dagster_hpc.resources.targets import (
-        FluxTarget,
-        FugakuTarget,
-        HPCTarget,
-        LocalTarget,
-        LSFTarget,
-        MiyabiTarget,
-        PBSTarget,
-        PJMTarget,
-        SGETarget,
-        SlurmTarget,
-        SubmissionRoute,
-        TorqueTarget,
-    )
+    from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
+    from dagster_hpc.resources.targets.flux import FluxTarget
+    from dagster_hpc.resources.targets.local import LocalTarget
+    from dagster_hpc.resources.targets.lsf import LSFTarget
+    from dagster_hpc.resources.targets.pbs import MiyabiTarget, PBSTarget
+    from dagster_hpc.resources.targets.pjm import FugakuTarget, PJMTarget
+    from dagster_hpc.resources.targets.sge import SGETarget
+    from dagster_hpc.resources.targets.slurm import SlurmTarget
+    from dagster_hpc.resources.targets.torque import TorqueTarget
 
 _HOME = {
     "assets": ("HPCJobConfig", "hpc_asset"),
@@ -58,10 +53,15 @@ _HOME = {
     "resources.command": ("Command",),
     "resources.job_runner": ("HPCJobRunner",),
     "resources.profile": ("ExecutionProfile",),
-    "resources.targets": (
-        "FluxTarget", "FugakuTarget", "HPCTarget", "LSFTarget", "LocalTarget", "MiyabiTarget", "PBSTarget", "PJMTarget",
-        "SGETarget", "SlurmTarget", "SubmissionRoute", "TorqueTarget",
-    ),
+    "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
+    "resources.targets.flux": ("FluxTarget",),
+    "resources.targets.local": ("LocalTarget",),
+    "resources.targets.lsf": ("LSFTarget",),
+    "resources.targets.pbs": ("MiyabiTarget", "PBSTarget"),
+    "resources.targets.pjm": ("FugakuTarget", "PJMTarget"),
+    "resources.targets.sge": ("SGETarget",),
+    "resources.targets.slurm": ("SlurmTarget",),
+    "resources.targets.torque": ("TorqueTarget",),
 }  # fmt: skip
 _MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 

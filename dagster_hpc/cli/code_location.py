@@ -17,7 +17,8 @@ from dagster.components.definitions import LazyDefinitions
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.resources.targets import HPCTarget, target_class
+from dagster_hpc.resources.targets import target_class
+from dagster_hpc.resources.targets.base import HPCTarget
 
 if sys.version_info >= (3, 11):
     import tomllib

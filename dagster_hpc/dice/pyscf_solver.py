@@ -336,7 +336,7 @@ def solve(schedule: Schedule, integrals: Integrals, alpha: Occupations, beta: Oc
             states = problem.solve(space, guesses)
         for root, energy in enumerate(states.energies + integrals.core_energy):
             _say(
-                f"{iteration:4d} {root:4d}  {cutoff:10.2e}  {len(space):10d}   {energy:18.10f}   "
+                f"{iteration:4d} {root:4d}  {cutoff:10.2e}  {len(space):10d}   {energy:18.10f}  "
                 f"{states.iterations:9d}  {time.monotonic() - started:10.2f}"
             )
         if abs(states.energies[0] - before) < schedule.energy_tolerance:

@@ -6,17 +6,18 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dagster_hpc.dice import validation as check
-from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, decode, popcounts, sorted_unique
+from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, decode, sorted_unique
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
-from dagster_hpc.dice.fcidump import read_fcidump, restricted
+from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
 from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
 from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
+from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.state import SparseState
 from dagster_hpc.dice.validation import Check, DiceResultInvalid
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.hamiltonian import Integrals
 
 _TEXTS = ("dice.out", "stdout.log")  # where the output is looked for when it is not given
-_RECOMPUTE_BYTES = 2**30  # of matrix elements
 _LARGEST_FCIDUMP = 1 << 27
 _CANDIDATES = 10_000  # determinants among which those that Dice printed are looked for
 _ALL_PAIRS = 1 << 26  # products of strings that are marked one by one
@@ -193,40 +193,18 @@ class Reading:
             self.checks.append(check.rdm_elements(rdm, state.one_rdm()))
         integrals = self.asking.integrals or (self._integrals() if affordable else None)
         if integrals is None:
-            why = f"there are no integrals in {self.asked.fcidump}" if affordable else f"more than {limit} determinants"
-            self.checks += [check.not_made(name, why) for name in ("expectation", "residual", "variational_bound")]
-            return
-        bits = bits_of(np.concatenate([state.alpha, state.beta]), state.norb)
-        orbitals = np.flatnonzero(bits.any(axis=0))
-        if not len(orbitals) or not np.isfinite(state.coefficients).all():
-            return
-        self._recomputed(state, energy, restricted(integrals, orbitals), orbitals, affordable)
-
-    def _recomputed(
-        self, state: SparseState, energy: float, integrals: Integrals, orbitals: NDArray[np.intp], affordable: bool
-    ) -> None:
-        from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, hamiltonian_matrix
-
-        alpha, beta = (bits_of(words, state.norb)[:, orbitals].astype(bool) for words in (state.alpha, state.beta))
-        space = DeterminantSpace(alpha, beta, state.index_a.astype(np.int64), state.index_b.astype(np.int64))
-        lowest = float(diagonal_energies(space, integrals).min()) + integrals.core_energy
-        self.checks.append(check.variational_bound(energy, lowest))
-        even = all(len(set(popcounts(words).tolist())) == 1 for words in (state.alpha, state.beta))
-        if not affordable or not even or any(one.name == "duplicates" and one.passed is False for one in self.checks):
-            why = f"more than {self.asking.recompute_up_to} determinants" if even else "strings of different lengths"
-            self.checks += [check.not_made(name, why) for name in ("expectation", "residual")]
-            return
-        try:
-            matrix: Any = hamiltonian_matrix(space, integrals, most_bytes=_RECOMPUTE_BYTES)
-        except MemoryError as error:
-            self.checks += [check.not_made(name, str(error)) for name in ("expectation", "residual")]
-            return
-        vector = state.coefficients
-        image = matrix @ vector + integrals.core_energy * vector
-        self.checks += [
-            check.expectation(energy, float(vector @ image) / float(vector @ vector)),
-            check.residual(float(np.linalg.norm(image - energy * vector)), self.asked.tolerance),
-        ]
+            why = (
+                "no fcidump.txt of moderate size"
+                if affordable
+                else f"more than {limit} determinants, and no integrals given"
+            )
+            self.checks += [check.not_made(name, why) for name in ALL]
+        elif any(one.name in ("duplicates", "input_fcidump") and one.passed is False for one in self.checks):
+            self.checks += [
+                check.not_made(name, "there is no set of determinants with these integrals") for name in ALL
+            ]
+        else:
+            self.checks += against_hamiltonian(state, energy, integrals, tolerance=self.asked.tolerance, up_to=limit)
 
     def _integrals(self) -> Integrals | None:
         path = self.folder / self.asked.fcidump

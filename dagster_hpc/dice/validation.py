@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.output_text import DiceText
 
-NORM_LIMIT = 1e-8
+NORM_LIMIT = 1e-9
 RDM_LIMIT = 2e-6  # Dice leaves out entries below 1e-6 and writes eight digits
 ENERGY_LIMIT = 1e-9  # of the larger of the energy and one Hartree
 PRINTED_LIMIT = 2e-9  # ten decimals are printed
 LOOSE_LIMIT = 1e-4  # between the last iteration and the tighter diagonalization after it
 DAVIDSON_CAP = 800  # per root; then Dice takes whatever it has
 ORDER_LIMIT = 1e-12
+_HUGE = 1e100  # no coefficient, no energy: the bytes of something else
 _BROKEN = {"electrons", "duplicates", "determinants", "rdm_trace", "rdm_diagonal", "header", "characters", "finite"}
 
 NAMES = {
@@ -58,6 +59,7 @@ NAMES = {
     "printed_determinants": "output and file have the same leading determinants",
     "expectation": "the energy is <psi|H|psi>, recomputed",
     "residual": "the state is an eigenstate of H among its determinants",
+    "local_energy": "the eigenvalue equation holds at the leading determinant",
     "variational_bound": "the energy is not above that of any single determinant",
     "parent_bound": "the energy is not above that of a subspace",
 }
@@ -167,7 +169,7 @@ def input_duplicates(totals: dict[str, tuple[int, int]]) -> Check:
 
 
 def finite(coefficients: NDArray[np.float64], energies: NDArray[np.float64]) -> Check:
-    wrong = int((~np.isfinite(coefficients)).sum() + (~np.isfinite(energies)).sum())
+    wrong = int(np.count_nonzero(~(np.abs(coefficients) < _HUGE)) + np.count_nonzero(~(np.abs(energies) < _HUGE)))
     return Check("finite", wrong == 0, f"{wrong} coefficients or energies are no finite numbers", wrong, 0)
 
 
@@ -308,6 +310,13 @@ def residual(size: float, tolerance: float) -> Check:
     limit = max(1e-4, 20 * tolerance)
     sentence = f"the residual |H psi - E psi| is {size:.1e}; an eigenstate has at most {limit:g}"
     return _at_most("residual", size, limit, sentence)
+
+
+def local_energy(energy: float, found: float, coefficient: float, tolerance: float) -> Check:
+    """A residual that is small as a whole is small in one row; there it is divided by the coefficient."""
+    limit = max(1e-4, 20 * tolerance) / abs(coefficient)
+    sentence = f"the leading determinant sees an energy of {found:.8f} Hartree, shci.e says {energy:.8f}"
+    return _at_most("local_energy", abs(found - energy), limit, sentence)
 
 
 def variational_bound(energy: float, lowest: float) -> Check:

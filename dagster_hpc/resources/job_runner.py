@@ -21,7 +21,7 @@ from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.resolve import read_inputs, resolve
-from dagster_hpc.resources.targets import HPCTarget
+from dagster_hpc.resources.targets.base import HPCTarget
 
 if TYPE_CHECKING:
     from dagster_hpc.engine.ledger import JobRow

@@ -15,7 +15,7 @@ from dagster_hpc.engine.script import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOU
 from dagster_hpc.engine.units import parse_memory, parse_signal, parse_walltime
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.resources.targets import HPCTarget
+from dagster_hpc.resources.targets.base import HPCTarget
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 _READ_ONLY = ("UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO")

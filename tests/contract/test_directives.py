@@ -25,7 +25,7 @@ from dagster_hpc import (
     SlurmTarget,
     TorqueTarget,
 )
-from dagster_hpc.engine.schedulers import SCHEDULERS
+from dagster_hpc.engine.schedulers import KINDS
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.resources.resolve import resolve
 
@@ -147,7 +147,7 @@ DROPPED_BY_IT: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def render(target: HPCTarget, profile: ExecutionProfile) -> str:
-    hpc = HPCJobRunner(target=target, work_root="/work")
+    hpc = HPCJobRunner(target=target, work_root="/scratch")
     return hpc.render(Command("/apps/program", name="name"), profile=profile)
 
 
@@ -183,7 +183,7 @@ def test_a_site_that_charges_every_job_wants_a_project(name: str) -> None:
 
 
 def test_every_system_is_tried() -> None:
-    assert {target.scheduler.kind for target in TARGETS.values()} | {"local"} == set(SCHEDULERS)
+    assert {target.scheduler.kind for target in TARGETS.values()} | {"local"} == set(KINDS)
 
 
 @pytest.mark.parametrize("wish", WISHES)
@@ -245,4 +245,4 @@ def test_no_value_becomes_a_second_directive(name: str, field: str) -> None:
 
 def rendered(target: HPCTarget, **request: Any) -> str:
     spec = resolve(Command("/apps/program", name="name"), ExecutionProfile(), target, **request)
-    return render_script(spec, target.scheduler, directory="/work/name/token", token="abcd2345")
+    return render_script(spec, target.scheduler, directory="/scratch/name/token", token="abcd2345")

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable
 from dagster_hpc.engine.job import JobState, JobStatus
-from dagster_hpc.engine.schedulers import SCHEDULERS, from_json, to_json
+from dagster_hpc.engine.schedulers import KINDS, from_json, scheduler_class, to_json
 from dagster_hpc.engine.schedulers.base import Answer, Report, Scheduler
 from tests.transcripts import names, transcript
 
-ALL = [pytest.param(cls(), id=kind) for kind, cls in SCHEDULERS.items()]
+ALL = [pytest.param(scheduler_class(kind)(), id=kind) for kind in KINDS]
 TOKEN = "abcd2345"
 NO_WORD = "Xyzzy"
 

@@ -32,7 +32,7 @@ def read(given: Case, **how: object) -> DiceResult:
 
 
 def in_pyscf(result: DiceResult) -> tuple[object, int, np.ndarray]:
-    """PySCF's vector among the orbitals that have electrons at all: its link tables grow with all orbitals, the state does not."""
+    """PySCF's vector among the orbitals that have electrons at all: its link tables would have to hold all others too."""
     from pyscf.fci.selected_ci import _as_SCIvector
 
     strings_a, strings_b, coefficients = result.determinants
@@ -81,9 +81,7 @@ def test_occupancies_and_total_spin_are_pyscfs(name: str) -> None:
     given = case(name)
     result = read(given)
     vector, norb, window = in_pyscf(result)
-    for mine, theirs in zip(
-        result.orbital_occupancies, selected_ci.make_rdm1s(vector, norb, given.nelec), strict=True
-    ):
+    for mine, theirs in zip(result.orbital_occupancies, selected_ci.make_rdm1s(vector, norb, given.nelec), strict=True):
         expected = np.zeros(given.norb)
         expected[window] = theirs.diagonal()
         np.testing.assert_allclose(mine, expected, atol=1e-10)

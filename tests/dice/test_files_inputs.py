@@ -83,8 +83,14 @@ def test_strings_that_dice_would_crash_on_are_refused_by_name(strings: object, n
 
 @pytest.mark.parametrize(
     ("norb", "nelec", "words"),
-    [(0, (0, 0), "norb is 0"), (129, (1, 1), "norb is 129"), (4, (5, 1), "5 alpha"), (4, (1, -1), "-1 beta"), (4, (0, 0), "no electrons")],
-)  # fmt: skip
+    [
+        (0, (0, 0), "norb is 0"),
+        (129, (1, 1), "norb is 129"),
+        (4, (5, 1), "5 alpha"),
+        (4, (1, -1), "-1 beta"),
+        (4, (0, 0), "no electrons"),
+    ],
+)
 def test_impossible_systems_are_refused(norb: int, nelec: tuple[int, int], words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         dice_input_files([1], [1], norb=norb, nelec=nelec)
@@ -266,7 +272,9 @@ def test_a_broken_file_of_integrals_is_an_error(text: str, words: str) -> None:
 
 def test_fortran_exponents_and_both_ends_of_the_header_are_read() -> None:
     for end in ("&END", "/", " /"):
-        found = read_fcidump(f"&FCI NORB= 1,NELEC= 2,MS2=0,\n ORBSYM=1,\n{end}\n -1.5D+00 1 1 0 0\n 2d-1 0 0 0 0\n".encode())
+        found = read_fcidump(
+            f"&FCI NORB= 1,NELEC= 2,MS2=0,\n ORBSYM=1,\n{end}\n -1.5D+00 1 1 0 0\n 2d-1 0 0 0 0\n".encode()
+        )
         assert found.integrals.one_body.tolist() == [[-1.5]]
         assert found.integrals.core_energy == 0.2
 
@@ -275,6 +283,7 @@ def test_orbitals_without_electrons_can_be_left_out() -> None:
     integrals = integrals_of(*random_integrals(5))
     some = restricted(integrals, [1, 3, 4])
     assert np.array_equal(some.one_body, integrals.one_body[np.ix_([1, 3, 4], [1, 3, 4])])
-    assert some.pair_integrals[some.pair[2, 0], some.pair[1, 1]] == integrals.pair_integrals[
-        integrals.pair[4, 1], integrals.pair[3, 3]
-    ]
+    assert (
+        some.pair_integrals[some.pair[2, 0], some.pair[1, 1]]
+        == integrals.pair_integrals[integrals.pair[4, 1], integrals.pair[3, 3]]
+    )

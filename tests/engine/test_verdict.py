@@ -333,3 +333,24 @@ def test_a_cancelled_job_that_is_gone_is_cancelled_where_nothing_is_remembered()
     assert not verdict(gone, SILENT).state.is_final  # here a history may still tell
     assert not verdict(replace(gone, cancel_requested=False), SILENT, has_history=False).state.is_final
     assert verdict(replace(gone, absent_since=None), SILENT, has_history=False).state is gone.state
+
+
+def test_a_job_that_was_deleted_while_it_waited_is_cancelled_where_no_record_is_kept_of_that() -> None:
+    gone = replace(ROW, absent_since=NOW - PATIENCE.lost_after_s - 1)
+    change = verdict(gone, SILENT, forgets_deleted=True)
+    assert change.state is JobState.CANCELLED
+    assert "deleted while it waited" in change.reason
+    assert verdict(gone, BEGAN, forgets_deleted=True).state is JobState.LOST  # it ran: there ought to be a record
+    assert verdict(gone, SILENT).state is JobState.LOST
+    by_us = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.file_grace_s - 1)
+    assert verdict(by_us, SILENT, forgets_deleted=True).reason == "cancelled through dagster_hpc"
+    assert not verdict(by_us, BEGAN, forgets_deleted=True).state.is_final
+
+
+def test_a_job_that_we_cancelled_and_that_was_killed_is_cancelled() -> None:
+    # some systems record the signal of a cancellation, and not the order
+    killed = says(JobState.FAILED, signal=9, reason="killed by signal 9 (SIGKILL)")
+    ours = replace(OVER_FOR_LONG, cancel_requested=True)
+    assert verdict(ours, BEGAN, history=killed).state is JobState.CANCELLED
+    assert verdict(OVER_FOR_LONG, BEGAN, history=killed).state is JobState.FAILED
+    assert verdict(ours, ended(3), history=says(JobState.FAILED, exit_code=3)).state is JobState.FAILED

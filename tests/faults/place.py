@@ -18,13 +18,24 @@ import dagster as dg
 import pytest
 from pydantic import PrivateAttr
 
-from dagster_hpc import Command, ExecutionProfile, HPCError, HPCJobRunner, JobResult, JobState, hpc_asset, job_metadata
+from dagster_hpc import (
+    Command,
+    ExecutionProfile,
+    HPCError,
+    HPCJobRunner,
+    HPCTarget,
+    JobResult,
+    JobState,
+    LocalTarget,
+    SlurmTarget,
+    hpc_asset,
+    job_metadata,
+)
 from dagster_hpc.engine.errors import JobFailed
 from dagster_hpc.engine.job import JobHandle
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.local_batch import spool
 from dagster_hpc.engine.target import Patience
-from dagster_hpc.resources.targets import HPCTarget, LocalTarget, SlurmTarget
 from tests.local_batch.system import Batch
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, LocalTarget, SlurmTarget
+from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, LocalTarget, SGETarget, SlurmTarget
+from tests.systems.sge import GridEngine
 from tests.systems.slurm import SlurmCluster
 
 ROOT_MAY = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
@@ -50,9 +51,7 @@ def test_srun_starts_the_ranks_on_both_nodes(
 
 
 @pytest.mark.needs("slurm")
-def test_srun_gives_each_rank_its_threads(
-    tmp_path: Path, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_srun_gives_each_rank_its_threads(tmp_path: Path, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
     profile = ExecutionProfile(mpiprocs=2, ompthreads=3, launcher="srun", walltime="00:01:00")
 
@@ -67,3 +66,16 @@ def test_mpirun_starts_the_ranks_inside_a_slurm_job(
     profile = ExecutionProfile(mpiprocs=2, launcher="mpirun", environments=ROOT_MAY, walltime="00:01:00")
 
     assert run_ranks(SlurmTarget(), tmp_path, profile, "OMPI_COMM_WORLD_RANK") == ["0", "1"]
+
+
+@pytest.mark.needs("sge", "mpi")
+@pytest.mark.parametrize("launcher", ["mpirun", "mpiexec"])
+def test_mpirun_starts_the_ranks_inside_a_grid_engine_job(
+    tmp_path: Path, sge: GridEngine, monkeypatch: pytest.MonkeyPatch, launcher: str
+) -> None:
+    for name, value in sge.environment.items():
+        monkeypatch.setenv(name, value)
+    target = SGETarget(parallel_environment="smp", poll_interval=0.5)
+    profile = ExecutionProfile(mpiprocs=2, launcher=launcher, environments=ROOT_MAY, walltime="00:01:00")
+
+    assert run_ranks(target, tmp_path, profile, "OMPI_COMM_WORLD_RANK") == ["0", "1"]

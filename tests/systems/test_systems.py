@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -17,6 +18,7 @@ import sqlalchemy
 from tests.systems.daemon import Daemon, SystemFailed, wait_until
 from tests.systems.needs import REPOSITORY, REQUIRE
 from tests.systems.postgres import PostgresServer
+from tests.systems.sge import GridEngine
 from tests.systems.slurm import SlurmCluster
 
 needs_slurm = pytest.mark.needs("slurm")
@@ -282,3 +284,48 @@ def test_killed(slurm_without_accounting):
     assert done.returncode == -signal.SIGKILL
     folder = Path(note.read_text().split()[0])
     wait_until(lambda: not folder.exists(), 30, lambda: f"{folder} is still there")
+
+
+# ---------------------------------------------------------------------- Grid Engine
+
+
+@pytest.mark.needs("sge")
+@pytest.mark.parametrize("code", [0, 3])
+def test_a_grid_engine_job_of_each_user_reaches_the_accounting(sge: GridEngine, code: int) -> None:
+    argv = ["qsub", "-terse", "-N", "x", "-o", "/dev/null", "-j", "y", "-b", "y", "-shell", "y", f"exit {code}"]
+    job = sge.run(argv, user=sge.user if code else None).stdout.strip()
+
+    def record() -> str:
+        return sge.run(["qacct", "-j", job], check=False).stdout
+
+    wait_until(lambda: "exit_status" in record(), 60, lambda: f"job {job} is not in the accounting")
+    assert re.search(rf"^exit_status +{code} *$", record(), re.MULTILINE)
+
+
+@pytest.mark.needs("sge")
+def test_grid_engine_goes_down_and_comes_back_with_its_jobs(sge: GridEngine) -> None:
+    job = sge.run(["qsub", "-terse", "-h", "-o", "/dev/null", "-j", "y", "-b", "y", "true"]).stdout.strip()
+    sge.stop_server()
+    assert "got send error" in sge.run(["qstat"], check=False).stderr
+    sge.start_server()
+    assert job in sge.run(["qstat"]).stdout
+    sge.run(["qdel", job])
+
+
+@pytest.mark.needs("sge")
+def test_two_grid_engines_do_not_meet_and_a_stopped_one_leaves_nothing(sge: GridEngine, tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        other = GridEngine(folder)
+        other.start()
+        try:
+            assert other.environment["SGE_QMASTER_PORT"] != sge.environment["SGE_QMASTER_PORT"]
+            job = other.run(
+                ["qsub", "-terse", "-o", "/dev/null", "-j", "y", "-b", "y", "/bin/sleep", "100"]
+            ).stdout.strip()
+            wait_until(lambda: " r " in other.run(["qstat"]).stdout, 60, lambda: f"job {job} does not run")
+        finally:
+            other.stop()
+        assert other._job_processes() == []
+        assert other._qmaster.pid is None
+        assert other._execd.pid is None

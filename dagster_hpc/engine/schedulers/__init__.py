@@ -1,25 +1,37 @@
-"""The batch systems. `from_json` builds one again from what the ledger keeps, for a command line without Dagster."""
+"""The batch systems, a file for each kind. Each is imported when it is first asked for.
+
+`from_json` builds a scheduler again from what the ledger keeps, for a command line without Dagster.
+"""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from importlib import import_module
 from typing import Any
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.flux import Flux
-from dagster_hpc.engine.schedulers.local import Local
-from dagster_hpc.engine.schedulers.lsf import LSF
-from dagster_hpc.engine.schedulers.pbs import PBS
-from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
-from dagster_hpc.engine.schedulers.sge import SGE
-from dagster_hpc.engine.schedulers.slurm import Slurm
-from dagster_hpc.engine.schedulers.torque import Torque
-from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
 
-SCHEDULERS: dict[str, type[Any]] = {
-    cls.kind: cls for cls in (Local, Slurm, PJM, PJMWithoutBulk, LSF, PBS, Torque, TorqueOverSlurm, SGE, Flux)
+_HOME = {
+    "local": ("local", "Local"),
+    "slurm": ("slurm", "Slurm"),
+    "pbs": ("pbs", "PBS"),
+    "torque": ("torque", "Torque"),
+    "torque-slurm": ("torque_over_slurm", "TorqueOverSlurm"),
+    "pjm": ("pjm", "PJM"),
+    "pjm-without-bulk": ("pjm", "PJMWithoutBulk"),
+    "lsf": ("lsf", "LSF"),
+    "sge": ("sge", "SGE"),
+    "flux": ("flux", "Flux"),
 }
+KINDS = tuple(_HOME)
+
+
+def scheduler_class(kind: str) -> type[Any]:
+    """`slurm` → `Slurm`."""
+    module, name = _HOME[kind]
+    found: type[Any] = getattr(import_module(f"{__name__}.{module}"), name)
+    return found
 
 
 def to_json(scheduler: Scheduler) -> str:
@@ -29,5 +41,5 @@ def to_json(scheduler: Scheduler) -> str:
 
 def from_json(text: str) -> Scheduler:
     settings = json.loads(text)
-    scheduler: Scheduler = SCHEDULERS[settings.pop("kind")](**settings)
+    scheduler: Scheduler = scheduler_class(settings.pop("kind"))(**settings)
     return scheduler

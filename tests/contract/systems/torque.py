@@ -45,9 +45,6 @@ class TorqueSystem(System):
     def refused(self) -> tuple[dict[str, Any], str]:
         return {"queue_cpu": "nope"}, "invalid partition specified: nope"
 
-    def expire(self, job_id: str) -> None:
-        self.cluster.expire(job_id)
-
     def cancel(self, job_id: str) -> None:
         environment = {**os.environ, **self.environment()}
         subprocess.run(["qdel", job_id], check=True, env=environment, capture_output=True, timeout=60)

@@ -1,0 +1,30 @@
+"""WHERE: the batch systems that jobs can go to, a file for each kind. Each is imported when it is first asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.resources.targets.base import HPCTarget
+
+_HOME = {
+    "local": ("local", "LocalTarget"),
+    "slurm": ("slurm", "SlurmTarget"),
+    "pbs": ("pbs", "PBSTarget"),
+    "miyabi": ("pbs", "MiyabiTarget"),
+    "torque": ("torque", "TorqueTarget"),
+    "pjm": ("pjm", "PJMTarget"),
+    "fugaku": ("pjm", "FugakuTarget"),
+    "lsf": ("lsf", "LSFTarget"),
+    "sge": ("sge", "SGETarget"),
+    "flux": ("flux", "FluxTarget"),
+}
+
+
+def target_class(kind: str) -> type[HPCTarget]:
+    """`slurm` → `SlurmTarget`: for the command line and for targets that are chosen by a variable."""
+    if kind not in _HOME:
+        raise ConfigurationError(f"there is no target {kind!r}: {did_you_mean(kind, list(_HOME))}")
+    module, name = _HOME[kind]
+    found: type[HPCTarget] = getattr(import_module(f"{__name__}.{module}"), name)
+    return found

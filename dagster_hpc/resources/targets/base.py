@@ -1,0 +1,112 @@
+"""What every target has: queues, projects, programs, a template; and what a subclass may answer otherwise."""
+
+from __future__ import annotations
+
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+from pydantic import ConfigDict, Field
+
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.engine.hosts.local import LocalHost
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.target import Patience, Target
+from dagster_hpc.resources.profile import ResourceClass
+
+SCRIPT_SUFFIXES = (".slurm", ".pbs", ".pjm", ".sge", ".lsf", ".flux", ".torque", ".sh")
+
+
+@dataclass(frozen=True)
+class SubmissionRoute:
+    """Where a job of one resource class goes."""
+
+    scheduler: str
+    queue: str
+    project: str
+
+
+class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
+    """A place where jobs run. Use the subclass of its batch system; write one of your own for your site's habits."""
+
+    model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
+
+    name: str = Field(
+        default="", description="Its name in the ledger and the UI. Targets that share a ledger need different ones."
+    )
+    queue_cpu: str = Field(
+        default="", description="Queue or partition for profiles of resource class cpu; empty: the default."
+    )
+    queue_gpu: str = Field(default="", description="Queue or partition for profiles of resource class gpu.")
+    project_cpu: str = Field(default="", description="Project, group or account that is charged for cpu jobs.")
+    project_gpu: str = Field(default="", description="Project, group or account that is charged for gpu jobs.")
+    executable_map: dict[str, str] = Field(
+        default={}, description="Where each program lies on this system: key → absolute path."
+    )
+    template: str | None = Field(default=None, description="Path of a job template that replaces the packaged one.")
+    poll_interval: float = Field(
+        default=10.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
+    )
+    max_jobs: int | None = Field(default=None, gt=0, description="Most live jobs at once; further submissions wait.")
+
+    @property
+    @abstractmethod
+    def scheduler(self) -> Scheduler:
+        """The batch system, as the engine talks to it."""
+
+    @property
+    def default_name(self) -> str:
+        return self.scheduler.kind
+
+    def adapt(self, spec: JobSpec) -> JobSpec:
+        """The request as this system can serve it; the request itself unless a subclass knows better."""
+        return spec
+
+    def options(self) -> Mapping[str, str | Sequence[str]]:
+        """What only this kind of system knows, for its template."""
+        return {}
+
+    def faults(self, resource_class: ResourceClass) -> list[str]:
+        """What the target itself lacks for a job of this class."""
+        return []
+
+    def route(self, resource_class: ResourceClass) -> SubmissionRoute:
+        """Queue and project for a resource class."""
+        gpu = resource_class == "gpu"
+        return SubmissionRoute(
+            scheduler=self.scheduler.kind,
+            queue=self.queue_gpu if gpu else self.queue_cpu,
+            project=self.project_gpu if gpu else self.project_cpu,
+        )
+
+    def script_name(self, stem: str) -> str:
+        """`batch`, `batch.pbs` → `batch.slurm`: a known suffix is replaced, otherwise ours is added."""
+        known = next((suffix for suffix in SCRIPT_SUFFIXES if stem.endswith(suffix)), "")
+        return stem.removesuffix(known) + self.scheduler.suffix
+
+    def executable(self, key: str) -> str:
+        """The path behind a key of `executable_map`; an absolute path is itself."""
+        if os.path.isabs(key):
+            return key
+        path = self.executable_map.get(key)
+        if not path:
+            hint = did_you_mean(key, list(self.executable_map))
+            raise ConfigurationError(
+                f"executable {key!r} is not in the executable_map of {type(self).__name__}: {hint}"
+            )
+        return path
+
+    def engine_target(self, patience: Patience | None = None) -> Target:
+        """This target as the engine sees it."""
+        return Target(
+            name=self.name or self.default_name,
+            scheduler=self.scheduler,
+            host=LocalHost(),
+            poll_interval_s=self.poll_interval,
+            max_jobs=self.max_jobs,
+            template=os.path.expanduser(self.template) if self.template else None,
+            patience=patience or Patience(),
+        )
