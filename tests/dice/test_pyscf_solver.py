@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -389,9 +388,6 @@ def test_needs_neither_dagster_nor_pyscf_for_small_spaces(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "set()"
-
-
-Schedule = Callable[[str], pyscf_solver.Schedule]
 
 
 def test_reads_a_schedule_of_several_cutoffs() -> None:

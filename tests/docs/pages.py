@@ -112,7 +112,7 @@ class Page:
         return [system for system in (None, *SYSTEMS.values()) if system in wanted]
 
 
-PAGES = [Page(REPOSITORY / "README.md"), *(Page(path) for path in sorted((REPOSITORY / "docs").glob("*.md")))]
+PAGES = [Page(REPOSITORY / "README.md"), *(Page(path) for path in sorted((REPOSITORY / "docs").rglob("*.md")))]
 
 
 def page(name: str) -> Page:

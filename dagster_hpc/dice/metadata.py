@@ -1,0 +1,120 @@
+"""DiceResult and its jobs → Dagster metadata and asset checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from dagster_hpc.dice.validation import NAMES
+from dagster_hpc.metadata import array_metadata, job_metadata
+
+if TYPE_CHECKING:
+    from dagster_hpc.dice.result import DiceResult
+    from dagster_hpc.dice.solver import DiceRun
+    from dagster_hpc.dice.validation import Check
+    from dagster_hpc.engine.job import JobResult
+
+_LEADING = 10
+_INDICES = {"jobs", "states", "target", "job_id"}
+
+
+def dice_metadata(
+    result: DiceResult, *, core_energy: float = 0.0, hf_energy: float | None = None
+) -> dict[str, dg.MetadataValue]:
+    """What was found. `core_energy` is what `result.energy` contains of it; `hf_energy` is the total one, if known."""
+    alpha, beta = result.orbital_occupancies
+    metadata: dict[str, dg.MetadataValue] = {
+        "energy": dg.MetadataValue.float(result.energy),
+        "energy_without_core": dg.MetadataValue.float(result.energy - core_energy),
+        "core_energy": dg.MetadataValue.float(core_energy),
+        "norb": dg.MetadataValue.int(result.norb),
+        "nelec": dg.MetadataValue.json(list(result.nelec)),
+        "determinants": dg.MetadataValue.int(result.dimension),
+        "alpha_strings": dg.MetadataValue.int(len(result.strings_a)),
+        "beta_strings": dg.MetadataValue.int(len(result.strings_b)),
+        "spin_square": dg.MetadataValue.float(result.spin_square),
+        "occupancies_alpha": dg.MetadataValue.json([round(float(value), 8) for value in alpha]),
+        "occupancies_beta": dg.MetadataValue.json([round(float(value), 8) for value in beta]),
+        "leading_determinants": _leading(result),
+        "checks": _checks(result.checks),
+    }
+    if hf_energy is not None:
+        metadata["hf_energy"] = dg.MetadataValue.float(hf_energy)
+        metadata["correlation_energy"] = dg.MetadataValue.float(result.energy - hf_energy)
+    return metadata
+
+
+def run_metadata(run: DiceRun) -> dict[str, dg.MetadataValue]:
+    """What it took: the job that gave the answer, and the sums over all that were needed."""
+    metadata = jobs_metadata(run.jobs)
+    metadata["solver"] = dg.MetadataValue.text(run.solver)
+    if run.problems:
+        metadata["problems"] = dg.MetadataValue.md("\n\n".join(run.problems))
+    return metadata
+
+
+def jobs_metadata(jobs: Sequence[JobResult]) -> dict[str, dg.MetadataValue]:
+    """The last job as `job_metadata` tells it, and with the prefix `all_jobs_` what all of them cost together."""
+    if not jobs:
+        return {}
+    together = {name: value for name, value in array_metadata(list(jobs)).items() if name not in _INDICES}
+    return {
+        **job_metadata(jobs[-1]),
+        "jobs": dg.MetadataValue.int(len(jobs)),
+        **{f"all_jobs_{name}": value for name, value in together.items()},
+    }
+
+
+def _leading(result: DiceResult) -> dg.MetadataValue:
+    rows = [
+        dg.TableRecord({"orbitals": row.orbitals, "coefficient": row.coefficient, "weight": row.weight})
+        for row in result.leading(_LEADING)
+    ]
+    columns = [dg.TableColumn("orbitals"), dg.TableColumn("coefficient", "float"), dg.TableColumn("weight", "float")]
+    return dg.MetadataValue.table(rows, dg.TableSchema(columns=columns))
+
+
+def _checks(checks: Sequence[Check]) -> dg.MetadataValue:
+    """Check → passed; null where it could not be made."""
+    return dg.MetadataValue.json({check.name: check.passed for check in checks})
+
+
+def check_specs(asset: dg.AssetKey) -> list[dg.AssetCheckSpec]:
+    """One blocking check for each question that an answer is asked."""
+    return [
+        dg.AssetCheckSpec(name, asset=asset, description=sentence, blocking=True) for name, sentence in NAMES.items()
+    ]
+
+
+def check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+    """One result for each spec. A check that could not be made passes, and says why it was not made."""
+    made = {check.name: check for check in checks}
+    for name in NAMES:
+        check = made.get(name)
+        if check is None or check.passed is None:
+            why = check.sentence if check else "it does not apply to this run"
+            yield _result(asset, name, passed=True, sentence=f"not made: {why}", metadata={"made": False})
+            continue
+        figures = {"value": check.value, "limit": check.limit}
+        known = {key: dg.MetadataValue.float(float(value)) for key, value in figures.items() if _is_finite(value)}
+        yield _result(asset, name, passed=check.passed, sentence=check.sentence, metadata={"made": True, **known})
+
+
+def failed_check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
+    """The checks of an answer that was rejected, as far as they were made."""
+    made = {check.name for check in checks if check.passed is not None}
+    return (result for result in check_results(checks, asset) if result.check_name in made)
+
+
+def _result(
+    asset: dg.AssetKey, name: str, *, passed: bool, sentence: str, metadata: Mapping[str, object]
+) -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(
+        check_name=name, asset_key=asset, passed=passed, description=sentence, metadata=dict(metadata)
+    )
+
+
+def _is_finite(value: float | None) -> bool:
+    return value is not None and value == value and abs(value) != float("inf")
