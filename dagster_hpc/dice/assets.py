@@ -22,7 +22,8 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed
 from dagster_hpc.metadata import job_metadata
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.resources.targets import HPCTarget, target_class
+from dagster_hpc.resources.target import HPCTarget
+from dagster_hpc.resources.targets import target_class
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -154,18 +155,18 @@ def _solved(
         )  # fmt: skip
     except DiceResultInvalid as error:
         yield from failed_check_results(error.checks, key)
-        metadata = {
+        rejected: dict[str, dg.MetadataValue] = {
             "checks": dg.MetadataValue.json({check.name: check.passed for check in error.checks}),
             "work_dir": dg.MetadataValue.path(error.work_dir or ""),
         }
-        raise dg.Failure(str(error), metadata=metadata) from error
+        raise dg.Failure(str(error), metadata=rejected) from error
     except JobFailed as error:
         raise dg.Failure(str(error), metadata=job_metadata(error.result)) from error
     except ConfigurationError as error:
         raise dg.Failure(str(error), allow_retries=False) from error
     except HPCError as error:
-        metadata = {"work_dir": dg.MetadataValue.path(error.work_dir)} if error.work_dir else {}
-        raise dg.Failure(str(error), metadata=metadata) from error
+        where = {"work_dir": dg.MetadataValue.path(error.work_dir)} if error.work_dir else {}
+        raise dg.Failure(str(error), metadata=where) from error
     metadata = dice_metadata(run.result, core_energy=asked.core_energy, hf_energy=asked.hf_energy)
     yield from check_results(run.result.checks, key)
     yield dg.Output(run.result, metadata={**run_metadata(run), **metadata})
@@ -235,13 +236,15 @@ def create_dice_resources(
     programs = {executable_key: dice_executable} if dice_executable else {}
     target = _target(hpc_target, resource_class, project, queue, programs, target_options or {})
     ranks = mpiprocs or (4 if dice_executable else 1)
+    if launcher is None:
+        launcher = "single" if num_nodes * ranks == 1 else _LAUNCHER.get(target.scheduler.kind, "mpirun")
     profile = ExecutionProfile(
         resource_class=resource_class,
         num_nodes=num_nodes,
         mpiprocs=ranks,
         ompthreads=ompthreads,
         walltime=walltime,
-        launcher=launcher or ("single" if num_nodes * ranks == 1 else _LAUNCHER.get(target.scheduler.kind, "mpirun")),
+        launcher=launcher,
         memory_per_node=memory_per_node,
         exclusive=exclusive,
         modules=list(modules),
@@ -258,7 +261,7 @@ def create_dice_resources(
     }
 
 
-_LAUNCHER: dict[str, Literal["srun", "mpiexec", "flux"]] = {"slurm": "srun", "pjm": "mpiexec", "flux": "flux"}
+_LAUNCHER: dict[str, Literal["srun", "mpirun", "mpiexec", "flux"]] = {"slurm": "srun", "pjm": "mpiexec", "flux": "flux"}
 
 
 def _target(
@@ -271,8 +274,8 @@ def _target(
 ) -> HPCTarget:
     if isinstance(target, str):
         where = {f"project_{resource_class}": project, f"queue_{resource_class}": queue}
-        chosen = {name: value for name, value in where.items() if value}
-        return target_class(target)(**chosen, executable_map=programs, **options)
+        fields: dict[str, Any] = {name: value for name, value in where.items() if value}
+        return target_class(target)(**fields, executable_map=programs, **options)
     if project or queue or options:
         raise ConfigurationError("project, queue and target_options belong into the target, which is given as such")
     return target.model_copy(update={"executable_map": {**target.executable_map, **programs}}) if programs else target
@@ -304,9 +307,7 @@ def _check_sci_result(context: object, value: object) -> dg.TypeCheck:
     )
 
 
-def _number_faults(
-    energy: float, coefficients: Any, occupancies: Any, norb: int, nelec: tuple[int, int]
-) -> list[str]:
+def _number_faults(energy: float, coefficients: Any, occupancies: Any, norb: int, nelec: tuple[int, int]) -> list[str]:
     faults = [] if np.isfinite(energy) else [f"the energy is {energy}"]
     norm = float(np.vdot(coefficients, coefficients).real)
     if not abs(norm - 1) <= max(NORM_LIMIT, 1e-6):

@@ -91,7 +91,7 @@ class SCIResultFiles(dg.UPathIOManager):
 
 def to_bytes(value: Any) -> bytes:
     """The file's contents."""
-    import h5py
+    import h5py  # type: ignore[import-untyped]
 
     arrays: dict[str, NDArray[Any]] = {}
     structure = _packed(value, "", arrays)
@@ -141,7 +141,8 @@ def _packed(value: Any, place: str, arrays: "dict[str, NDArray[Any]]") -> Any:
             raise TypeError(f"SCIResultIOManager stores dicts with text or whole numbers as keys, not {list(value)!r}")
         return {
             "dict": [
-                [key, _packed(item, _below(place, str(index)), arrays)] for index, (key, item) in enumerate(value.items())
+                [key, _packed(item, _below(place, str(index)), arrays)]
+                for index, (key, item) in enumerate(value.items())
             ]
         }
     if is_dataclass(value) and _MODULE_OF.get(type(value).__name__) == type(value).__module__:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -95,11 +96,12 @@ def check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterator[dg.As
         check = made.get(name)
         if check is None or check.passed is None:
             why = check.sentence if check else "it does not apply to this run"
-            yield _result(asset, name, passed=True, sentence=f"not made: {why}", metadata={"made": False})
+            yield _result(
+                asset, name, passed=True, sentence=f"not made: {why}", metadata={"made": dg.MetadataValue.bool(False)}
+            )
             continue
-        figures = {"value": check.value, "limit": check.limit}
-        known = {key: dg.MetadataValue.float(float(value)) for key, value in figures.items() if _is_finite(value)}
-        yield _result(asset, name, passed=check.passed, sentence=check.sentence, metadata={"made": True, **known})
+        figures = {"made": dg.MetadataValue.bool(True), "value": _number(check.value), "limit": _number(check.limit)}
+        yield _result(asset, name, passed=check.passed, sentence=check.sentence, metadata=figures)
 
 
 def failed_check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterator[dg.AssetCheckResult]:
@@ -109,12 +111,13 @@ def failed_check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterato
 
 
 def _result(
-    asset: dg.AssetKey, name: str, *, passed: bool, sentence: str, metadata: Mapping[str, object]
+    asset: dg.AssetKey, name: str, *, passed: bool, sentence: str, metadata: Mapping[str, dg.MetadataValue]
 ) -> dg.AssetCheckResult:
     return dg.AssetCheckResult(
         check_name=name, asset_key=asset, passed=passed, description=sentence, metadata=dict(metadata)
     )
 
 
-def _is_finite(value: float | None) -> bool:
-    return value is not None and value == value and abs(value) != float("inf")
+def _number(value: float | None) -> dg.MetadataValue:
+    """Dagster stores NaN and infinity, and its pages then fail to show the event."""
+    return dg.MetadataValue.null() if value is None or not isfinite(value) else dg.MetadataValue.float(float(value))

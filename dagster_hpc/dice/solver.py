@@ -265,12 +265,10 @@ class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         norb, nelec = int(norb), (int(nelec[0]), int(nelec[1]))
         options, template = self.options(spin_sq), self.input_template
         parents = parent_energies or [None] * len(ci_strings)
-        tasks = [
-            _Task(
-                (a, b), dice_input_files(a, b, norb=norb, nelec=nelec, options=options, template=template), parent
-            )  # fmt: skip
-            for (a, b), parent in zip(ci_strings, parents, strict=True)
-        ]
+        tasks = []
+        for (alpha, beta), parent in zip(ci_strings, parents, strict=True):
+            files = dice_input_files(alpha, beta, norb=norb, nelec=nelec, options=options, template=template)
+            tasks.append(_Task((alpha, beta), files, parent))
         if not tasks:
             return []
         integrals = integrals_of(one_body_tensor, two_body_tensor, core_energy)
