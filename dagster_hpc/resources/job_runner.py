@@ -4,7 +4,6 @@
 # that is configured at launch in its place.
 
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,21 +12,28 @@ from typing import TYPE_CHECKING, Any, Literal
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr
 
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed, SubmitRefused, did_you_mean
+from dagster_hpc.engine.errors import ConfigurationError, HPCError, did_you_mean
 from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request, Reuse
 from dagster_hpc.engine.script import render_script
-from dagster_hpc.engine.target import Listener, Patience, script_stem
-from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
+from dagster_hpc.engine.target import Patience, script_stem
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.resolve import read_inputs, resolve
+from dagster_hpc.resources.step import (
+    Context,
+    as_dagster_failure,
+    asset_key_of,
+    job_name,
+    listener_of,
+    partition_key_of,
+    tag_run,
+    user_terminated,
+)
 from dagster_hpc.resources.targets.base import HPCTarget
 
 if TYPE_CHECKING:
     from dagster_hpc.engine.ledger import JobRow
     from dagster_hpc.engine.runner import Runner
-
-Context = dg.AssetExecutionContext | dg.OpExecutionContext
 
 
 class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -85,7 +91,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         A job that ended otherwise raises `JobFailed` (with its result); inside Dagster (`context` given) a `dg.Failure`
         that carries the same metadata. `timeout` (seconds) ends the wait with `WaitTimeout`, not the job.
         """
-        with _as_dagster_failure(context):
+        with as_dagster_failure(context):
             handle = self.submit(
                 command, profile=profile, context=context, args=args, overrides=overrides, inputs=inputs,
                 outputs=outputs, key=key, reuse=reuse, dependencies=dependencies,
@@ -108,14 +114,14 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> JobHandle:
         """Submit a job and return at once. The handle finds it again, in this process or another."""
         chosen = self._profile(profile, overrides)
-        name = _job_name(command, context)
+        name = job_name(command, context)
         spec = resolve(command, chosen, self.target, args=args, outputs=outputs, dependencies=dependencies, name=name)
         return self._submit(spec, _contents(command, inputs), context, key, reuse)[0]
 
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
-        with _as_dagster_failure(context), self._interruptible([handle], context):
-            results = self._engine().wait([handle], timeout_s=timeout, listener=_listener(context))
+        with as_dagster_failure(context), self._interruptible([handle], context):
+            results = self._engine().wait([handle], timeout_s=timeout, listener=listener_of(context))
             return results[0].raise_for_state()
 
     def map(
@@ -142,13 +148,13 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not args_list:
             return []
         chosen = self._profile(profile, overrides)
-        name = _job_name(command, context)
+        name = job_name(command, context)
         limit = max_running or len(args_list)
 
         def described(**how: Any) -> JobSpec:
             return resolve(command, chosen, self.target, outputs=outputs, name=name, **how)
 
-        with _as_dagster_failure(context):
+        with as_dagster_failure(context):
             if "array" in self.target.scheduler.lacks:
                 waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
                 specs = [
@@ -160,7 +166,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
                 spec = described(elements=args_list, element_limit=max_running)
                 handles = self._submit(spec, _contents(command, inputs), context, key, reuse)
             with self._interruptible(handles, context):
-                results = self._engine().wait(handles, timeout_s=timeout, listener=_listener(context, array=True))
+                results = self._engine().wait(handles, timeout_s=timeout, listener=listener_of(context, array=True))
         return [replace(result, index=index) for index, result in enumerate(results)]
 
     def render(
@@ -240,15 +246,15 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             inputs={} if below else contents,
             identity=self._identity(spec, contents, engine.target.name, context, key),
             reuse=reuse or self.reuse,
-            asset_key=_asset_key(context),
-            partition_key=_partition_key(context),
+            asset_key=asset_key_of(context),
+            partition_key=partition_key_of(context),
             run_id=context.run.run_id if context else None,
         )
-        listener = _listener(context)
+        listener = listener_of(context)
         with self._interruptible([], context):
             handles = engine.submit(request, listener)
         if context:
-            _tag_run(context, engine)
+            tag_run(context, engine)
             first, many = handles[0], f" with {len(handles)} elements" if len(handles) > 1 else ""
             verb = "joined the live job" if first.joined else "submitted job"
             context.log.info(f"{verb} {first.job_id} on {first.target}{many}; its directory is {first.work_dir}")
@@ -301,8 +307,8 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             ordinal = self._calls[step] = self._calls.get(step, -1) + 1
             who = (
                 "asset",
-                _asset_key(context) or str(op.op_handle),
-                _partition_key(context) or "",
+                asset_key_of(context) or str(op.op_handle),
+                partition_key_of(context) or "",
                 str(ordinal),
             )
         else:
@@ -315,7 +321,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         try:
             yield
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            if self.on_interrupt == "cancel" and _user_terminated(context):
+            if self.on_interrupt == "cancel" and user_terminated(context):
                 self._engine().cancel(handles or self._submitting(context))
                 if context:
                     context.log.info("the run was terminated, so its job was cancelled")
@@ -327,80 +333,9 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The jobs of this run whose submission was broken off: their ids are not known yet."""
         if context is None:
             return []
-        rows = self._engine().ledger.jobs(live=True, run_id=context.run.run_id, asset_key=_asset_key(context))
+        rows = self._engine().ledger.jobs(live=True, run_id=context.run.run_id, asset_key=asset_key_of(context))
         return [row.handle() for row in rows if row.state is JobState.SUBMITTING]
-
-
-def _user_terminated(context: Context | None) -> bool:
-    """Without Dagster, Ctrl-C is the user. With it, only a run that is being cancelled is."""
-    if context is None:
-        return True
-    run = context.instance.get_run_by_id(context.run.run_id)
-    return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
-
-
-@contextmanager
-def _as_dagster_failure(context: Context | None) -> Iterator[None]:
-    """Inside a step, a failed job is a `dg.Failure` with the job's metadata; a refused one is not worth a retry."""
-    try:
-        yield
-    except JobFailed as error:
-        if context is None:
-            raise
-        raise dg.Failure(description=str(error), metadata=job_metadata(error.result)) from error
-    except (SubmitRefused, ConfigurationError) as error:
-        if context is None:
-            raise
-        metadata = {"work_dir": dg.MetadataValue.path(error.work_dir)} if error.work_dir else {}
-        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
-
-
-def _listener(context: Context | None, *, array: bool = False) -> Listener:
-    """State changes into the event log, the job's output line by line into the step's compute logs."""
-    if context is None:
-        return Listener()
-
-    def on_state(handle: JobHandle, state: JobState, reason: str) -> None:
-        if array and (state.is_success or not state.is_final):
-            return  # thousands of elements would bury what matters: those that failed
-        context.log.info(f"job {handle.job_id or handle.token}: {state}{f', {reason}' if reason else ''}")
-
-    def on_output(handle: JobHandle, stream: str, line: str) -> None:
-        index = f"[{handle.token.partition('.')[2] or handle.job_id}] " if array else ""
-        print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
-
-    return Listener(on_state, on_output, context.log.warning)
 
 
 def _contents(command: Command, inputs: Mapping[str, InputFile] | None) -> dict[str, bytes]:
     return read_inputs({**command.inputs, **(inputs or {})})
-
-
-def _job_name(command: Command, context: Context | None) -> str:
-    """What the queue shows: the command's own name if it has one, else the asset's."""
-    return command.name or (_asset_key(context) or "").rpartition("/")[2] or command.job_name
-
-
-def _asset_key(context: Context | None) -> str | None:
-    if context is None or not context.has_assets_def:
-        return None
-    keys = sorted(key.to_user_string() for key in context.selected_asset_keys)
-    return ",".join(keys) or None
-
-
-def _partition_key(context: Context | None) -> str | None:
-    return context.partition_key if context is not None and context.has_partition_key else None
-
-
-def _tag_run(context: Context, engine: "Runner") -> None:
-    """The ids of all jobs of this run, read from the ledger: steps of one run do not overwrite each other's."""
-    rows = engine.ledger.jobs(run_id=context.run.run_id)
-    ids = sorted(
-        {
-            engine.target.scheduler.array_id(row.job_id)
-            for row in rows
-            if row.job_id and row.target == engine.target.name
-        }
-    )
-    tags = {TAG_JOB_ID: ",".join(ids), TAG_TARGET: engine.target.name}
-    context.instance.add_run_tags(context.run.run_id, tags)

@@ -228,7 +228,7 @@ def opened(system: System) -> Iterator[Site]:
         for name, value in system.environment().items():
             patch.setenv(name, value)
         site = Site(system, folder)
-        patch.setattr("dagster_hpc.resources.job_runner._listener", lambda *_, **__: site.listener)
+        patch.setattr("dagster_hpc.resources.job_runner.listener_of", lambda *_, **__: site.listener)
         try:
             yield site
         finally:
