@@ -16,7 +16,7 @@ from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.owner import this_process
 from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
 from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE
-from dagster_hpc.engine.sentinel import has_ended, lock_holder, read_sentinel, read_statistics
+from dagster_hpc.engine.sentinel import Sentinel, has_ended, lock_holder, read_sentinel, read_statistics
 from dagster_hpc.engine.target import Listener, Patience, Target
 from dagster_hpc.engine.verdict import Evidence, judge
 
@@ -114,7 +114,9 @@ class Poller:
         unaccounted = [row for row in rows if not _is_final(history, row)]
         queue = Report()
         # Of a crowd the queue's word is enough, and a job whose accounts are overdue may not be over at all.
-        if unaccounted and (history.failed or not self._has_history or len(rows) > CROWD or self._is_overdue(unaccounted)):
+        if unaccounted and (
+            history.failed or not self._has_history or len(rows) > CROWD or self._is_overdue(unaccounted)
+        ):
             queue = self._queue(rows, listener)
         self._record(rows, queue, history, listener)
         return interval_s
@@ -140,7 +142,7 @@ class Poller:
         changes: list[tuple[JobRow, Change]] = []
         for row in rows:
             evidence = Evidence(
-                sentinel=read_sentinel(self.target.host, row.work_dir),
+                sentinel=self._sentinel(row, queue),
                 queue=_of_this_job(queue, row),
                 history=_of_this_job(history, row),
                 asked=not (queue.failed or history.failed),
@@ -156,6 +158,12 @@ class Poller:
                 self._give_up_stuck(row, change.reason, listener)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
 
+    def _sentinel(self, row: JobRow, queue: Report) -> Sentinel:
+        """What the job says of itself; of one that runs, only whether it has ended: there may be thousands."""
+        if _is_active(queue, row) and not has_ended(self.target.host, row.work_dir):
+            return Sentinel()
+        return read_sentinel(self.target.host, row.work_dir)
+
     def _with_statistics(self, row: JobRow, change: Change) -> Change:
         """The figures that the system leaves in a file beside a job that is over come before the job's own."""
         if not change.state.is_final:
@@ -169,7 +177,7 @@ class Poller:
         if row.array_index is not None or DUPLICATE_EXIT_CODE not in codes:
             return False
         runs_as = lock_holder(self.target.host, row.work_dir)
-        if not runs_as.isdigit() or runs_as == row.job_id:
+        if len(runs_as.split()) != 1 or runs_as == row.job_id:
             return False
         listener.on_warning(f"{row.name} was taken twice, as jobs {row.job_id} and {runs_as}; only the latter runs")
         self.ledger.goes_by(row.token, runs_as)
