@@ -22,7 +22,7 @@ _LONGEST_TEXT = 20_000
 
 
 def job_metadata(result: JobResult) -> dict[str, dg.MetadataValue]:
-    """What a job was, how it ended and what it cost. A figure that the system does not know is null, never left out."""
+    """What a job was, how it ended and what it cost. What there is not, or nobody knows, is null, never left out."""
     metrics = result.metrics
     return {
         "state": _text(str(result.state)),
@@ -85,13 +85,13 @@ def _timestamp(value: float | None) -> dg.MetadataValue:
 
 
 def _text(value: str | None) -> dg.MetadataValue:
-    return dg.MetadataValue.text(value or "")
+    return dg.MetadataValue.text(value) if value else dg.MetadataValue.null()
 
 
 def _code(text: str, language: str = "") -> dg.MetadataValue:
     """Text with its line breaks and stars as they are: a fenced block, longer than any fence inside."""
     if not text:
-        return dg.MetadataValue.text("")
+        return dg.MetadataValue.null()
     if len(text) > _LONGEST_TEXT:
         text = "…\n" + text[-_LONGEST_TEXT:]
     fence = "```"
