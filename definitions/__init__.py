@@ -1,6 +1,7 @@
 """The code location that `make demo` and `dagster dev` show: HPC jobs as assets, on the target that you choose."""
 
 import os
+from importlib.util import find_spec
 
 import dagster as dg
 
@@ -13,10 +14,16 @@ from definitions.targets import resources
 @dg.definitions
 def defs() -> dg.Definitions:
     """Read when Dagster asks for it, so that a wrong variable in the environment is an error with a sentence."""
-    return dg.Definitions(
+    common = resources(os.environ)
+    demo = dg.Definitions(
         assets=[hello, samples, bit_counts, histogram],
         jobs=[bitcount_pipeline],
         schedules=[daily_samples()],
         sensors=[samples_in_inbox],
-        resources=resources(os.environ),
+        resources=common,
     )
+    if not all(find_spec(name) for name in ("pyscf", "qiskit_addon_sqd")):  # of the extras `dice` and `sqd`
+        return demo
+    from definitions.chemistry import chemistry
+
+    return dg.Definitions.merge(demo, chemistry(os.environ, common["hpc_target"]))

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import getpass
 import os
+import re
 import shutil
+import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.ledger import Ledger
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Level, Probe
 from dagster_hpc.engine.script import templates_folder
 from dagster_hpc.engine.units import parse_walltime
 from dagster_hpc.resources.command import Command
@@ -32,6 +34,7 @@ _SCANT_BYTES, _SCANT_FILES = 2**30, 1000
 _SCHEDULER_CLOCK_S = 5.0  # it is told in whole seconds, and the command takes its time
 _FILE_CLOCK_S = 2.0
 _NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
+_DICE_S = 60.0  # H2 takes a real Dice half a second
 _TRUE = Command("/bin/true")
 
 
@@ -53,7 +56,10 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
     for name in hpc.profiles:
         yield Check(f"profile {name}", _profile(hpc, name))
     for key, path in hpc.target.executable_map.items():
-        yield Check(f"executable {key}", _executable(path, is_local=_is_local(hpc)))
+        finding = _executable(path, is_local=_is_local(hpc))
+        yield Check(f"executable {key}", finding)
+        if finding.level == "ok" and "dice" in (*re.split(r"[\W_]+", key.lower()), os.path.basename(path).lower()):
+            yield Check(f"dice {key}", _dice(path))
 
 
 # -- the scheduler
@@ -214,6 +220,40 @@ def _executable(path: str, *, is_local: bool) -> Finding:
     what = "cannot be executed" if os.path.exists(path) else "does not exist"
     where = "" if is_local else " on this machine; it may on the compute nodes"
     return Finding("warn", f"{path} {what}{where}", "install it, or correct executable_map of the target.")
+
+
+def _dice(path: str) -> Finding:
+    """Run H2 through it, here and on one rank: is it a Dice that reads the determinant files?"""
+    try:
+        from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
+        from dagster_hpc.dice.solver import h2_case, judge_h2
+    except ImportError as error:
+        return Finding("warn", f"it cannot be tried: {error}", "install dagster-hpc with its extra `dice`.")
+    elsewhere = "if it needs modules or runs on compute nodes only, try it there: DiceSolver(...).try_h2() is a job."
+    (alpha, beta), one_body, two_body, norb, nelec = h2_case()
+    with tempfile.TemporaryDirectory(prefix="dagster-hpc-doctor-") as folder:
+        write_dice_inputs(
+            folder, alpha, beta, norb=norb, nelec=nelec, one_body=one_body, two_body=two_body,
+            options=DiceOptions(select_cutoff=None),
+        )  # fmt: skip
+        try:
+            done = subprocess.run(
+                [path], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_DICE_S, check=False
+            )
+        except subprocess.TimeoutExpired:
+            return Finding("warn", f"it did not solve H2 within {_DICE_S:g} s", elsewhere)
+        except OSError as error:
+            return Finding("warn", f"it cannot be started: {error.strerror or error}", elsewhere)
+        if not Path(folder, "shci.e").exists() and not done.stdout.strip():
+            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+            said = words[-1] if words else "it said nothing"
+            return Finding("warn", f"it ended with exit code {done.returncode} and no answer: {said}", elsewhere)
+        try:
+            trial = judge_h2(read_dice_outputs(folder, norb=norb, nelec=nelec, stdout=done.stdout))
+        except HPCError as error:
+            trial = judge_h2(error)
+    level: Level = "ok" if trial.right else "warn" if trial.reads_determinants is None else "fail"
+    return Finding(level, trial.sentence, trial.advice)
 
 
 def _is_local(hpc: HPCJobRunner) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
@@ -22,8 +23,8 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed
 from dagster_hpc.metadata import job_metadata
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.resources.target import HPCTarget
 from dagster_hpc.resources.targets import target_class
+from dagster_hpc.resources.targets.base import HPCTarget
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -139,7 +140,9 @@ def build_dice_asset(
         **storage,
         **asset_options,
     }
-    definition: dg.AssetsDefinition = dg.asset(key=key, check_specs=check_specs(key), **options)(compute)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # about io_manager_def, once for every asset
+        definition: dg.AssetsDefinition = dg.asset(key=key, check_specs=check_specs(key), **options)(compute)
     return definition
 
 

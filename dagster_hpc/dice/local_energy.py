@@ -1,7 +1,7 @@
 """One row of the eigenvalue equation: the energy as the leading determinant sees it.
 
-For an eigenstate, sum_j H_kj c_j / c_k is the energy, whatever k. One row costs as much as reading the determinants, the whole
-of H would cost the square of that; and a wrong sign, a lost determinant or a wrong energy anywhere near k shows in it.
+For an eigenstate, sum_j H_kj c_j / c_k is the energy, whatever k. One row costs as much as reading the determinants, and
+all of H the square of that; but a wrong sign, a lost determinant or a wrong energy shows in it, if it is anywhere near k.
 """
 
 from __future__ import annotations

@@ -27,23 +27,23 @@ def dice_metadata(
     """What was found. `core_energy` is what `result.energy` contains of it; `hf_energy` is the total one, if known."""
     alpha, beta = result.orbital_occupancies
     metadata: dict[str, dg.MetadataValue] = {
-        "energy": dg.MetadataValue.float(result.energy),
-        "energy_without_core": dg.MetadataValue.float(result.energy - core_energy),
-        "core_energy": dg.MetadataValue.float(core_energy),
+        "energy": _number(result.energy),
+        "energy_without_core": _number(result.energy - core_energy),
+        "core_energy": _number(core_energy),
         "norb": dg.MetadataValue.int(result.norb),
-        "nelec": dg.MetadataValue.json(list(result.nelec)),
+        "nelec": dg.MetadataValue.json([int(count) for count in result.nelec]),
         "determinants": dg.MetadataValue.int(result.dimension),
         "alpha_strings": dg.MetadataValue.int(len(result.strings_a)),
         "beta_strings": dg.MetadataValue.int(len(result.strings_b)),
-        "spin_square": dg.MetadataValue.float(result.spin_square),
+        "spin_square": _number(result.spin_square),
         "occupancies_alpha": dg.MetadataValue.json([round(float(value), 8) for value in alpha]),
         "occupancies_beta": dg.MetadataValue.json([round(float(value), 8) for value in beta]),
         "leading_determinants": _leading(result),
         "checks": _checks(result.checks),
     }
     if hf_energy is not None:
-        metadata["hf_energy"] = dg.MetadataValue.float(hf_energy)
-        metadata["correlation_energy"] = dg.MetadataValue.float(result.energy - hf_energy)
+        metadata["hf_energy"] = _number(hf_energy)
+        metadata["correlation_energy"] = _number(result.energy - hf_energy)
     return metadata
 
 

@@ -28,8 +28,9 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed, f
 from dagster_hpc.engine.job import JobResult, JobState, Reuse
 from dagster_hpc.engine.script import STDOUT
 from dagster_hpc.resources.command import Command
-from dagster_hpc.resources.job_runner import Context, HPCJobRunner
+from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
+from dagster_hpc.resources.step import Context
 
 if TYPE_CHECKING:
     import numpy as np
@@ -80,7 +81,8 @@ else
 fi
 """
 
-# A lock of the node, held by a sleep that goes on while Dice starts: the next start is at least that much later.
+# A lock of the node, held by a sleep that goes on while Dice starts: the next start is at least that much later. (A batch
+# system that ends the sleep with a shorter job does no harm: that job's Dice is over.)
 _STAGGER = """\
 hpc_dice_stagger() {
   local lock=/dev/shm/dagster_hpc-dice.lock place
@@ -125,6 +127,15 @@ class _Task:
     problems: list[str] = field(default_factory=list)
     run: DiceRun | None = None
     error: HPCError | None = None
+    is_lost: bool = False  # Dice died without a word, as it does when its ranks miss each other's shared memory
+
+    @property
+    def failed_by_chance(self) -> bool:
+        """Whether the same run may well go right when it is started again."""
+        error = self.error
+        return error is not None and (
+            self.is_lost or (isinstance(error, (DiceResultInvalid, DiceFailed)) and error.retryable)
+        )
 
 
 @dataclass(frozen=True)
@@ -329,7 +340,7 @@ class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         waiting = tasks
         for attempt in range(self.max_retries + 1):
             self._attempt(waiting, asking, attempt, embedded=self.executable is None)
-            waiting = [task for task in tasks if task.error is not None and _by_chance(task.error)]
+            waiting = [task for task in tasks if task.failed_by_chance]
             if not waiting:
                 break
             if attempt < self.max_retries:
@@ -347,6 +358,7 @@ class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         results = self._launch(tasks, asking, attempt, embedded=embedded)
         for task, job in zip(tasks, results, strict=True):
             task.jobs.append(job)
+            task.is_lost = False
             answer = self._answer(task, job, asking)
             if isinstance(answer, HPCError):
                 task.error = answer
@@ -374,7 +386,8 @@ class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         except DiceResultInvalid as error:
             if error.names == ("files",) and not job.succeeded:
-                return _NoAnswer(job)
+                task.is_lost = True
+                return failure_of(job)
             return error
         except DiceFailed as error:
             return error
@@ -496,15 +509,6 @@ class SCISolver:
 _SERIAL = {"num_nodes": 1, "mpiprocs": 1, "launcher": "single", "mpi_options": [], "container": ""}
 
 
-class _NoAnswer(JobFailed):
-    """Dice ended with nothing: no files, and no word about why."""
-
-    default_advice = (
-        "look into stdout.log of its directory. When the ranks of one job start in two different seconds they miss each "
-        "other's shared memory and die like this: by chance, and rarely twice."
-    )
-
-
 class _FailedJob:
     """Catches a job that ended badly, inside Dagster and outside, and keeps its result."""
 
@@ -519,11 +523,6 @@ class _FailedJob:
             return False
         self.result = cause.result
         return True
-
-
-def _by_chance(error: HPCError) -> bool:
-    """Whether the same run may well go right when it is started again."""
-    return isinstance(error, _NoAnswer) or (isinstance(error, (DiceResultInvalid, DiceFailed)) and error.retryable)
 
 
 def _is_not_converged(error: HPCError) -> bool:

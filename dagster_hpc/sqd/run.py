@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeGuard, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from dagster_hpc.dice.solver import DiceRun, DiceSolver
     from dagster_hpc.engine.job import JobResult
-    from dagster_hpc.resources.job_runner import Context
+    from dagster_hpc.resources.step import Context
 
 Strings: TypeAlias = "NDArray[Any]"
 Subspace: TypeAlias = "tuple[Strings, Strings]"
@@ -204,6 +204,8 @@ def run_sqd(
     )  # fmt: skip
     matrix = np.asarray(bitstrings)
     _refuse_nonsense(settings, matrix, max_iterations)
+    if how and not _is_dice(sci_solver):
+        raise ConfigurationError(f"{', '.join(how)}: only a DiceSolver takes that, or it is misspelt")
     _require_addon()
     solver = _Solver(sci_solver, context, how)
     state = None
@@ -337,12 +339,12 @@ class _Loop:
         state: SCIState | None = result.sci_state
         alpha, beta = (np.array(part, np.float64) for part in result.orbital_occupancies)
         lowest = min((run.result for run in runs), key=lambda one: one.energy, default=None)
+        spin_square: float | None = None
+        determinants: int | None = None
         if lowest is not None:
             spin_square, determinants = float(lowest.spin_square), lowest.dimension
         elif state is not None:
-            spin_square, determinants = float(state.spin_square()), int(np.count_nonzero(state.amplitudes))
-        else:
-            spin_square = determinants = None
+            spin_square, determinants = float(state.spin_square()), int(state.amplitudes.size)
         return Iteration(
             number=number,
             energies=tuple(energies),
@@ -377,7 +379,7 @@ class _Solver:
             key = self.name and f"sqd-{self.name}-{number}"
             on_runs: Callable[[list[DiceRun]], None] = runs.extend
             return self.given.as_sci_solver(self.context, key=key, on_runs=on_runs, **self.how)
-        return self.given
+        return cast("SCISolver", self.given)
 
     @property
     def settings(self) -> Any:

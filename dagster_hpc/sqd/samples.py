@@ -362,7 +362,7 @@ def _from_ibm(
     on_submit: Callable[[str], None] | None,
 ) -> Bitstrings:
     try:
-        from qiskit_ibm_runtime import QiskitRuntimeService, SamplerV2
+        from qiskit_ibm_runtime import QiskitRuntimeService, Sampler
     except ImportError:
         raise ConfigurationError(
             "the source ibm needs qiskit-ibm-runtime, which is not installed", advice='pip install "dagster-hpc[ibm]"'
@@ -372,7 +372,7 @@ def _from_ibm(
     if source.job_id or backend is None:
         service = QiskitRuntimeService(name=source.account, instance=source.instance)
         if source.job_id:
-            return _outcomes(service.job(source.job_id).result(), molecule.integrals().norb)
+            return _outcomes(service.job(source.job_id).result(), molecule.integrals().norb, shots)
         backend = (
             service.backend(source.backend) if source.backend else service.least_busy(operational=True, simulator=False)
         )
@@ -386,12 +386,11 @@ def _from_ibm(
     options = dict(source.options)
     if _is_local(backend):
         options.setdefault("simulator", {"seed_simulator": int(_seeds(seed, _SIMULATOR).generate_state(1)[0] >> 1)})
-    sampler = SamplerV2(mode=backend, options=options)
-    shares = _shares(_given(shots), len(circuits))
-    job = sampler.run([(circuit, None, share) for circuit, share in zip(prepared, shares, strict=True) if share])
+    # The service wants as many shots of each circuit: the few too many are left out again.
+    job = Sampler(mode=backend, options=options).run(prepared, shots=-(-_given(shots) // len(circuits)))
     if on_submit is not None:
         on_submit(job.job_id())
-    return _outcomes(job.result(), molecule.integrals().norb)
+    return _outcomes(job.result(), molecule.integrals().norb, shots)
 
 
 def circuits_of(source: LUCJSource | KrylovSource, molecule: Molecule) -> list[Any]:
@@ -442,8 +441,8 @@ def _is_local(backend: Any) -> bool:
     return not isinstance(backend, IBMBackend)
 
 
-def _outcomes(result: Any, norb: int) -> Bitstrings:
-    """The shots of every circuit of a job."""
+def _outcomes(result: Any, norb: int, shots: int | None) -> Bitstrings:
+    """The shots of all circuits of a job, or so many of them, shared out evenly."""
     parts = []
     for publication in result:
         bits = publication.data.meas
@@ -451,4 +450,6 @@ def _outcomes(result: Any, norb: int) -> Bitstrings:
             raise ConfigurationError(f"the job measured {bits.num_bits} qubits, {norb} orbitals have {2 * norb}")
         rows = np.unpackbits(bits.array.reshape(-1, bits.array.shape[-1]), axis=-1)[:, -bits.num_bits :]
         parts.append(rows.astype(bool))
+    if shots is not None:
+        parts = [part[:share] for part, share in zip(parts, _shares(shots, len(parts)), strict=True)]
     return np.vstack(parts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass
+from math import comb
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ def random_strings(norb: int, electrons: int, count: int, seed: int) -> list[int
     """Different strings, the last orbital among them."""
     source = random.Random(seed)
     found = {(1 << electrons) - 1, ((1 << electrons) - 1) << (norb - electrons)}
-    while len(found) < count:
+    while len(found) < min(count, comb(norb, electrons)):
         found.add(sum(1 << p for p in source.sample(range(norb), electrons)))
     return sorted(found)[:count]
 

@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-scipy_sparse = pytest.importorskip("scipy.sparse")
-fci = pytest.importorskip("pyscf.fci")
+pytest.importorskip("scipy")
+pytest.importorskip("pyscf")
 
-from pyscf import ao2mo
+from pyscf import ao2mo, fci
 from pyscf.fci import cistring, selected_ci
+from scipy import sparse as scipy_sparse
 
 from dagster_hpc.dice import davidson, pyscf_solver
 from dagster_hpc.dice.fcidump import read_fcidump
@@ -170,7 +171,7 @@ def test_the_lowest_state_is_found_in_whichever_block_it_is(monkeypatch: pytest.
     monkeypatch.setattr(davidson, "DENSE", 100)
     matrix, lowest = blocks([150, 90, 120, 400])
 
-    states = davidson.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)  # type: ignore[arg-type]
+    states = davidson.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)
 
     assert states.energies[0] == pytest.approx(lowest, abs=1e-10)
 
@@ -179,14 +180,14 @@ def test_the_lowest_state_is_found_in_whichever_block_it_is(monkeypatch: pytest.
 def test_davidson_alone_does_not_stay_in_the_block_of_its_first_start(seed: int) -> None:
     matrix, lowest = blocks([300, 500, 700], seed)
     trapped = np.zeros(1500)
-    trapped[:300] = np.linalg.eigh(matrix[:300, :300].toarray())[1][:, 0]  # type: ignore[index]
+    trapped[:300] = np.linalg.eigh(matrix[:300, :300].toarray())[1][:, 0]
 
     states = davidson.lowest_states(
         davidson.MatrixOperator(matrix),
         1,
         tolerance=1e-7,
         seed=seed,
-        guesses=[trapped],  # type: ignore[arg-type]
+        guesses=[trapped],
     )
 
     assert states.energies[0] == pytest.approx(lowest, abs=1e-10)
@@ -195,12 +196,12 @@ def test_davidson_alone_does_not_stay_in_the_block_of_its_first_start(seed: int)
 
 def test_the_lanczos_check_finds_what_davidson_missed() -> None:
     matrix, lowest = blocks([300, 500, 700])
-    values, vectors = np.linalg.eigh(matrix[:300, :300].toarray())  # type: ignore[attr-defined, index]
+    values, vectors = np.linalg.eigh(matrix[:300, :300].toarray())
     wrong = np.zeros((1500, 1))
     wrong[:300, 0] = vectors[:, 0]
     states = davidson.States(values[:1], wrong, 5, 0.0)
 
-    found = davidson._anything_lower(davidson.MatrixOperator(matrix), states, np.random.default_rng(0))  # type: ignore[arg-type]
+    found = davidson._anything_lower(davidson.MatrixOperator(matrix), states, np.random.default_rng(0))
 
     assert found is not None
     assert lowest < values[0]
@@ -223,7 +224,7 @@ def test_giving_up_is_an_error_and_not_a_number(monkeypatch: pytest.MonkeyPatch)
     matrix, _ = blocks([2000])
 
     with pytest.raises(davidson.EigenError, match="not converged after 2 iterations"):
-        davidson.lowest_states(davidson.MatrixOperator(matrix), 1, tolerance=1e-9)  # type: ignore[arg-type]
+        davidson.lowest_states(davidson.MatrixOperator(matrix), 1, tolerance=1e-9)
 
 
 @pytest.mark.parametrize("count", [20, 40, 80])
@@ -252,7 +253,7 @@ def test_sparse_products_of_random_strings(count: int, with_hartree_fock: bool) 
 def min_by_arpack(matrix: object) -> float:
     from scipy.sparse.linalg import eigsh
 
-    start = np.random.default_rng(9).standard_normal(matrix.shape[0])  # type: ignore[attr-defined]
+    start = np.random.default_rng(9).standard_normal(matrix.shape[0])
     return float(eigsh(matrix, k=1, which="SA", v0=start, tol=1e-11, maxiter=20000)[0][0])
 
 

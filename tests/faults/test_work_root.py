@@ -67,6 +67,6 @@ def test_one_that_is_full_when_the_job_starts(place: Place, small_disk: Callable
     place.let_go(handle.job_id)
     error = run_failing(lambda: hpc.wait(handle), JobFailed)
     assert error.result.exit_code == 73  # the words for it had no room
-    assert "it never began to run" in error.result.reason
+    assert "is the disk full" in error.result.reason
     told(error, place.rows()[0])
     over(place, handle.token, JobState.FAILED)

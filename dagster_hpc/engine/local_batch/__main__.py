@@ -43,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
         return _complain(f"cannot use the spool {directory}: {error}")
     except OSError as error:
         return _complain(f"{error.filename or directory}: {error.strerror}")
+    finally:
+        os.umask(umask)  # a caller in the same process keeps its own
 
 
 def _submit(directory: Path, asked: argparse.Namespace, umask: int) -> int:

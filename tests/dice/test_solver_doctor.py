@@ -1,0 +1,53 @@
+"""`dagster-hpc doctor` tries what is called dice."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from dagster_hpc import HPCJobRunner, LocalTarget
+from dagster_hpc.cli.doctor import Check, examine
+
+EMBEDDED = f"exec {sys.executable} -m dagster_hpc.dice.pyscf_solver"
+
+
+def found(tmp_path: Path, script: str, key: str = "dice_solver", name: str = "solver") -> Check | None:
+    """What the doctor says of a Dice that is this script."""
+    path = tmp_path / name
+    path.write_text(f"#!/bin/bash\n{script}\n")
+    path.chmod(0o755)
+    target = LocalTarget(spool=str(tmp_path / "spool"), executable_map={key: str(path)})
+    hpc = HPCJobRunner(target=target, work_root=str(tmp_path / "jobs"), ledger_url=f"sqlite:///{tmp_path}/l.db")
+    return next((check for check in examine(hpc) if check.name == f"dice {key}"), None)
+
+
+@pytest.mark.parametrize(
+    ("script", "level", "words"),
+    [
+        (EMBEDDED, "ok", "reads determinant files and solves H2"),
+        (f"for s in Alpha Beta; do head -c 16 ${{s}}Dets.bin >s; cp ${{s}}Dets.bin $s; cp s ${{s}}Dets.bin; done\n"
+         f"({EMBEDDED}); cp Alpha AlphaDets.bin; cp Beta BetaDets.bin", "fail", "ignores the determinants"),
+        ("echo cannot read option sampleN; exit 1", "warn", "cannot read option sampleN"),
+        ("echo libmpi.so.40: cannot open shared object file >&2; exit 127", "warn", "libmpi.so.40"),
+        ("exit 0", "warn", "it said nothing"),
+    ],
+)  # fmt: skip
+def test_a_dice_is_tried_with_h2(tmp_path: Path, script: str, level: str, words: str) -> None:
+    check = found(tmp_path, script)
+    assert check is not None
+    assert check.finding.level == level
+    assert words in check.finding.sentence
+    assert level == "ok" or check.finding.advice
+
+
+def test_what_is_called_otherwise_is_left_alone(tmp_path: Path) -> None:
+    assert found(tmp_path, f"touch {tmp_path}/ran", key="candice") is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_programs_own_name_counts_too(tmp_path: Path) -> None:
+    check = found(tmp_path, EMBEDDED, key="shci", name="Dice")
+    assert check is not None
+    assert check.finding.level == "ok"
