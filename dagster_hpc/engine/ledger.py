@@ -151,25 +151,27 @@ class Ledger:
 
     def record(self, changes: Iterable[Change]) -> None:
         """Write what was learned. A job that is over stays over: a late answer cannot bring it back."""
+        now = time.time()
+        over: list[dict[str, Any]] = []
+        live: list[dict[str, Any]] = []
+        for change in changes:
+            values = {
+                "of": change.token,
+                "state": change.state.value,
+                "reason": change.reason,
+                "exit_code": change.exit_code,
+                "metrics": json.dumps(change.metrics.to_dict()),
+                "absent_since": change.absent_since,
+                "ending_since": change.ending_since,
+                "stuck_since": change.stuck_since,
+                "updated_at": now,
+            }
+            (over if change.state.is_final else live).append(values)
         with self._engine.begin() as connection:
-            for change in changes:
-                values: dict[str, Any] = {
-                    "state": change.state.value,
-                    "reason": change.reason,
-                    "exit_code": change.exit_code,
-                    "metrics": json.dumps(change.metrics.to_dict()),
-                    "absent_since": change.absent_since,
-                    "ending_since": change.ending_since,
-                    "stuck_since": change.stuck_since,
-                    "updated_at": time.time(),
-                }
-                if change.state.is_final:
-                    values["live_identity"] = None
-                connection.execute(
-                    JOBS.update()
-                    .where(JOBS.c.token == change.token, JOBS.c.state.not_in(FINAL_STATES))
-                    .values(**values)
-                )
+            if live:
+                connection.execute(_RECORD, live)
+            if over:
+                connection.execute(_RECORD.values(live_identity=None), over)
 
     def settle(self, token: str, state: JobState, reason: str) -> None:
         """Say how a job ended where no scheduler can: an output is missing, or it could never start."""
@@ -310,6 +312,21 @@ class Ledger:
 
     def close(self) -> None:
         self._engine.dispose()
+
+
+# One statement for any number of jobs: thousands may end between two polls.
+_RECORD = (
+    JOBS.update()
+    .where(JOBS.c.token == sa.bindparam("of"), *(JOBS.c.state != final for final in FINAL_STATES))
+    .values(
+        {
+            name: sa.bindparam(name)
+            for name in (
+                "state", "reason", "exit_code", "metrics", "absent_since", "ending_since", "stuck_since", "updated_at",
+            )
+        }
+    )
+)  # fmt: skip
 
 
 def _sooner(target: str, interval_s: float) -> sa.Update:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from functools import lru_cache
 
 from dagster_hpc.engine.local_batch.processes import Identity, alive, identify
 
@@ -12,7 +13,12 @@ NOBODY = "nobody"
 
 def this_process() -> str:
     """`host pid start boot` of this process, for the ledger."""
-    identity = identify(os.getpid())
+    return _identity(os.getpid())
+
+
+@lru_cache(maxsize=1)  # by pid: a forked child is another process
+def _identity(pid: int) -> str:
+    identity = identify(pid)
     return " ".join((socket.gethostname(), *(str(part) for part in identity or ())))
 
 

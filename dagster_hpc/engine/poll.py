@@ -79,7 +79,7 @@ class Poller:
         now = time.monotonic()
         self._credit = min(_CREDIT, self._credit + (now - self._counted_at) / interval_s)
         self._counted_at = now
-        asked = self._with_lease(min(0.8, interval_s) if self._credit >= 1 else interval_s, self._ask_ended, listener)
+        asked = self._with_lease(min(0.5, interval_s) if self._credit >= 1 else interval_s, self._ask_ended, listener)
         self._credit -= asked
         return asked
 

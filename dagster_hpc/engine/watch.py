@@ -28,15 +28,18 @@ class _Watched:
         self.logs = LogFollower(target.host, row, listener)
         self.told: tuple[JobState, str] | None = None
 
-    def look(self, row: JobRow) -> None:
-        """Tell what is new: the state, if it changed, and the lines that were written since."""
+    def look(self, row: JobRow, *, crowded: bool) -> None:
+        """Tell what is new: the state, if it changed, and the lines that were written since.
+
+        In a crowd only those are read that are known to run: to open thousands of files that are not there costs time.
+        """
         self.row = row
         if row.state is not JobState.SUBMITTING and (row.state, row.reason) != self.told:
             self.told = (row.state, row.reason)
             self.listener.on_state(row.handle(), row.state, row.reason)
         if row.state.is_final:
             self.logs.finish()
-        else:
+        elif row.state is JobState.RUNNING or not crowded:
             self.logs.follow()
 
 
@@ -57,8 +60,9 @@ class Watcher:
         all_ended_at: float | None = None
         glance_s, nudges = _GLANCE_S, 0
         while True:
+            crowded = len(live) > CROWD
             for row in self.ledger.rows(list(live)):
-                live[row.token].look(row)
+                live[row.token].look(row, crowded=crowded)
                 if row.state.is_final:
                     done[row.token] = live.pop(row.token).row
             if not live:
@@ -70,7 +74,7 @@ class Watcher:
                 self.recover(first, listener)
             elif all_ended_at is None and self._have_ended(live):
                 all_ended_at, glance_s = time.monotonic(), _GLANCE_S
-            settles_s = _FIRST_NUDGE_S if len(live) <= CROWD else 3 * _FIRST_NUDGE_S
+            settles_s = 2 * _FIRST_NUDGE_S if crowded else _FIRST_NUDGE_S
             if all_ended_at is not None and time.monotonic() - all_ended_at >= settles_s:
                 asked = self.poller.nudge(nudges, len(live), listener)
                 nudges += asked
@@ -78,7 +82,7 @@ class Watcher:
                     all_ended_at = None  # one was requeued, and runs anew
             if time.time() - first.created_at > _TOO_YOUNG_S:
                 self.poller.tick(listener)
-            time.sleep(glance_s)
+            time.sleep(_SLOW_GLANCE_S / 2 if crowded else glance_s)
             glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
 
     def _have_ended(self, live: dict[str, _Watched]) -> bool:
