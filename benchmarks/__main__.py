@@ -1,6 +1,6 @@
 """`make bench`: all measurements, on a Slurm of their own where this machine can run one.
 
-`python -m benchmarks NAME…` runs some of them: slurm_jobs, latency, dagster_overhead, imports, command_line, dice_files.
+`python -m benchmarks NAME…` runs some of them, by the names of the files here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NAMES = ("imports", "command_line", "dagster_overhead", "latency", "slurm_jobs", "dice_files")
+NAMES = ("imports", "command_line", "dagster_overhead", "latency", "slurm_jobs", "dice_files", "dice_batch")
 
 
 @contextmanager

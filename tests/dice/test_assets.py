@@ -34,6 +34,7 @@ GEOMETRY = {
     "H2": "H 0 0 0; H 0 0 0.74",
     "LiH": "Li 0 0 0; H 0 0 1.6",
     "H2O": "O 0 0 0.1173; H 0 0.7572 -0.4692; H 0 -0.7572 -0.4692",
+    "N2": "N 0 0 0; N 0 0 1.0977",
 }
 
 
@@ -88,12 +89,17 @@ def test_the_same_on_slurm(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pyt
     runner = HPCJobRunner(
         target=SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=0.5),
         profiles={
-            "dice-mpi": ExecutionProfile(memory_per_node="512M"),
+            "dice-mpi": ExecutionProfile(memory_per_node="1G"),
             "ranks": ExecutionProfile(memory_per_node="1G", mpiprocs=2, launcher="srun"),
         },
         work_root=str(tmp_path / "jobs"),
         ledger_url=f"sqlite:///{tmp_path}/ledger.db",
     )
+    for name in ("H2", "LiH", "N2"):
+        other, right = molecule(name)
+        other_asset = build_dice_asset(lambda problem=other: problem, name=name, io_manager_key="sci")
+        there = materialized(other_asset, DiceSolver(hpc=runner), tmp_path)
+        assert there.output_for_node(name).energy == pytest.approx(right, abs=1e-8)
     asked, energy = molecule("H2O")
     asset = build_dice_asset(lambda: asked, name="h2o", io_manager_key="sci")
 
