@@ -55,6 +55,10 @@ def molecule(name: str) -> tuple[DiceProblem, float]:
     return asked, energy + mol.energy_nuc()
 
 
+def full_space_asset(name: str) -> dg.AssetsDefinition:
+    return build_dice_asset(lambda: molecule(name)[0], name=name, io_manager_key="sci")
+
+
 def materialized(
     asset: dg.AssetsDefinition, dice: DiceSolver, tmp_path: Path, **options: Any
 ) -> dg.ExecuteInProcessResult:
@@ -72,13 +76,10 @@ def metadata(result: dg.ExecuteInProcessResult, key: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", GEOMETRY)
 def test_a_full_space_is_full_ci(hpc: HPCJobRunner, tmp_path: Path, name: str) -> None:
-    asked, energy = molecule(name)
-    asset = build_dice_asset(lambda: asked, name=name, io_manager_key="sci")
-
-    done = materialized(asset, DiceSolver(hpc=hpc), tmp_path)
+    done = materialized(full_space_asset(name), DiceSolver(hpc=hpc), tmp_path)
 
     assert done.success
-    assert done.output_for_node(name).energy == pytest.approx(energy, abs=1e-8)
+    assert done.output_for_node(name).energy == pytest.approx(molecule(name)[1], abs=1e-8)
     assert (tmp_path / "results" / f"{name}.h5").is_file()
 
 
@@ -96,10 +97,8 @@ def test_the_same_on_slurm(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pyt
         ledger_url=f"sqlite:///{tmp_path}/ledger.db",
     )
     for name in ("H2", "LiH", "N2"):
-        other, right = molecule(name)
-        other_asset = build_dice_asset(lambda problem=other: problem, name=name, io_manager_key="sci")
-        there = materialized(other_asset, DiceSolver(hpc=runner), tmp_path)
-        assert there.output_for_node(name).energy == pytest.approx(right, abs=1e-8)
+        there = materialized(full_space_asset(name), DiceSolver(hpc=runner), tmp_path)
+        assert there.output_for_node(name).energy == pytest.approx(molecule(name)[1], abs=1e-8)
     asked, energy = molecule("H2O")
     asset = build_dice_asset(lambda: asked, name="h2o", io_manager_key="sci")
 
