@@ -36,7 +36,7 @@ class MiyabiTarget(PBSTarget):
     """Miyabi. Every job is charged to a group.
 
     Example:
-        MiyabiTarget(project_cpu="gz00", project_gpu="gz00", executable_map={"dice": "/work/gz00/dice"})
+        MiyabiTarget(project_cpu="gz00", project_gpu="gz00", executable_map={"dice": "/apps/gz00/dice"})
     """
 
     queue_cpu: str = Field(default="regular-c", description="Queue for profiles of resource class cpu.")

@@ -16,7 +16,7 @@ class PJMTarget(HPCTarget):
     """A system under Fujitsu's PJM (Technical Computing Suite), reached by the pjsub, pjstat and pjdel on this machine.
 
     Example:
-        PJMTarget(queue_cpu="regular-o", project_cpu="ab12", executable_map={"bitcount": "/work/ab12/bitcount"})
+        PJMTarget(queue_cpu="regular-o", project_cpu="ab12", executable_map={"bitcount": "/apps/ab12/bitcount"})
     """
 
     gfscache: str | None = Field(
