@@ -140,7 +140,8 @@ class Poller:
     def _record(self, rows: Sequence[JobRow], queue: Report, history: Report, listener: Listener) -> bool:
         """Judge each job by what was found and write that down. True if anything is new."""
         changes: list[tuple[JobRow, Change]] = []
-        for row in rows:
+        # Read anew: a cancellation that these answers already show was asked for after the question had begun.
+        for row in self.ledger.rows([row.token for row in rows]):
             evidence = Evidence(
                 sentinel=self._sentinel(row, queue),
                 queue=_of_this_job(queue, row),
