@@ -15,6 +15,7 @@ from dagster_hpc.engine.sentinel import has_ended
 from dagster_hpc.engine.target import Listener, Target
 
 _GLANCE_S, _SLOW_GLANCE_S = 0.05, 0.25  # between two looks at the jobs' own files, at first and later
+_CROWD_READ_S = 1.0  # between two looks at the ledger's rows of many jobs
 _TOO_YOUNG_S = 1.0  # a job submitted a moment ago: its own files tell soon enough how it does
 _FIRST_NUDGE_S = 0.1  # between a job's own end and the first question about it: the scheduler sees it end later
 
@@ -59,12 +60,17 @@ class Watcher:
         done: dict[str, JobRow] = {}
         all_ended_at: float | None = None
         glance_s, nudges = _GLANCE_S, 0
+        polled, read_at = True, 0.0
         while True:
             crowded = len(live) > CROWD
-            for row in self.ledger.rows(list(live)):
-                live[row.token].look(row, crowded=crowded)
-                if row.state.is_final:
-                    done[row.token] = live.pop(row.token).row
+            # Others may poll too; but to read the rows of a crowd at every glance would cost more than it tells.
+            if polled or not crowded or time.monotonic() - read_at > _CROWD_READ_S:
+                read_at = time.monotonic()
+                for row in self.ledger.rows(list(live)):
+                    live[row.token].look(row, crowded=crowded)
+                    if row.state.is_final:
+                        done[row.token] = live.pop(row.token).row
+            polled = False
             if not live:
                 return [done[token] for token in tokens]
             first = next(iter(live.values())).row
@@ -72,16 +78,18 @@ class Watcher:
                 raise WaitTimeout(first.handle(), first.state, timeout_s)
             if first.state is JobState.SUBMITTING:
                 self.recover(first, listener)
+                polled = True
             elif all_ended_at is None and self._have_ended(live):
                 all_ended_at, glance_s = time.monotonic(), _GLANCE_S
-            settles_s = 2 * _FIRST_NUDGE_S if crowded else _FIRST_NUDGE_S
-            if all_ended_at is not None and time.monotonic() - all_ended_at >= settles_s:
-                asked = self.poller.nudge(nudges, len(live), listener)
-                nudges += asked
-                if asked and not self._have_ended(live):
-                    all_ended_at = None  # one was requeued, and runs anew
+            if all_ended_at is not None and time.monotonic() - all_ended_at >= _FIRST_NUDGE_S:
+                polled = self.poller.nudge(nudges, len(live), listener)
+                nudges += polled
+                if polled:
+                    if not self._have_ended(live):
+                        all_ended_at = None  # one was requeued, and runs anew
+                    continue
             if time.time() - first.created_at > _TOO_YOUNG_S:
-                self.poller.tick(listener)
+                polled |= self.poller.tick(listener)
             time.sleep(_SLOW_GLANCE_S / 2 if crowded else glance_s)
             glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
 
