@@ -103,14 +103,19 @@ class Daemon:
         return int(pid) if process_birth(int(pid)) == birth else None
 
     def start(self, ready: Callable[[], bool], seconds: float = 20) -> None:
-        """Start unless it runs, and return when `ready()` holds; a daemon that dies meanwhile is an error at once."""
-        if self.pid is None:
-            self._launch()
-        wait_until(
-            lambda: self.pid is None or ready(), seconds, lambda: self.complaint(f"is not ready after {seconds} s")
-        )
-        if self.pid is None:
-            raise SystemFailed(self.complaint("ended while starting"))
+        """Start unless it runs, and return when `ready()` holds; a daemon that dies meanwhile twice is an error.
+
+        Once may be the fault of its predecessor, which was killed a moment ago and still holds a lock or a socket.
+        """
+        for _attempt in (1, 2):
+            if self.pid is None:
+                self._launch()
+            wait_until(
+                lambda: self.pid is None or ready(), seconds, lambda: self.complaint(f"is not ready after {seconds} s")
+            )
+            if self.pid is not None:
+                return
+        raise SystemFailed(self.complaint("ended while starting"))
 
     def _launch(self) -> None:
         for path in (self.log, self._pid_file):
