@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from pydantic import PrivateAttr
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.base import Answer, Call
 from dagster_hpc.engine.target import Patience, Target
 from dagster_hpc.resources.targets.slurm import SlurmTarget
 

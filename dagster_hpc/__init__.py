@@ -12,22 +12,22 @@ from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
     from dagster_hpc.assets import HPCJobConfig, hpc_asset
-    from dagster_hpc.engine.errors import (
-        ConfigurationError,
-        HPCError,
+    from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
+    from dagster_hpc.engine.job import (
+        Dependency,
         JobCancelled,
         JobFailed,
+        JobHandle,
         JobLost,
+        JobMetrics,
         JobOutOfMemory,
+        JobResult,
+        JobState,
         JobTimedOut,
-        LedgerError,
         NodeFailed,
         OutputMissing,
-        SchedulerUnavailable,
-        SubmitRefused,
         WaitTimeout,
     )
-    from dagster_hpc.engine.job import Dependency, JobHandle, JobMetrics, JobResult, JobState
     from dagster_hpc.metadata import array_metadata, job_metadata
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -45,10 +45,12 @@ if TYPE_CHECKING:
 _HOME = {
     "assets": ("HPCJobConfig", "hpc_asset"),
     "engine.errors": (
-        "ConfigurationError", "HPCError", "JobCancelled", "JobFailed", "JobLost", "JobOutOfMemory", "JobTimedOut",
-        "LedgerError", "NodeFailed", "OutputMissing", "SchedulerUnavailable", "SubmitRefused", "WaitTimeout",
+        "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",
     ),
-    "engine.job": ("Dependency", "JobHandle", "JobMetrics", "JobResult", "JobState"),
+    "engine.job": (
+        "Dependency", "JobCancelled", "JobFailed", "JobHandle", "JobLost", "JobMetrics", "JobOutOfMemory", "JobResult",
+        "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
+    ),
     "metadata": ("array_metadata", "job_metadata"),
     "resources.command": ("Command",),
     "resources.job_runner": ("HPCJobRunner",),

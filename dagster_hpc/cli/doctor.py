@@ -19,11 +19,12 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.ledger import Ledger
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Level, Probe
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Level, Probe
 from dagster_hpc.engine.script import templates_folder
 from dagster_hpc.engine.units import parse_walltime
 from dagster_hpc.resources.command import Command

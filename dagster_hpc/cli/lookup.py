@@ -10,10 +10,10 @@ from typing import Any
 import click
 import sqlalchemy as sa
 
-from dagster_hpc.engine.database import default_url
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.ledger.database import default_url
 from dagster_hpc.engine.schedulers import from_json
 from dagster_hpc.engine.target import Target
 

@@ -260,9 +260,9 @@ def _refresh(ledger: Ledger) -> None:
 
 def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
     from dagster_hpc.engine.job import JobHandle
-    from dagster_hpc.engine.poll import Poller
+    from dagster_hpc.engine.observe.poll import Poller
     from dagster_hpc.engine.target import Listener
-    from dagster_hpc.engine.watch import Watcher
+    from dagster_hpc.engine.wait import Watcher
 
     def on_output(_: JobHandle, stream: str, line: str) -> None:
         if stream == "stderr" or not only_stderr:

@@ -19,7 +19,8 @@ from dagster_hpc.dice.metadata import check_results, check_specs, dice_metadata,
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.solver import DiceSolver
 from dagster_hpc.dice.validation import NORM_LIMIT, DiceResultInvalid
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed
+from dagster_hpc.engine.errors import ConfigurationError, HPCError
+from dagster_hpc.engine.job import JobFailed
 from dagster_hpc.metadata import job_metadata
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile

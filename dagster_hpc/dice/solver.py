@@ -24,8 +24,8 @@ from dagster_hpc.dice.inputs import DiceOptions
 from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, FCIDUMP, SPIN_RDM
 from dagster_hpc.dice.output_text import DiceFailed, DiceNotConverged
 from dagster_hpc.dice.validation import DiceResultInvalid
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, JobFailed, failure_of
-from dagster_hpc.engine.job import JobResult, JobState, Reuse
+from dagster_hpc.engine.errors import ConfigurationError, HPCError
+from dagster_hpc.engine.job import JobFailed, JobResult, JobState, Reuse, failure_of
 from dagster_hpc.engine.script import STDOUT
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner

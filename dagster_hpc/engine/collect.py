@@ -6,11 +6,10 @@ import posixpath
 import time
 from dataclasses import replace
 
-from dagster_hpc.engine.errors import OUTPUT_MISSING_REASON
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobResult, JobState
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.logs import read_tails
+from dagster_hpc.engine.observe.logs import read_tails
 from dagster_hpc.engine.schedulers import from_json
 from dagster_hpc.engine.target import Target, script_stem
 
@@ -21,10 +20,11 @@ _LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of
 def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False) -> JobResult:
     """The result of a job that is over. A job that ended well without its declared outputs has failed."""
     outputs = {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()}
+    missing: list[str] = []
     if row.state.is_success:
         missing = _missing(target, outputs)
         if missing:
-            reason = OUTPUT_MISSING_REASON + ", ".join(missing)
+            reason = "declared output missing: " + ", ".join(missing)
             ledger.settle(row.token, JobState.FAILED, reason)
             row = replace(row, state=JobState.FAILED, reason=reason)
     row = _with_statistics(row, target, ledger)
@@ -34,6 +34,7 @@ def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False
         state=row.state,
         exit_code=row.exit_code,
         reason=row.reason,
+        missing=tuple(missing),
         metrics=row.metrics,
         stdout_tail=stdout,
         stderr_tail=stderr,

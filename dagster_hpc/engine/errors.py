@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dagster_hpc.engine.job import JobHandle, JobResult, JobState
-
-_WORDS = 20  # so many lines of stderr are in a message
 
 
 class HPCError(Exception):
@@ -50,82 +44,6 @@ class CapacityReached(SchedulerUnavailable):
 
 class LedgerError(HPCError):
     """The durable table of jobs cannot be used as it stands."""
-
-
-class WaitTimeout(HPCError):
-    """The caller's patience ended, not the job: it lives on and `handle` finds it again."""
-
-    def __init__(self, handle: JobHandle, state: JobState, seconds: float) -> None:
-        self.handle = handle
-        self.state = state
-        super().__init__(
-            f"{handle} is still {state} after {seconds:g} s; the wait was given up, the job was not.",
-            advice=f"wait again with the handle in this error, or see `dagster-hpc show {handle.token}`.",
-            work_dir=handle.work_dir,
-        )
-
-
-class JobFailed(HPCError):
-    """The job ended, and not well. `result` holds its state, metrics and logs."""
-
-    default_advice = "read stderr.log in the work directory."
-
-    def __init__(self, result: JobResult) -> None:
-        self.result = result
-        code = "" if result.exit_code is None else f" with exit code {result.exit_code}"
-        message = f"{result.handle} ended as {result.state}{code}"
-        message += f": {result.reason}." if result.reason else "."
-        words = "\n".join(result.stderr_tail.splitlines()[-_WORDS:])
-        if words:
-            message += f"\nLast lines of stderr:\n{words}"
-        super().__init__(message, advice=self.default_advice, work_dir=result.handle.work_dir)
-
-
-class JobTimedOut(JobFailed):
-    default_advice = "ask for a longer walltime (overrides={'walltime': …}), or make the job write checkpoints."
-
-
-class JobOutOfMemory(JobFailed):
-    default_advice = "ask for more memory_per_node, or spread the job over more nodes."
-
-
-class JobCancelled(JobFailed):
-    default_advice = "find out who cancelled it and why; materialize again when that is settled."
-
-
-class NodeFailed(JobFailed):
-    default_advice = "run it again: the machine failed, not the job. Tell the site if it happens twice on one node."
-
-
-class JobLost(JobFailed):
-    default_advice = "look at the scheduler's own records for this job before running it again."
-
-
-class OutputMissing(JobFailed):
-    default_advice = "check that the command writes these files below its working directory under these names."
-
-    def __init__(self, result: JobResult, missing: Sequence[str]) -> None:
-        self.missing = list(missing)
-        super().__init__(result)
-
-
-_BY_STATE: dict[str, type[JobFailed]] = {
-    "TIMEOUT": JobTimedOut,
-    "OOM": JobOutOfMemory,
-    "CANCELLED": JobCancelled,
-    "NODE_FAIL": NodeFailed,
-    "PREEMPTED": NodeFailed,
-    "LOST": JobLost,
-}
-
-OUTPUT_MISSING_REASON = "declared output missing: "
-
-
-def failure_of(result: JobResult) -> JobFailed:
-    """The error that fits the way in which this job ended."""
-    if result.reason.startswith(OUTPUT_MISSING_REASON):
-        return OutputMissing(result, result.reason.removeprefix(OUTPUT_MISSING_REASON).split(", "))
-    return _BY_STATE.get(result.state.value, JobFailed)(result)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

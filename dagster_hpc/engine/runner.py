@@ -8,13 +8,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from dagster_hpc.engine.collect import collect
-from dagster_hpc.engine.errors import ConfigurationError, WaitTimeout
-from dagster_hpc.engine.job import JobHandle, JobResult, JobState, Request
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import JobHandle, JobResult, JobState, Request, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.poll import Poller
+from dagster_hpc.engine.observe.poll import Poller
 from dagster_hpc.engine.submit import recover, revoke, submit
 from dagster_hpc.engine.target import Listener, Target
-from dagster_hpc.engine.watch import Watcher
+from dagster_hpc.engine.wait import Watcher
 
 
 @dataclass

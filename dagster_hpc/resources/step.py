@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_hpc.engine.errors import ConfigurationError, JobFailed, SubmitRefused
-from dagster_hpc.engine.job import JobHandle, JobState
+from dagster_hpc.engine.errors import ConfigurationError, SubmitRefused
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobState
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
 from dagster_hpc.resources.command import Command

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_hpc.engine.schedulers.base import Answer, Demand, Finding
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.schedulers.base import Demand, Finding
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.schedulers.slurm_probes import parse_limit
 

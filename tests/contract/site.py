@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from dagster_hpc import Command, ConfigurationError, Dependency, HPCError, JobHandle, JobResult, JobState
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import DependencyKind
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.runner import Runner
-from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.submit import find
 from dagster_hpc.engine.target import Listener, Patience
 from tests.contract.systems.base import System

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from dagster_hpc import Dependency, JobState
-from dagster_hpc.engine.errors import failure_of
-from dagster_hpc.engine.job import DependencyKind
+from dagster_hpc.engine.job import DependencyKind, failure_of
 from tests.contract.lives import MET, NEVER_MET, Life, Lives, after
 from tests.contract.site import lacks, opened
 from tests.contract.systems.base import System

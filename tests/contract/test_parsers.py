@@ -13,10 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable
 from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.schedulers import KINDS, from_json, scheduler_class, to_json
-from dagster_hpc.engine.schedulers.base import Answer, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from tests.transcripts import names, transcript
 
 ALL = [pytest.param(scheduler_class(kind)(), id=kind) for kind in KINDS]

@@ -46,7 +46,7 @@ def local_runner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HP
     yield runner
     live = [row.job_id for row in runner.jobs(live=True) if row.job_id]
     if live:
-        cancel = [sys.executable, "-m", "dagster_hpc.engine.local_batch", "cancel", "--spool", str(tmp_path / "spool")]
+        cancel = [sys.executable, "-m", "dagster_hpc.local_batch", "cancel", "--spool", str(tmp_path / "spool")]
         subprocess.run([*cancel, *live], check=True)
 
 

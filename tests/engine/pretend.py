@@ -13,12 +13,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.owner import this_process
+from dagster_hpc.engine.process import this_process
 from dagster_hpc.engine.schedulers import to_json
-from dagster_hpc.engine.schedulers.base import Answer, Call
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.target import Listener, Patience, Target
 

@@ -4,19 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_hpc.engine import errors
-from dagster_hpc.engine.errors import (
-    CapacityReached,
-    ConfigurationError,
-    HPCError,
-    JobFailed,
-    OutputMissing,
-    SchedulerUnavailable,
-    WaitTimeout,
-    did_you_mean,
-    failure_of,
-)
-from dagster_hpc.engine.job import JobHandle, JobResult, JobState
+from dagster_hpc.engine import job
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, HPCError, SchedulerUnavailable, did_you_mean
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, JobState, OutputMissing, WaitTimeout, failure_of
 
 HANDLE = JobHandle("abcd2345", "42", "/scratch/jobs/x/abcd2345", "slurm", "x")
 
@@ -28,14 +18,14 @@ def ended(state: JobState, **more: object) -> JobResult:
 @pytest.mark.parametrize(
     ("state", "error"),
     [
-        (JobState.FAILED, errors.JobFailed),
-        (JobState.CANCELLED, errors.JobCancelled),
-        (JobState.TIMEOUT, errors.JobTimedOut),
-        (JobState.OOM, errors.JobOutOfMemory),
-        (JobState.NODE_FAIL, errors.NodeFailed),
-        (JobState.PREEMPTED, errors.NodeFailed),
-        (JobState.LOST, errors.JobLost),
-        (JobState.REFUSED, errors.JobFailed),
+        (JobState.FAILED, job.JobFailed),
+        (JobState.CANCELLED, job.JobCancelled),
+        (JobState.TIMEOUT, job.JobTimedOut),
+        (JobState.OOM, job.JobOutOfMemory),
+        (JobState.NODE_FAIL, job.NodeFailed),
+        (JobState.PREEMPTED, job.NodeFailed),
+        (JobState.LOST, job.JobLost),
+        (JobState.REFUSED, job.JobFailed),
     ],
 )
 def test_each_bad_end_has_its_error(state: JobState, error: type[JobFailed]) -> None:
@@ -63,7 +53,7 @@ def test_a_failure_names_job_directory_exit_code_reason_and_the_last_words_of_st
 
 
 def test_a_missing_output_is_an_error_that_lists_what_is_missing() -> None:
-    error = failure_of(ended(JobState.FAILED, reason=f"{errors.OUTPUT_MISSING_REASON}a (a.txt), b (b.txt)"))
+    error = failure_of(ended(JobState.FAILED, missing=("a (a.txt)", "b (b.txt)")))
     assert isinstance(error, OutputMissing)
     assert error.missing == ["a (a.txt)", "b (b.txt)"]
 

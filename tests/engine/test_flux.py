@@ -12,10 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.base import scrubbed
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer, Demand
+from dagster_hpc.engine.schedulers.base import Demand
 from dagster_hpc.engine.schedulers.flux import Flux
 from dagster_hpc.engine.schedulers.flux_text import decimal_id
 from dagster_hpc.engine.script import command_words, render_script

@@ -13,13 +13,12 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
-from dagster_hpc.engine import database
-from dagster_hpc.engine.database import JOBS, LEASES, SCHEMA_VERSION
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.owner import NOBODY, process_lives, this_process
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger, database
+from dagster_hpc.engine.ledger.database import JOBS, LEASES, SCHEMA_VERSION
+from dagster_hpc.engine.process import NOBODY, process_lives, this_process
 
 T = TypeVar("T")
 CONTENDERS = 6

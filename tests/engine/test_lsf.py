@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ConfigurationError, ExecutionProfile, LSFTarget
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers import from_json, to_json
-from dagster_hpc.engine.schedulers.base import Answer, Demand, Finding
+from dagster_hpc.engine.schedulers.base import Demand, Finding
 from dagster_hpc.engine.schedulers.lsf import LSF
 from dagster_hpc.engine.schedulers.lsf_text import hosts, mebibytes, seconds, time_of
 from dagster_hpc.engine.script import render_script

@@ -15,15 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, JobResult, MiyabiTarget, PBSTarget
-from dagster_hpc.engine.errors import (
-    CapacityReached,
-    ConfigurationError,
-    JobFailed,
-    SchedulerUnavailable,
-    SubmitRefused,
-)
-from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer, Demand, Report
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Demand, Report
 from dagster_hpc.engine.schedulers.pbs import PBS, PlainPBS, WidePBS
 from dagster_hpc.engine.schedulers.pbs_text import Record, hosts, kib, seconds, stamp
 from dagster_hpc.engine.schedulers.pbs_words import PBS_ENDED, status_of

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.sentinel import Sentinel, has_ended, parse_exit_code, parse_times, read_sentinel
+from dagster_hpc.engine.observe.sentinel import Sentinel, has_ended, parse_exit_code, parse_times, read_sentinel
 
 HOST = LocalHost()
 

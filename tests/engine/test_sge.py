@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer, Demand
+from dagster_hpc.engine.schedulers.base import Demand
 from dagster_hpc.engine.schedulers.sge import SGE
 from dagster_hpc.engine.schedulers.sge_words import ending_of, state_of
 from dagster_hpc.engine.script import render_script

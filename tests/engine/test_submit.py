@@ -18,7 +18,7 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUna
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request
 from dagster_hpc.engine.ledger import Ledger
-from dagster_hpc.engine.owner import NOBODY
+from dagster_hpc.engine.process import NOBODY
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.local import Local
 from dagster_hpc.engine.target import Target

@@ -14,15 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, TorqueTarget
-from dagster_hpc.engine.errors import (
-    CapacityReached,
-    ConfigurationError,
-    JobFailed,
-    SchedulerUnavailable,
-    SubmitRefused,
-)
-from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers.pbs_text import Record
 from dagster_hpc.engine.schedulers.torque import TORQUE_ENDED, Torque
 from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm

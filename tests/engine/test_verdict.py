@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow
-from dagster_hpc.engine.sentinel import Sentinel
+from dagster_hpc.engine.observe.sentinel import Sentinel
+from dagster_hpc.engine.observe.verdict import Evidence, judge
 from dagster_hpc.engine.target import Patience
-from dagster_hpc.engine.verdict import Evidence, judge
 
 NOW = 1_700_000_000.0
 LONG_AGO = NOW - 100_000

@@ -11,13 +11,12 @@ from typing import Any
 
 import pytest
 
-from dagster_hpc.engine.errors import WaitTimeout
-from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.job import JobState, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.poll import Poller
+from dagster_hpc.engine.observe.poll import Poller
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from dagster_hpc.engine.target import Listener, Target
-from dagster_hpc.engine.watch import Watcher
+from dagster_hpc.engine.wait import Watcher
 from tests.engine.pretend import Heard, PretendSlurm, eventually, put_job, quick, target_on
 
 FORK = multiprocessing.get_context("fork")

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from dagster_hpc import Command
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.base import Answer, Call
 from tests.faults.place import Place, materialize, metadata_of
 
 

@@ -31,11 +31,10 @@ from dagster_hpc import (
     hpc_asset,
     job_metadata,
 )
-from dagster_hpc.engine.errors import JobFailed
-from dagster_hpc.engine.job import JobHandle
+from dagster_hpc.engine.job import JobFailed, JobHandle
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.local_batch import spool
 from dagster_hpc.engine.target import Patience
+from dagster_hpc.local_batch import spool
 from tests.local_batch.system import Batch
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_hpc.engine.local_batch import spool
+from dagster_hpc.local_batch import spool
 from tests.local_batch.system import LIVE, Batch, eventually
 
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dagster_hpc.engine.local_batch import job, spool
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.spool import Spool
+from dagster_hpc.local_batch import job, spool
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.spool import Spool
 
 T = TypeVar("T")
 LIVE = spool.LIVE
@@ -55,7 +55,7 @@ class Batch:
         )
 
     def argv(self, command: str, *arguments: str) -> list[str]:
-        program = [sys.executable, "-m", "dagster_hpc.engine.local_batch", command]
+        program = [sys.executable, "-m", "dagster_hpc.local_batch", command]
         return [*program, "--spool", str(self.spool), *arguments]
 
     def script(self, body: str, *directives: str, name: str = "job.sh") -> Path:

@@ -212,7 +212,7 @@ def test_json_is_all_that_query_prints(batch: Batch) -> None:
 
 def test_the_commands_import_nothing_heavy(tmp_path: Path) -> None:
     code = (
-        "import sys; from dagster_hpc.engine.local_batch.__main__ import main; "
+        "import sys; from dagster_hpc.local_batch.__main__ import main; "
         f"main(['query', '--spool', {str(tmp_path)!r}]); "
         "print([m for m in ('dagster', 'sqlalchemy', 'asyncio', 'multiprocessing', 'subprocess') if m in sys.modules])"
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_hpc.engine.local_batch.directives import (
+from dagster_hpc.local_batch.directives import (
     Dependency,
     Refused,
     Request,

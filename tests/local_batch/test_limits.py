@@ -4,9 +4,9 @@ import os
 import signal
 import sys
 
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.plan import turns
-from dagster_hpc.engine.local_batch.spool import Capacity
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.plan import turns
+from dagster_hpc.local_batch.spool import Capacity
 from tests.local_batch.system import Batch, content, eventually, living, pids
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from dagster_hpc.engine.local_batch import processes, spool
-from dagster_hpc.engine.local_batch.spool import Spool
+from dagster_hpc.engine.process import identify
+from dagster_hpc.local_batch import processes, spool
+from dagster_hpc.local_batch.spool import Spool
 from tests.local_batch.system import Batch, content, eventually, living
 
 GATE = "echo start >> runs; while [ ! -e go ]; do sleep 0.02; done; exit 7"
@@ -170,7 +171,7 @@ def test_a_thousand_waiting_jobs_are_rows_and_not_processes(batch: Batch) -> Non
 
 def test_two_hundred_short_jobs_all_end(batch: Batch) -> None:
     path = batch.script("true", "output=/dev/null")
-    code = "from sys import argv; from dagster_hpc.engine.local_batch.__main__ import main\n"
+    code = "from sys import argv; from dagster_hpc.local_batch.__main__ import main\n"
     code += "for _ in range(200): assert main(argv[1:]) == 0"
     batch.end(batch.run("submit", str(path)).stdout.strip())  # the spool is there and its daemon awake
     argv = batch.argv("submit", str(path))
@@ -233,7 +234,7 @@ def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
 
 
 def test_the_same_pid_with_another_start_time_is_another_process() -> None:
-    me = processes.identify(os.getpid())
+    me = identify(os.getpid())
     assert me is not None
     assert processes.alive(me)
     assert not processes.alive(me._replace(start="1"))
@@ -243,15 +244,15 @@ def test_the_same_pid_with_another_start_time_is_another_process() -> None:
 def test_a_zombie_is_a_finished_process() -> None:
     child = subprocess.Popen(["true"])
     eventually(lambda: b") Z" in content(child.pid, "stat"))
-    assert processes.identify(child.pid) is None
-    assert processes.identify_child(child.pid) is not None
+    assert identify(child.pid) is None
+    assert identify(child.pid, zombies=True) is not None
     child.wait()
 
 
 def test_a_session_whose_number_now_belongs_to_a_stranger_is_left_alone() -> None:
     stranger = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        now = processes.identify(stranger.pid)
+        now = identify(stranger.pid)
         assert now is not None
         earlier = now._replace(start=str(int(now.start) - 1))
         assert [each.pid for each in processes.members(now, "none")] == [stranger.pid]
@@ -276,7 +277,7 @@ def test_processes_are_known_without_a_proc_file_system_too(monkeypatch: pytest.
     monkeypatch.setattr(processes, "PROC", tmp_path / "no-proc")
     child = subprocess.Popen(["sleep", "60"], start_new_session=True)
     try:
-        identity = processes.identify(child.pid)
+        identity = identify(child.pid)
         assert identity is not None
         assert processes.alive(identity)
         assert not processes.alive(identity._replace(start="Thu Jan  1 00:00:00 1970"))
@@ -286,4 +287,4 @@ def test_processes_are_known_without_a_proc_file_system_too(monkeypatch: pytest.
     finally:
         child.kill()
         child.wait()
-    assert processes.identify(child.pid) is None
+    assert identify(child.pid) is None

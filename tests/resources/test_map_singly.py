@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from dagster_hpc import Command, ConfigurationError, HPCJobRunner, JobState, SubmitRefused
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.base import Answer, Call
 from dagster_hpc.engine.schedulers.local import Local
 
 NO_ARRAYS = "this system knows no array jobs"

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dagster_hpc.engine.local_batch.__main__ import main as local_batch
+from dagster_hpc.local_batch.__main__ import main as local_batch
 
 REPOSITORY = Path(__file__).parents[2]
 FINAL = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OOM", "NODE_FAIL")

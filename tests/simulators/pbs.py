@@ -93,7 +93,7 @@ class Server:
 
     def local(self, *arguments: str) -> tuple[int, str]:
         """A command of the embedded batch system, in this process."""
-        from dagster_hpc.engine.local_batch.__main__ import main
+        from dagster_hpc.local_batch.__main__ import main
 
         out = io.StringIO()
         with contextlib.redirect_stdout(out):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
-from dagster_hpc.engine.schedulers.base import Answer
+from dagster_hpc.engine.call import Answer
 
 _FOLDER = Path(__file__).parent
 

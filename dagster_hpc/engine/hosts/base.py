@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
-from dagster_hpc.engine.schedulers.base import Answer, Call
+from dagster_hpc.engine.call import Answer, Call
 
 # Inside a batch job (or a Dagster step) these would change what a submit command does, or leak into the job.
 SCRUBBED_PREFIXES: tuple[str, ...] = (

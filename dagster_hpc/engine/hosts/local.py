@@ -9,8 +9,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.base import Host, scrubbed
-from dagster_hpc.engine.schedulers.base import Answer, Call
 
 
 class LocalHost(Host):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, SubmitRefused, did_you_mean
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.flux_text import by_id, decimal_id, job_records
 
 _UNREACHED = ("unable to connect to flux", "broker socket", "connection refused", "connection reset", "timed out")

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.local_batch.directives import MOST_ELEMENTS
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe, Report, Scheduler
+from dagster_hpc.local_batch.directives import MOST_ELEMENTS
 
 # The folder, or the nearest one above it in which it can still be made.
 _WRITABLE = 'd=$1; while [ ! -e "$d" ]; do d=$(dirname "$d"); done; [ -d "$d" ] && [ -w "$d" ]'
@@ -110,7 +111,7 @@ class Local(Scheduler):
         return Finding("ok", f"{self.spool} can be written")
 
     def _call(self, verb: str, *arguments: str) -> Call:
-        return Call((sys.executable, "-m", "dagster_hpc.engine.local_batch", verb, "--spool", self.spool, *arguments))
+        return Call((sys.executable, "-m", "dagster_hpc.local_batch", verb, "--spool", self.spool, *arguments))
 
 
 def _status(record: Mapping[str, Any]) -> JobStatus:

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobSpec, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.lsf_probes import lsf_probes
 from dagster_hpc.engine.schedulers.lsf_text import bare_name, documents, id_of, lines, metrics_of
 from dagster_hpc.engine.schedulers.lsf_words import (

@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe
 
 
 def lsf_probes(demands: Sequence[Demand]) -> list[Probe]:

@@ -7,8 +7,9 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe
 from dagster_hpc.engine.schedulers.pbs_text import integer, seconds
 from dagster_hpc.engine.schedulers.pbs_words import NO_HISTORY, unreached
 from dagster_hpc.engine.units import format_walltime

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.pjm_probes import pjm_probes
 from dagster_hpc.engine.schedulers.pjm_text import DELIMITER, JOB_ID, read_statistics, table
 from dagster_hpc.engine.schedulers.pjm_words import (

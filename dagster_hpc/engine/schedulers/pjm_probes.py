@@ -6,7 +6,8 @@ import re
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe, Report
 
 _UNREACHED = "check that this is a login node, and ask your site whether the job manager runs."
 

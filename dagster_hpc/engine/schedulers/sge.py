@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobSpec, JobStatus
 from dagster_hpc.engine.schedulers import sge_text as text
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.sge_probes import sge_probes
 from dagster_hpc.engine.schedulers.sge_words import capacity, refusal_advice, transient
 from dagster_hpc.engine.units import format_walltime

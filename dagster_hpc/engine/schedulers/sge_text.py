@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from datetime import datetime
 from xml.etree import ElementTree
 
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer
 from dagster_hpc.engine.schedulers.sge_words import ending_of, explain, leading_integer, number, size, state_of
 
 MOST_ELEMENTS = 1_000_000

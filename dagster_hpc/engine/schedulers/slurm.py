@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.slurm_probes import slurm_probes
 from dagster_hpc.engine.schedulers.slurm_text import history_status, queue_status
 from dagster_hpc.engine.schedulers.slurm_words import (

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from functools import partial
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe
 from dagster_hpc.engine.schedulers.slurm_words import transient
 from dagster_hpc.engine.units import format_walltime
 

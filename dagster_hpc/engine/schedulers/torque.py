@@ -8,9 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe, Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.pbs_text import Record, integer, kib, records, seconds, stamp, used
 from dagster_hpc.engine.units import format_walltime
 

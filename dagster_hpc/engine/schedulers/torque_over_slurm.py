@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Answer, Call, Demand, Finding, Probe
+from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe
 from dagster_hpc.engine.schedulers.pbs_text import Record, stamp, used
 from dagster_hpc.engine.schedulers.torque import SUBMIT_TIMEOUT_S, Torque
 

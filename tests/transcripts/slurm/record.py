@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.base import Answer, Call
 from dagster_hpc.engine.schedulers.slurm import Slurm
 from tests.systems.slurm import SlurmCluster
 from tests.systems.slurm_config import CLUSTER, Layout

@@ -1,8 +1,8 @@
 """The commands: submit, query, cancel, and the internal one that is the daemon itself.
 
-python -m dagster_hpc.engine.local_batch submit --spool DIR job.sh     prints the job id
-python -m dagster_hpc.engine.local_batch query  --spool DIR 12 13      prints JSON
-python -m dagster_hpc.engine.local_batch cancel --spool DIR 12
+python -m dagster_hpc.local_batch submit --spool DIR job.sh     prints the job id
+python -m dagster_hpc.local_batch query  --spool DIR 12 13      prints JSON
+python -m dagster_hpc.local_batch cancel --spool DIR 12
 """
 
 import argparse
@@ -13,12 +13,12 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
-from dagster_hpc.engine.local_batch import doorbell, job, knobs, spool, transitions
-from dagster_hpc.engine.local_batch.directives import Refused, duration, parse_job_id, parse_script
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.processes import MARK
-from dagster_hpc.engine.local_batch.report import report
-from dagster_hpc.engine.local_batch.spool import Spool
+from dagster_hpc.local_batch import doorbell, job, knobs, spool, transitions
+from dagster_hpc.local_batch.directives import Refused, duration, parse_job_id, parse_script
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.processes import MARK
+from dagster_hpc.local_batch.report import report
+from dagster_hpc.local_batch.spool import Spool
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -34,7 +34,7 @@ def main(argv: list[str] | None = None) -> int:
             return _query(directory, asked.names, asked.ids)
         if asked.command == "cancel":
             return _cancel(directory, asked.ids)
-        from dagster_hpc.engine.local_batch import daemon  # the other commands need not pay for it
+        from dagster_hpc.local_batch import daemon
 
         return daemon.main(directory)
     except Refused as error:

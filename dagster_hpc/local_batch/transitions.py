@@ -8,11 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from dagster_hpc.engine.local_batch import dependencies, job, plan, processes
-from dagster_hpc.engine.local_batch.directives import Refused, Request
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.processes import Identity
-from dagster_hpc.engine.local_batch.spool import Spool
+from dagster_hpc.engine.process import Identity, alive
+from dagster_hpc.local_batch import dependencies, job, plan
+from dagster_hpc.local_batch.directives import Refused, Request
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.spool import Spool
 
 
 class Surroundings(NamedTuple):
@@ -154,7 +154,7 @@ def cancel(spool: Spool, jobs: Iterable[Job]) -> None:
 
 def alert(shepherd: Identity | None) -> None:
     """Make a shepherd look whether its job is to be cancelled. A dead one is the daemon's business."""
-    if shepherd is not None and processes.alive(shepherd):
+    if shepherd is not None and alive(shepherd):
         with contextlib.suppress(ProcessLookupError):
             os.kill(shepherd.pid, signal.SIGTERM)
 

@@ -7,7 +7,7 @@ from signal import SIGKILL
 
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
 from dagster_hpc.engine.ledger import Change, JobRow
-from dagster_hpc.engine.sentinel import Sentinel
+from dagster_hpc.engine.observe.sentinel import Sentinel
 from dagster_hpc.engine.target import Patience
 
 _BEFORE_THE_START = {  # exit codes of the script itself, where it could not even say so in a file

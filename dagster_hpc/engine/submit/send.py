@@ -18,7 +18,7 @@ from dagster_hpc.engine.errors import (
 )
 from dagster_hpc.engine.job import JobState, Request
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.owner import process_lives, this_process
+from dagster_hpc.engine.process import process_lives, this_process
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import PROTOCOL_DIR, encode, render_script, script_files
 from dagster_hpc.engine.target import Listener, Target, script_stem

@@ -7,8 +7,8 @@ import signal
 import sys
 from pathlib import Path
 
-from dagster_hpc.engine.local_batch.processes import MARK
-from dagster_hpc.engine.local_batch.signals import drain
+from dagster_hpc.local_batch.processes import MARK
+from dagster_hpc.local_batch.signals import drain
 
 _LARGEST_LOG = 1_000_000
 
@@ -97,9 +97,9 @@ def _become_daemon(directory: Path) -> None:
             signal.signal(number, signal.SIG_DFL)  # a submitter under nohup ignores some, and jobs would inherit that
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     os.chdir("/")
-    root = Path(__file__).resolve().parents[3]
+    root = Path(__file__).resolve().parents[2]
     environment = {key: value for key, value in os.environ.items() if key != MARK}
-    command = [sys.executable, "-S", "-m", "dagster_hpc.engine.local_batch", "daemon", "--spool", str(directory)]
+    command = [sys.executable, "-S", "-m", "dagster_hpc.local_batch", "daemon", "--spool", str(directory)]
     os.execve(sys.executable, command, {**environment, "PYTHONPATH": str(root)})
 
 

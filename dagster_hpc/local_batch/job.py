@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from dagster_hpc.engine.local_batch.processes import Identity
+from dagster_hpc.engine.process import Identity
 
 
 class Job(NamedTuple):

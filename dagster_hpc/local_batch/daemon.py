@@ -11,14 +11,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dagster_hpc.engine.local_batch import job, knobs, processes, shepherd, transitions
-from dagster_hpc.engine.local_batch.doorbell import Doorbell, ring
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.plan import turns
-from dagster_hpc.engine.local_batch.shepherd import log
-from dagster_hpc.engine.local_batch.signals import SignalInbox
-from dagster_hpc.engine.local_batch.spool import Spool
-from dagster_hpc.engine.local_batch.transitions import End
+from dagster_hpc.engine.process import alive, boot_id
+from dagster_hpc.local_batch import job, knobs, processes, shepherd, transitions
+from dagster_hpc.local_batch.doorbell import Doorbell, ring
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.plan import turns
+from dagster_hpc.local_batch.shepherd import log
+from dagster_hpc.local_batch.signals import SignalInbox
+from dagster_hpc.local_batch.spool import Spool
+from dagster_hpc.local_batch.transitions import End
 
 
 def main(directory: Path) -> int:
@@ -136,7 +137,7 @@ class _Daemon:
     def _visit_running(self, spool: Spool) -> None:
         for running in list(job.in_state(spool.sql, "RUNNING")):
             keeper = running.shepherd_identity
-            if keeper is None or not processes.alive(keeper):
+            if keeper is None or not alive(keeper):
                 self._bury(spool, running)
             elif running.cancel_asked:
                 transitions.alert(keeper)  # whoever asked may have died before it could say so
@@ -146,7 +147,7 @@ class _Daemon:
         now = job.with_seq(spool.sql, lost.seq)
         if now is None or now.state != "RUNNING":
             return  # the shepherd had just finished its work
-        if now.boot != processes.boot_id():
+        if now.boot != boot_id():
             reason = "the machine was restarted while it ran"
         else:
             reason = "its shepherd process died, so nobody saw how it ended"

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.spool import Capacity
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.spool import Capacity
 
 
 class Turn(NamedTuple):

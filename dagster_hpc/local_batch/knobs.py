@@ -2,7 +2,7 @@
 
 import os
 
-from dagster_hpc.engine.local_batch.directives import Refused, duration
+from dagster_hpc.local_batch.directives import Refused, duration
 
 DEFAULTS = {
     "KILL_AFTER": 5.0,  # from TERM to KILL

@@ -14,10 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.database import JOBS, LEASES, connect, default_url
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.job import FINAL_STATES, JobHandle, JobMetrics, JobState
-from dagster_hpc.engine.owner import NOBODY
+from dagster_hpc.engine.ledger.database import JOBS, LEASES, connect, default_url
+from dagster_hpc.engine.process import NOBODY
 
 _TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 8

@@ -10,15 +10,16 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.owner import this_process
-from dagster_hpc.engine.schedulers.base import Answer, Call, Report, Scheduler
+from dagster_hpc.engine.observe.sentinel import Sentinel, has_ended, lock_holder, read_sentinel, read_statistics
+from dagster_hpc.engine.observe.verdict import Evidence, judge
+from dagster_hpc.engine.process import this_process
+from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE
-from dagster_hpc.engine.sentinel import Sentinel, has_ended, lock_holder, read_sentinel, read_statistics
 from dagster_hpc.engine.target import Listener, Patience, Target
-from dagster_hpc.engine.verdict import Evidence, judge
 
 _LEASE_S = 90.0  # longer than a query may take; a holder that died delays the others by this much at most
 _FEW = 2  # so many other live jobs do not keep from asking as often as one job deserves

@@ -11,49 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-PROC = Path("/proc")
+from dagster_hpc.engine.process import PROC, Identity, stat_fields
+
 MARK = "LOCAL_BATCH_MARK"  # in the environment of every process of a job; finds those that left its session
 
 
-class Identity(NamedTuple):
-    """One process, not to be mistaken for a later one with the same pid."""
-
-    pid: int
-    start: str
-    boot: str
-
-
 class Process(NamedTuple):
-    """One line of the process table. `session` is the process group where the system has no /proc."""
+    """One line of the process table."""
 
     pid: int
     session: int
     start: str
     resident_kib: int
-
-
-def boot_id() -> str:
-    """A value that changes when the machine is started anew ('' where the system does not say)."""
-    try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except FileNotFoundError:
-        return ""
-
-
-def identify(pid: int) -> Identity | None:
-    """Who has this pid now; None for nobody, and for a zombie, which is a finished process."""
-    process = _read(pid)
-    return None if process is None else Identity(pid, process.start, boot_id())
-
-
-def identify_child(pid: int) -> Identity | None:
-    """The same for a child that we have not waited for: it is in the table even when it has already ended."""
-    process = _read(pid, zombies=True)
-    return None if process is None else Identity(pid, process.start, boot_id())
-
-
-def alive(identity: Identity) -> bool:
-    return identify(identity.pid) == identity
 
 
 def mark(spool: Path, job: str) -> str:
@@ -125,26 +94,16 @@ def _proportional_kib(process: Process) -> int:
     return process.resident_kib
 
 
-def _read(pid: int, *, zombies: bool = False) -> Process | None:
+def _read(pid: int) -> Process | None:
     """One process, or None when there is none, or only a zombie."""
-    if not PROC.is_dir():
-        return next(_ps("-p", str(pid), zombies=zombies), None)
-    try:
-        text = (PROC / str(pid) / "stat").read_bytes()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    # The name stands in parentheses and may itself contain any of them: count from the last one.
-    fields = text.rpartition(b")")[2].split()
-    if fields[0] in (b"Z", b"X") and not zombies:
+    fields = stat_fields(pid)
+    if fields is None or fields[0] in (b"Z", b"X"):
         return None
     page_kib = os.sysconf("SC_PAGE_SIZE") // 1024
     return Process(pid, int(fields[3]), fields[19].decode(), int(fields[21]) * page_kib)
 
 
 def _table() -> Iterator[Process]:
-    if not PROC.is_dir():
-        yield from _ps("-A")
-        return
     for entry in os.listdir(PROC):
         if entry.isdigit() and (process := _read(int(entry))) is not None:
             yield process
@@ -155,15 +114,3 @@ def _environment(pid: int) -> bytes:
     with contextlib.suppress(OSError):
         return b"\0" + (PROC / str(pid) / "environ").read_bytes()
     return b""
-
-
-def _ps(*selection: str, zombies: bool = False) -> Iterator[Process]:
-    """The same from ps, for systems without /proc: groups stand in for sessions, and there are no marks."""
-    import subprocess
-
-    command = ["ps", *selection, "-o", "pid=,pgid=,rss=,stat=,lstart="]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ, "LC_ALL": "C"})
-    for line in answer.stdout.splitlines():
-        pid, group, resident, state, start = line.split(None, 4)
-        if zombies or not state.startswith(("Z", "X")):
-            yield Process(int(pid), int(group), start.strip(), int(resident))

@@ -4,7 +4,7 @@ import sqlite3
 import time
 from collections.abc import Iterable
 
-from dagster_hpc.engine.local_batch.spool import LIVE
+from dagster_hpc.local_batch.spool import LIVE
 
 _HOPE = {"ok": "to end well", "any": "to end", "notok": "to fail"}
 _END = {

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dagster_hpc.engine.local_batch import directives, doorbell, knobs, processes, spool, transitions
-from dagster_hpc.engine.local_batch.job import Job, with_seq
-from dagster_hpc.engine.local_batch.processes import Identity
-from dagster_hpc.engine.local_batch.signals import SignalInbox, name
-from dagster_hpc.engine.local_batch.spool import Spool
-from dagster_hpc.engine.local_batch.transitions import End
+from dagster_hpc.engine.process import Identity, identify
+from dagster_hpc.local_batch import directives, doorbell, knobs, processes, spool, transitions
+from dagster_hpc.local_batch.job import Job, with_seq
+from dagster_hpc.local_batch.signals import SignalInbox, name
+from dagster_hpc.local_batch.spool import Spool
+from dagster_hpc.local_batch.transitions import End
 
 _RETRY_S = 2.0
 
@@ -25,7 +25,7 @@ def run(directory: Path, seq: int) -> int:
     """The life of a shepherd, in a process and session of its own."""
     os.setsid()
     with SignalInbox(signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGINT) as inbox:
-        me = processes.identify(os.getpid())
+        me = identify(os.getpid())
         if me is None:
             raise RuntimeError("cannot see myself in the process table")
         with Spool(directory) as open_spool:
@@ -50,7 +50,7 @@ def _look_after(open_spool: Spool, job: Job, inbox: SignalInbox) -> End:
     except OSError as error:
         what = os.fsdecode(error.filename or open_spool.directory)
         return End("FAILED", f"could not start: {what}: {error.strerror}", time.time())
-    leader = processes.identify_child(script.pid)
+    leader = identify(script.pid, zombies=True)
     if leader is None:
         raise RuntimeError(f"cannot see my own child {script.pid} in the process table")
     watch = _Watch(open_spool, job, leader, processes.mark(open_spool.directory, job.id))

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from typing import Any
 
-from dagster_hpc.engine.local_batch import dependencies, job
-from dagster_hpc.engine.local_batch.directives import parse_job_id
-from dagster_hpc.engine.local_batch.job import Job
-from dagster_hpc.engine.local_batch.plan import turns
-from dagster_hpc.engine.local_batch.spool import Spool
+from dagster_hpc.local_batch import dependencies, job
+from dagster_hpc.local_batch.directives import parse_job_id
+from dagster_hpc.local_batch.job import Job
+from dagster_hpc.local_batch.plan import turns
+from dagster_hpc.local_batch.spool import Spool
 
 
 def report(spool: Spool, names: Iterable[str], ids: Iterable[str]) -> list[dict[str, Any]]:

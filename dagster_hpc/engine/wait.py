@@ -6,12 +6,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from dagster_hpc.engine.errors import WaitTimeout
-from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.job import JobState, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.logs import LogFollower
-from dagster_hpc.engine.poll import CROWD, Poller
-from dagster_hpc.engine.sentinel import has_ended
+from dagster_hpc.engine.observe.logs import LogFollower
+from dagster_hpc.engine.observe.poll import CROWD, Poller
+from dagster_hpc.engine.observe.sentinel import has_ended
 from dagster_hpc.engine.target import Listener, Target
 
 _GLANCE_S, _SLOW_GLANCE_S = 0.05, 0.25  # between two looks at the jobs' own files, at first and later

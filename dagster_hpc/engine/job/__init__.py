@@ -1,0 +1,48 @@
+"""The nouns of the engine: what is asked for, what state it is in, what came out of it.
+
+All of them are frozen values. Quantities carry their unit in their name; `None` means that the system did not say.
+"""
+
+from dagster_hpc.engine.job.handle import JobHandle, WaitTimeout
+from dagster_hpc.engine.job.metrics import JobMetrics
+from dagster_hpc.engine.job.result import (
+    JobCancelled,
+    JobFailed,
+    JobLost,
+    JobOutOfMemory,
+    JobResult,
+    JobTimedOut,
+    NodeFailed,
+    OutputMissing,
+    failure_of,
+    tail,
+)
+from dagster_hpc.engine.job.spec import LAUNCHERS, Dependency, DependencyKind, JobSpec, Launcher, Request, Reuse
+from dagster_hpc.engine.job.state import FINAL_STATES, JobState, JobStatus, signal_name
+
+__all__ = [
+    "FINAL_STATES",
+    "LAUNCHERS",
+    "Dependency",
+    "DependencyKind",
+    "JobCancelled",
+    "JobFailed",
+    "JobHandle",
+    "JobLost",
+    "JobMetrics",
+    "JobOutOfMemory",
+    "JobResult",
+    "JobSpec",
+    "JobState",
+    "JobStatus",
+    "JobTimedOut",
+    "Launcher",
+    "NodeFailed",
+    "OutputMissing",
+    "Request",
+    "Reuse",
+    "WaitTimeout",
+    "failure_of",
+    "signal_name",
+    "tail",
+]

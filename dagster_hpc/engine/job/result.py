@@ -1,0 +1,109 @@
+"""A job that has ended, and the error that it is if it ended badly."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.engine.job.handle import JobHandle
+from dagster_hpc.engine.job.metrics import JobMetrics
+from dagster_hpc.engine.job.state import JobState
+
+_WORDS = 20  # so many lines of stderr are in a message
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """A job that has ended, well or not."""
+
+    handle: JobHandle
+    state: JobState
+    exit_code: int | None = None
+    reason: str = ""
+    missing: tuple[str, ...] = ()  # declared outputs that are not there
+    metrics: JobMetrics = field(default_factory=JobMetrics)
+    stdout_tail: str = ""
+    stderr_tail: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)  # name → absolute path
+    index: int | None = None  # its place in an array job
+    script: str = ""
+    queue: str = ""
+    project: str = ""
+    scheduler: str = ""
+
+    @property
+    def succeeded(self) -> bool:
+        return self.state.is_success
+
+    def raise_for_state(self) -> JobResult:
+        """Return this result if the job ended well; raise the `JobFailed` that fits otherwise."""
+        if not self.succeeded:
+            raise failure_of(self)
+        return self
+
+
+class JobFailed(HPCError):
+    """The job ended, and not well. `result` holds its state, metrics and logs."""
+
+    default_advice = "read stderr.log in the work directory."
+
+    def __init__(self, result: JobResult) -> None:
+        self.result = result
+        code = "" if result.exit_code is None else f" with exit code {result.exit_code}"
+        message = f"{result.handle} ended as {result.state}{code}"
+        message += f": {result.reason}." if result.reason else "."
+        words = "\n".join(result.stderr_tail.splitlines()[-_WORDS:])
+        if words:
+            message += f"\nLast lines of stderr:\n{words}"
+        super().__init__(message, advice=self.default_advice, work_dir=result.handle.work_dir)
+
+
+class JobTimedOut(JobFailed):
+    default_advice = "ask for a longer walltime (overrides={'walltime': …}), or make the job write checkpoints."
+
+
+class JobOutOfMemory(JobFailed):
+    default_advice = "ask for more memory_per_node, or spread the job over more nodes."
+
+
+class JobCancelled(JobFailed):
+    default_advice = "find out who cancelled it and why; materialize again when that is settled."
+
+
+class NodeFailed(JobFailed):
+    default_advice = "run it again: the machine failed, not the job. Tell the site if it happens twice on one node."
+
+
+class JobLost(JobFailed):
+    default_advice = "look at the scheduler's own records for this job before running it again."
+
+
+class OutputMissing(JobFailed):
+    default_advice = "check that the command writes these files below its working directory under these names."
+
+    def __init__(self, result: JobResult, missing: Sequence[str]) -> None:
+        self.missing = list(missing)
+        super().__init__(result)
+
+
+_BY_STATE: dict[str, type[JobFailed]] = {
+    "TIMEOUT": JobTimedOut,
+    "OOM": JobOutOfMemory,
+    "CANCELLED": JobCancelled,
+    "NODE_FAIL": NodeFailed,
+    "PREEMPTED": NodeFailed,
+    "LOST": JobLost,
+}
+
+
+def failure_of(result: JobResult) -> JobFailed:
+    """The error that fits the way in which this job ended."""
+    if result.missing:
+        return OutputMissing(result, result.missing)
+    return _BY_STATE.get(result.state.value, JobFailed)(result)
+
+
+def tail(text: str, lines: int) -> str:
+    """The last lines of a text: where the error message stands."""
+    return "\n".join(text.splitlines()[-lines:])
