@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dagster_hpc.engine import job
+from dagster_hpc.engine import errors, job
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, HPCError, SchedulerUnavailable, did_you_mean
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, JobState, OutputMissing, WaitTimeout, failure_of
 
@@ -72,7 +72,7 @@ def test_several_faults_stand_in_one_message() -> None:
 
 
 def test_there_is_one_tree() -> None:
-    mine = [value for value in vars(errors).values() if isinstance(value, type) and issubclass(value, Exception)]
+    mine = [value for value in {**vars(errors), **vars(job)}.values() if isinstance(value, type) and issubclass(value, Exception)]
     assert all(issubclass(error, HPCError) for error in mine)
     assert issubclass(CapacityReached, SchedulerUnavailable)
 

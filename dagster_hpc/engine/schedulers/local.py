@@ -1,4 +1,4 @@
-"""The embedded local scheduler: the same questions, asked of the little batch system in `engine/local_batch`."""
+"""The embedded local scheduler: the same questions, asked of the little batch system in `local_batch/`."""
 
 from __future__ import annotations
 
