@@ -111,7 +111,7 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
 
 def _work_root(hpc: HPCJobRunner) -> Iterator[Check]:
     """Everything that can be said of it without making it: a file is written there, or in the folder above it."""
-    root = Path(hpc._work_root)
+    root = Path(hpc.folder)
     folder = next(path for path in (root, *root.parents) if os.path.lexists(path))
     try:
         with tempfile.TemporaryDirectory(prefix=".dagster-hpc-doctor-", dir=folder) as trial:

@@ -85,4 +85,5 @@ def target_of(row: JobRow) -> Target:
             f"{row.token} runs on {submitted_on} itself, under the scheduler embedded there",
             advice=f"run this command on {submitted_on}.",
         )
-    return Target(row.target, scheduler, LocalHost())
+    name = row.target.removesuffix(f"@{row.cluster}")
+    return Target(name, scheduler, LocalHost(), cluster=row.cluster)

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 _INTERRUPTED = 130
 _CHUNK = 1 << 20
-_ASKED_AFTER_S = 1.0  # what somebody else has just asked the scheduler is as good
 
 
 class _Commands(click.Group):
@@ -252,26 +251,23 @@ def _refresh(ledger: Ledger) -> None:
     listener = Listener(on_warning=_warn)
     for name, rows in by_target(ledger.jobs(live=True)).items():
         try:
-            ledger.hurry_poll(name, _ASKED_AFTER_S)
-            Runner(target_of(rows[0]), ledger, listener).refresh()
+            ledger.leases.hurry(name, 0.0)
+            Runner(target_of(rows[0]), ledger, listener).tick()
         except HPCError as error:
             _warn(str(error))
 
 
 def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
     from dagster_hpc.engine.job import JobHandle
-    from dagster_hpc.engine.observe.poll import Poller
+    from dagster_hpc.engine.runner import Runner
     from dagster_hpc.engine.target import Listener
-    from dagster_hpc.engine.wait import Watcher
 
     def on_output(_: JobHandle, stream: str, line: str) -> None:
         if stream == "stderr" or not only_stderr:
             click.echo(line, err=stream == "stderr" and not only_stderr)
 
     listener = Listener(on_output=on_output, on_warning=_warn)
-    # A submission that broke off is left to those who want the job, not settled by somebody who only looks.
-    target = target_of(row)
-    (ended,) = Watcher(target, ledger, Poller(target, ledger, listener), lambda *_: None).wait([row.token], listener)
+    ended = Runner(target_of(row), ledger, listener).follow(row.handle(), listener)
     click.echo(f"{ended.token} is over: {ended.state}{f', {ended.reason}' if ended.reason else ''}", err=True)
     if not ended.state.is_success:
         sys.exit(1)

@@ -1,77 +1,116 @@
-"""What a job leaves behind: its declared outputs, the ends of its logs, its figures, as one result."""
+"""What a job leaves behind: its declared outputs, the ends of its logs, its figures, as one result.
+
+A result is looked at once. Later waits only report what was found: a scratch that was purged meanwhile, or another
+host that does not see the directory, changes nothing any more.
+"""
 
 from __future__ import annotations
 
 import posixpath
-import time
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.hosts.base import Host
-from dagster_hpc.engine.job import JobResult, JobState
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger
+from dagster_hpc.engine.job import JobResult
+from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.observe.logs import read_tails
+from dagster_hpc.engine.observe.sentinel import read_statistics
 from dagster_hpc.engine.schedulers import from_json
-from dagster_hpc.engine.target import Target, script_stem
+from dagster_hpc.engine.workplace import Workplace
+
+T = TypeVar("T")
 
 _LONGEST_SCRIPT = 256 * 1024
-_LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of its nodes
+_TAILS_TOGETHER = 16 * 1024 * 1024  # of all elements of an array: each gets its share
+_LEAST_TAIL, _LONGEST_TAIL = 2 * 1024, 64 * 1024
+_LOOK_AGAIN_S = 0.2
 
 
-def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False) -> JobResult:
-    """The result of a job that is over. A job that ended well without its declared outputs has failed."""
-    outputs = {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()}
-    missing: list[str] = []
-    if row.state.is_success:
-        missing = _missing(target, outputs)
-        if missing:
-            reason = "declared output missing: " + ", ".join(missing)
-            ledger.settle(row.token, JobState.FAILED, reason)
-            row = replace(row, state=JobState.FAILED, reason=reason)
-    row = _with_statistics(row, target, ledger)
-    stdout, stderr = read_tails(target.host, row, target.scheduler)
+def collect(rows: Sequence[JobRow], joined: Sequence[bool], work: Workplace) -> list[JobResult]:
+    """The results of jobs that are over. A job that ended well without its declared outputs has failed."""
+    rows = [row if row.collected_at is not None else _collect_once(row, work) for row in rows]
+    tail_bytes = max(_LEAST_TAIL, min(_LONGEST_TAIL, _TAILS_TOGETHER // max(1, len(rows))))
+    scripts: dict[str, str] = {}
+    results = []
+    for row, is_joined in zip(rows, joined, strict=True):
+        if row.batch not in scripts:
+            scripts[row.batch] = _or_silence(lambda row=row: read_script(row, work.target.host), "")  # type: ignore[misc]
+        results.append(_result(row, is_joined, scripts[row.batch], tail_bytes, work))
+    return results
+
+
+def read_script(row: JobRow, host: Host) -> str:
+    """The script of this job as it was submitted."""
+    suffix = from_json(row.scheduler).suffix
+    paths = (jobdir.script_path(row.batch_dir, suffix), jobdir.script_path_of_0_1(row.batch_dir, row.name, suffix))
+    contents = (host.read(path, limit=_LONGEST_SCRIPT) for path in paths)
+    return next((content for content in contents if content), b"").decode("utf-8", "replace")
+
+
+def _collect_once(row: JobRow, work: Workplace) -> JobRow:
+    missing = _missing(row, work) if row.state.is_success else []
+    figures = read_statistics(work.target.host, work.target.scheduler, row.work_dir, row.array_index)
+    metrics = figures.or_else(row.metrics).derived()
+    work.clock.point("collect: before the record")
+    changed = metrics if metrics != row.metrics else None
+    work.insist(lambda: work.ledger.observations.collected(row.token, missing, changed))
+    work.clock.point("collect: after the record")
+    return work.insist(lambda: work.ledger.job(row.token))
+
+
+def _missing(row: JobRow, work: Workplace) -> list[str]:
+    """The outputs that are not there, even after the time that a network file system may take to show them."""
+    outputs = _outputs(row)
+    deadline = work.clock.monotonic() + work.target.patience.file_delay_s
+    while True:
+        try:
+            missing = [name for name, path in outputs.items() if work.target.host.size(path) is None]
+            silent = None
+        except OSError as error:
+            missing, silent = list(outputs), error
+        if not missing:
+            return []
+        if work.clock.monotonic() >= deadline:
+            if silent is not None:
+                raise SchedulerUnavailable(
+                    f"whether the outputs of {row.name} are there cannot be seen: {silent}",
+                    advice="the job has ended well and is not lost: run the same again when the file system answers.",
+                    work_dir=row.work_dir,
+                ) from silent
+            return [f"{name} ({posixpath.basename(outputs[name])})" for name in missing]
+        work.clock.sleep(_LOOK_AGAIN_S)
+
+
+def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workplace) -> JobResult:
+    silence = ("", "its logs cannot be read just now")
+    stdout, stderr = _or_silence(lambda: read_tails(work.target.host, row, work.target.scheduler, tail_bytes), silence)
     return JobResult(
         handle=row.handle(joined=joined),
         state=row.state,
         exit_code=row.exit_code,
         reason=row.reason,
-        missing=tuple(missing),
+        missing=row.missing,
         metrics=row.metrics,
         stdout_tail=stdout,
         stderr_tail=stderr,
-        outputs=outputs if row.state.is_success else {},
+        outputs=_outputs(row) if row.state.is_success else {},
         index=row.array_index,
-        script=read_script(row, target.host),
+        script=script,
         queue=row.queue,
         project=row.project,
-        scheduler=target.scheduler.kind,
+        scheduler=work.target.scheduler.kind,
     )
 
 
-def read_script(row: JobRow, host: Host) -> str:
-    """The script of this job as it was submitted."""
-    folder = row.work_dir if row.array_index is None else posixpath.dirname(row.work_dir)
-    path = posixpath.join(folder, script_stem(row.name) + from_json(row.scheduler).suffix)
-    return (host.read(path, limit=_LONGEST_SCRIPT) or b"").decode("utf-8", "replace")
+def _outputs(row: JobRow) -> dict[str, str]:
+    return {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()}
 
 
-def _with_statistics(row: JobRow, target: Target, ledger: Ledger) -> JobRow:
-    """The row, with the figures that the batch system has left in a file beside the job."""
-    path = target.scheduler.statistics_of(row.work_dir, row.array_index)
-    if path is None or not target.host.size(path):
-        return row
-    text = (target.host.read(path, limit=_LONGEST_STATISTICS) or b"").decode("utf-8", "replace")
-    metrics = row.metrics.or_else(target.scheduler.read_statistics(text)).derived()
-    if metrics == row.metrics:
-        return row
-    ledger.record([Change(row.token, row.state, row.reason, row.exit_code, metrics)])
-    return replace(row, metrics=metrics)
-
-
-def _missing(target: Target, outputs: dict[str, str]) -> list[str]:
-    """The outputs that are not there, even after the time that a network file system may take to show them."""
-    deadline = time.monotonic() + target.patience.file_grace_s
-    while True:
-        missing = [name for name, path in outputs.items() if target.host.size(path) is None]
-        if not missing or time.monotonic() > deadline:
-            return [f"{name} ({posixpath.basename(outputs[name])})" for name in missing]
-        time.sleep(0.2)
+def _or_silence(read: Callable[[], T], silence: T) -> T:
+    """What a log or a script says; the ends of logs are worth showing, and no reason to lose a result."""
+    try:
+        return read()
+    except OSError:
+        return silence

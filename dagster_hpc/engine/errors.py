@@ -46,6 +46,10 @@ class LedgerError(HPCError):
     """The durable table of jobs cannot be used as it stands."""
 
 
+class LedgerUnavailable(LedgerError):
+    """The database did not answer just now. Nothing is known to have changed, and asking again is safe."""
+
+
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """A hint for a mistyped name: the nearest known one, or all of them when none is near."""
     near = get_close_matches(word, known, n=1, cutoff=0.5)

@@ -1,92 +1,147 @@
-"""The verbs in order: submit, watch, collect; and cancel."""
+"""The verbs in order: submit, wait, collect, deliver; and cancel."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import replace
 
+from dagster_hpc.engine.cancel import cancel
+from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
+from dagster_hpc.engine.cluster import identified
 from dagster_hpc.engine.collect import collect
-from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobHandle, JobResult, JobState, Request, WaitTimeout
-from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.observe.poll import Poller
-from dagster_hpc.engine.submit import recover, revoke, submit
+from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, Request, WaitTimeout
+from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
+from dagster_hpc.engine.submit.claim import Claimed, claim
+from dagster_hpc.engine.submit.recover import send_all
 from dagster_hpc.engine.target import Listener, Target
-from dagster_hpc.engine.wait import Watcher
+from dagster_hpc.engine.upkeep import Upkeep
+from dagster_hpc.engine.wait import Waiter
+from dagster_hpc.engine.workplace import Workplace
+
+_ASK_AGAIN_S = 5.0
+_LOOK_AGAIN_S = 0.5
 
 
-@dataclass
 class Runner:
-    """Runs jobs on one target. Holds no state that is not in the ledger, so any number of them can share the work."""
+    """Runs jobs on one target. What it knows is in the ledger, so any number of them can share the work."""
 
-    target: Target
-    ledger: Ledger
-    listener: Listener = field(default_factory=Listener)
+    def __init__(
+        self,
+        target: Target,
+        ledger: Ledger,
+        listener: Listener | None = None,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        self._work = Workplace(target, ledger, listener or Listener(), clock)
+        self._identified = target.cluster != "" or target.scheduler.identify() is None
+        self._upkeeps: dict[str, Upkeep] = {}
 
-    def __post_init__(self) -> None:
-        self._poller = Poller(self.target, self.ledger, self.listener)
-        self._watcher = Watcher(self.target, self.ledger, self._poller, self._recover)
+    @property
+    def target(self) -> Target:
+        """The target under its full name, if its cluster has been asked already."""
+        return self._work.target
+
+    @property
+    def ledger(self) -> Ledger:
+        return self._work.ledger
+
+    def identify(self) -> Target:
+        """The target under its full name, by which requests are told apart. Its cluster is asked once."""
+        return self._place(None).target
 
     def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
-        """Submit a job, or join a live one that is the same. One handle for each element of an array."""
-        listener = listener or self.listener
-        self._wait_for_room(len(request.spec.elements) or 1, listener)
-        before = time.time()
-        rows = submit(request, self.target, self.ledger, listener)
-        return [row.handle(joined=row.created_at < before) for row in rows]
+        """Submit a job, or take over one that is the same. One handle for each element of an array.
+
+        A job for which its target has no room waits in the ledger, and is submitted by whoever polls next.
+        """
+        work = self._place(listener)
+        try:
+            claimed = work.insist(lambda: claim(request, work))
+        except JobLost:
+            self._upkeep(work).tick(hurry=True)  # it may have turned up meanwhile
+            claimed = work.insist(lambda: claim(request, work))
+        send_all(claimed.to_send, work)
+        return self._handles(claimed)
 
     def wait(
-        self, handles: Sequence[JobHandle], *, timeout_s: float | None = None, listener: Listener | None = None
+        self,
+        handles: Sequence[JobHandle],
+        *,
+        timeout_s: float | None = None,
+        listener: Listener | None = None,
+        recipient: Recipient | None = None,
     ) -> list[JobResult]:
-        """The results of these jobs, however they ended. `WaitTimeout` when the caller's patience ends first."""
+        """The results of these jobs, however they ended. `WaitTimeout` when the caller's patience ends first.
+
+        `recipient` is the Dagster step that gets them; without one they are delivered by being returned.
+        """
         tokens = [handle.token for handle in handles]
-        rows = self._watcher.wait(tokens, listener or self.listener, timeout_s=timeout_s)
-        return [
-            collect(row, self.target, self.ledger, joined=handle.joined)
-            for row, handle in zip(rows, handles, strict=True)
-        ]
+        work = self._place_of(tokens, listener)
+        rows = Waiter(work, self._upkeep(work)).wait(tokens, work.listener, timeout_s=timeout_s)
+        results = collect(rows, [handle.joined for handle in handles], work)
+        well = [result.handle.token for result in results if result.succeeded]
+        work.clock.point("deliver: before the note")
+        work.insist(lambda: work.ledger.deliveries.returned(well, recipient))
+        return results
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
-        rows = [row for handle in handles if not (row := self.ledger.job(handle.token)).state.is_final]
-        self.ledger.request_cancel([row.token for row in rows])
-        ids = [row.job_id for row in rows if row.job_id]
-        for row in rows:
-            if not row.job_id:
-                ids += revoke(row, self.target)
-                self.ledger.settle(row.token, JobState.CANCELLED, "cancelled before the scheduler had taken it")
-        ids = list(dict.fromkeys(ids))
-        for start in range(0, len(ids), self.target.scheduler.ids_per_call):
-            self._send_cancel(ids[start : start + self.target.scheduler.ids_per_call])
-        self._see_end([row for row in rows if row.job_id])
-
-    def _send_cancel(self, ids: Sequence[str]) -> None:
-        call = self.target.scheduler.cancel(ids)
-        try:
-            self.target.scheduler.read_cancel(self.target.host.run(call))
-        except FileNotFoundError as error:
-            raise ConfigurationError(f"`{call.argv[0]}` is not on PATH on {self.target.host.name}") from error
-
-    def refresh(self) -> None:
-        """Ask the scheduler once for all live jobs, unless somebody has just done so."""
-        self._poller.tick()
-
-    def _see_end(self, rows: Sequence[JobRow]) -> None:
-        self.ledger.hurry_poll(self.target.name, 0.5)
+        tokens = [handle.token for handle in handles]
+        work = self._place_of(tokens, Listener())
+        cancel(tokens, work)
+        work.ledger.leases.hurry(work.target.key, 0.2)
         with suppress(WaitTimeout):  # then it has been told to stop, and whoever looks next sees it end
-            self._watcher.wait([row.token for row in rows], Listener(), timeout_s=self.target.patience.cancel_s)
+            Waiter(work, self._upkeep(work)).wait(tokens, Listener(), timeout_s=work.target.patience.cancel_s)
 
-    def _recover(self, row: JobRow, listener: Listener) -> None:
-        recover(row, self.target, self.ledger, listener)
+    def wait_for_id(self, handle: JobHandle) -> str:
+        """The scheduler's id of a job, as soon as it has one: it may still wait for room in the ledger."""
+        work = self._place_of([handle.token], None)
+        while not (row := work.ledger.job(handle.token)).job_id:
+            if row.state.is_final:
+                raise SubmitRefused(f"{row.name} was not submitted: {row.reason}", work_dir=row.work_dir)
+            self._upkeep(work).tick()
+            work.clock.sleep(_LOOK_AGAIN_S)
+        return row.job_id
 
-    def _wait_for_room(self, wanted: int, listener: Listener) -> None:
-        """Hold back while this target has as many live jobs as it may have."""
-        most, told = self.target.max_jobs, False
-        while most and (live := self.ledger.live_count(self.target.name)) and live + wanted > most:
-            if not told:
-                listener.on_warning(f"{live} jobs are live on {self.target.name}, which takes {most}: waiting for room")
-                told = True
-            self._poller.tick(listener)
-            time.sleep(0.5)
+    def follow(self, handle: JobHandle, listener: Listener) -> JobRow:
+        """Hear of a job until it is over; its result is left to those who asked for it."""
+        work = self._place_of([handle.token], listener)
+        return Waiter(work, self._upkeep(work)).wait([handle.token], listener)[0]
+
+    def tick(self) -> None:
+        """Ask the scheduler once for all live jobs if that is due, and go on with what nobody is at."""
+        self._upkeep(self._place(None)).tick()
+
+    def _handles(self, claimed: Claimed) -> list[JobHandle]:
+        now = {row.token: row for row in self.ledger.rows([row.token for row in claimed.rows])}
+        return [now[row.token].handle(joined=row.token in claimed.joined) for row in claimed.rows]
+
+    def _place(self, listener: Listener | None) -> Workplace:
+        """The place under its full name. A scheduler that cannot be asked for it is waited for."""
+        work = replace(self._work, listener=listener or self._work.listener)
+        deadline = work.clock.monotonic() + work.target.patience.unavailable_s
+        while not self._identified:
+            try:
+                target = identified(work.target)
+            except SchedulerUnavailable:
+                if work.clock.monotonic() > deadline:
+                    raise
+                work.clock.sleep(_ASK_AGAIN_S)
+                continue
+            self.ledger.claims.name_cluster(target.name, target.key, target.cluster)
+            self._work, self._identified = replace(self._work, target=target), True
+        return replace(work, target=self._work.target)
+
+    def _place_of(self, tokens: Sequence[str], listener: Listener | None) -> Workplace:
+        """The place of jobs that are there: their rows say on which cluster, whatever answers here now."""
+        work = replace(self._work, listener=listener or self._work.listener)
+        row = work.insist(lambda: work.ledger.job(tokens[0]))
+        name = row.target.removesuffix(f"@{row.cluster}")
+        return replace(work, target=replace(work.target, name=name, cluster=row.cluster))
+
+    def _upkeep(self, work: Workplace) -> Upkeep:
+        if work.target.key not in self._upkeeps:
+            self._upkeeps[work.target.key] = Upkeep(replace(work, listener=self._work.listener))
+        return self._upkeeps[work.target.key]

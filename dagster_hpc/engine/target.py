@@ -12,31 +12,38 @@ from dagster_hpc.engine.schedulers.base import Scheduler
 
 @dataclass(frozen=True)
 class Patience:
-    """How long the engine believes that an answer is only late. Seconds."""
+    """How long the engine believes that an answer is only late. Seconds; right for NFS and Lustre."""
 
+    file_delay_s: float = 120.0  # what was written on a compute node becomes visible here
+    accounting_delay_s: float = 5.0  # the accounting learns of a job's end
+    epilogue_s: float = 120.0  # a job whose script has ended leaves the queue
+    lost_after_s: float = 900.0  # a job of which there is no trace anywhere is called lost
+    stuck_after_s: float | None = None  # a job that can never start is cancelled; None: never, it is only told
+    unavailable_s: float = 900.0  # a scheduler that cannot be reached for so long makes a submission fail
     recheck_s: float = 30.0  # between two look-ups of a job whose submission ended ambiguously
     capacity_retry_s: float = 15.0  # between two attempts when the scheduler takes no more jobs now
-    unavailable_s: float = 900.0  # a scheduler that cannot be reached for so long makes a submission fail
+    owner_silent_s: float = 300.0  # a submission whose process shows no sign of life is taken over: above any command
     slowest_poll_s: float = 60.0
-    file_grace_s: float = 5.0  # files written on a compute node become visible here
-    accounting_grace_s: float = 5.0  # the accounting learns of a job's end
-    epilogue_s: float = 120.0  # a job whose script has ended leaves the queue
-    lost_after_s: float = 300.0  # a job of which there is no trace anywhere is given up
-    stuck_after_s: float = 60.0  # a job that can never start is cancelled
     cancel_s: float = 15.0  # a cancelled job is seen to end
 
 
 @dataclass(frozen=True)
 class Target:
-    """One scheduler as the engine sees it. `name` is its key in the ledger: one name, one poll for all its jobs."""
+    """One scheduler as the engine sees it. `key` is what the ledger calls it: one key, one poll for all its jobs."""
 
     name: str
     scheduler: Scheduler
     host: Host
     poll_interval_s: float = 10.0
     max_jobs: int | None = None
+    parallel_submissions: int = 1
     template: str | None = None
+    cluster: str = ""  # what the system itself says it is; see cluster.py
     patience: Patience = field(default_factory=Patience)
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}@{self.cluster}" if self.cluster else self.name
 
 
 @dataclass(frozen=True)

@@ -1,101 +1,179 @@
-"""Waiting for jobs: by their own files, which costs the scheduler nothing, and by the ledger, where polls are kept."""
+"""Waiting for jobs: by their own files, which costs the scheduler nothing, and by the ledger, where polls are kept.
+
+A waiter looks often at a young or changing job, and ever less often at one that stays as it is. Nothing that is silent
+meanwhile, neither a file nor the scheduler nor the ledger, ends the wait.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import partial
 
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.errors import LedgerUnavailable
 from dagster_hpc.engine.job import JobState, WaitTimeout
-from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.observe.logs import LogFollower
-from dagster_hpc.engine.observe.poll import CROWD, Poller
 from dagster_hpc.engine.observe.sentinel import has_ended
-from dagster_hpc.engine.target import Listener, Target
+from dagster_hpc.engine.submit.recover import settle
+from dagster_hpc.engine.target import Listener
+from dagster_hpc.engine.upkeep import Upkeep
+from dagster_hpc.engine.workplace import Workplace
 
-_GLANCE_S, _SLOW_GLANCE_S = 0.05, 0.25  # between two looks at the jobs' own files, at first and later
-_CROWD_READ_S = 1.0  # between two looks at the ledger's rows of many jobs
-_TOO_YOUNG_S = 1.0  # a job submitted a moment ago: its own files tell soon enough how it does
-_FIRST_NUDGE_S = 0.1  # between a job's own end and the first question about it: the scheduler sees it end later
+_QUICKEST_S, _SLOWEST_S = 0.05, 5.0  # between two looks
+_SLOWER = 0.05  # the pause, as a part of the time since anything changed
+_FILES_PER_LOOK = 3  # directories that one look touches, however many jobs are waited for
+_TOO_YOUNG_S = 1.0  # at the beginning of a wait: the job's own files tell soon enough how it does
+_SEEN_LATER_S = 0.1  # the scheduler sees a job end so much later than its own files do
+_UNSETTLED_S = 2.0  # between two looks whether a submission's process is gone
 
 
 class _Watched:
     """One job that is waited for, and what its listener has been told of it."""
 
-    def __init__(self, row: JobRow, target: Target, listener: Listener) -> None:
+    def __init__(self, row: JobRow, work: Workplace, listener: Listener) -> None:
         self.row = row
-        self.listener = listener
-        self.logs = LogFollower(target.host, row, listener)
-        self.told: tuple[JobState, str] | None = None
+        self.ended = False
+        self._listener = listener
+        self._logs = LogFollower(work.target.host, row, listener)
+        self._told: tuple[JobState, str] | None = None
 
-    def look(self, row: JobRow, *, crowded: bool) -> None:
-        """Tell what is new: the state, if it changed, and the lines that were written since.
-
-        In a crowd only those are read that are known to run: to open thousands of files that are not there costs time.
-        """
+    def look(self, row: JobRow) -> bool:
+        """Take in what the ledger says, and tell what is new. True if anything is."""
         self.row = row
-        if row.state is not JobState.SUBMITTING and (row.state, row.reason) != self.told:
-            self.told = (row.state, row.reason)
-            self.listener.on_state(row.handle(), row.state, row.reason)
+        if row.state is JobState.SUBMITTING or (row.state, row.reason) == self._told:
+            return False
+        self._told = (row.state, row.reason)
+        self._listener.on_state(row.handle(), row.state, row.reason)
         if row.state.is_final:
-            self.logs.finish()
-        elif row.state is JobState.RUNNING or not crowded:
-            self.logs.follow()
+            self._logs.finish()
+        return True
+
+    def follow_logs(self) -> None:
+        self._logs.follow()
 
 
-@dataclass
-class Watcher:
-    """Waits for jobs of one target. Any number of them, in any process on any host, share the polling."""
+class Waiter:
+    """Waits for jobs of one target. Any number of waiters, in any process on any host, share the polling."""
 
-    target: Target
-    ledger: Ledger
-    poller: Poller
-    recover: Callable[[JobRow, Listener], None]  # settles a submission that nobody finished (see submit.py)
+    def __init__(self, work: Workplace, upkeep: Upkeep) -> None:
+        self._work = work
+        self._upkeep = upkeep
 
     def wait(self, tokens: Sequence[str], listener: Listener, *, timeout_s: float | None = None) -> list[JobRow]:
         """The jobs' rows when all are over. `WaitTimeout` after `timeout_s`: the jobs themselves go on."""
-        began = time.monotonic()
-        live = {row.token: _Watched(row, self.target, listener) for row in self.ledger.rows(tokens)}
+        work, clock = self._work, self._work.clock
+        began = changed_at = clock.monotonic()
+        live = {row.token: _Watched(row, work, listener) for row in work.insist(lambda: work.ledger.rows(tokens))}
+        for job in live.values():
+            job.look(job.row)
         done: dict[str, JobRow] = {}
-        all_ended_at: float | None = None
-        glance_s, nudges = _GLANCE_S, 0
-        polled, read_at = True, 0.0
+        tick_at, settle_at, hurry_at = began + _TOO_YOUNG_S, 0.0, 0.0
+        ended_at: float | None = None  # when the first of those that have ended, and are not yet over, was seen to
+        silent = False
         while True:
-            crowded = len(live) > CROWD
-            # Others may poll too; but to read the rows of a crowd at every glance would cost more than it tells.
-            if polled or not crowded or time.monotonic() - read_at > _CROWD_READ_S:
-                read_at = time.monotonic()
-                for row in self.ledger.rows(list(live)):
-                    live[row.token].look(row, crowded=crowded)
-                    if row.state.is_final:
-                        done[row.token] = live.pop(row.token).row
-            polled = False
+            try:
+                news = self._read(live)
+                silent = self._tell(silent, "", listener)
+            except LedgerUnavailable as error:
+                news, silent = False, self._tell(silent, error.message, listener)
+            for token in [token for token, job in live.items() if job.row.state.is_final]:
+                done[token] = live.pop(token).row
             if not live:
                 return [done[token] for token in tokens]
-            first = next(iter(live.values())).row
-            if timeout_s is not None and time.monotonic() - began > timeout_s:
-                raise WaitTimeout(first.handle(), first.state, timeout_s)
-            if first.state is JobState.SUBMITTING:
-                self.recover(first, listener)
-                polled = True
-            elif all_ended_at is None and self._have_ended(live):
-                all_ended_at, glance_s = time.monotonic(), _GLANCE_S
-            if all_ended_at is not None and time.monotonic() - all_ended_at >= _FIRST_NUDGE_S:
-                polled = self.poller.nudge(nudges, len(live), listener)
-                nudges += polled
-                if polled:
-                    if not self._have_ended(live):
-                        all_ended_at = None  # one was requeued, and runs anew
-                    continue
-            if time.time() - first.created_at > _TOO_YOUNG_S:
-                polled |= self.poller.tick(listener)
-            time.sleep(_SLOW_GLANCE_S / 2 if crowded else glance_s)
-            glance_s = min(glance_s * 1.05, _SLOW_GLANCE_S)
+            now = clock.monotonic()
+            changed_at = now if news else changed_at
+            left_s = None if timeout_s is None else timeout_s - (now - began)
+            if left_s is not None and left_s <= 0:
+                first = next(iter(live.values())).row
+                raise WaitTimeout(first.handle(), first.state, timeout_s or 0.0)
+            if self._look_at_files(live):
+                changed_at = now
+            unaccounted = any(job.ended for job in live.values())
+            ended_at = (ended_at or now) if unaccounted else None
+            unsettled = next((job.row for job in live.values() if job.row.state in _UNSUBMITTED), None)
+            if unsettled is not None and now >= settle_at:
+                settle_at = now + max(_UNSETTLED_S, 0.1 * (now - changed_at))
+                clock.within(left_s, partial(self._settle, unsettled))
+            # The scheduler sees a job end later than its own files do; it is asked ever less eagerly.
+            hurry = ended_at is not None and now - ended_at >= _SEEN_LATER_S
+            if now >= tick_at or (hurry and now >= hurry_at):
+                tick_at = now + self._tick(left_s, hurry=hurry)
+                now = clock.monotonic()
+                hurry_at = now + max(_SEEN_LATER_S, 0.5 * (now - (ended_at or now)))
+            pause_s = min(max(_QUICKEST_S, _SLOWER * (now - changed_at)), _SLOWEST_S)
+            if ended_at is not None:
+                pause_s = min(pause_s, 0.25)
+            if left_s is not None:
+                pause_s = min(pause_s, max(0.0, left_s))
+            clock.sleep(pause_s)
 
-    def _have_ended(self, live: dict[str, _Watched]) -> bool:
-        """Whether all have run to their end. Those that have go to the back: the next look begins at the others."""
-        for token in list(live):
-            if not has_ended(self.target.host, live[token].row.work_dir):
-                return False
+    def _read(self, live: dict[str, _Watched]) -> bool:
+        """Take in what was written since the last look. True if anything is new."""
+        news = False
+        for row in self._work.ledger.changed([job.row for job in live.values()]):
+            news |= live[row.token].look(row)
+        return news
+
+    def _look_at_files(self, live: dict[str, _Watched]) -> bool:
+        """See whether a running job has ended, and pass its new output on. The next look begins at the others."""
+        running = [token for token, job in live.items() if job.row.state.is_submitted and not job.ended]
+        seen: list[str] = []
+        if len(running) > _FILES_PER_LOOK:
+            seen += self._ended_elements(live, running)
+        for token in running[:_FILES_PER_LOOK]:
+            job = live[token]
+            if job.row.state is JobState.RUNNING:
+                job.follow_logs()
+            if token not in seen and has_ended(self._work.target.host, job.row.work_dir):
+                job.follow_logs()
+                seen.append(token)
             live[token] = live.pop(token)
-        return True
+        for token in seen:
+            live[token].ended = True
+        if seen:
+            try:
+                self._work.ledger.observations.saw_end(seen)
+            except LedgerUnavailable:
+                for token in seen:
+                    live[token].ended = False  # seen again at the next look
+        return bool(seen)
+
+    def _ended_elements(self, live: dict[str, _Watched], running: Sequence[str]) -> list[str]:
+        """The elements of one array that have left their mark in the folder above them: one look for all."""
+        first = live[running[0]].row
+        if first.array_index is None:
+            return []
+        folder = jobdir.ended_directory(first.batch_dir)
+        try:
+            marks = set(self._work.target.host.list(folder))
+        except OSError:
+            return []
+        return [
+            token
+            for token in running
+            if live[token].row.batch == first.batch and str(live[token].row.array_index) in marks
+        ]
+
+    def _tick(self, left_s: float | None, *, hurry: bool) -> float:
+        """Do the upkeep that is due, for no longer than the wait may last. When to come again."""
+        again: list[float] = []
+        self._work.clock.within(left_s, lambda: again.append(self._upkeep.tick(hurry=hurry)))
+        return again[0] if again else _TOO_YOUNG_S
+
+    def _settle(self, row: JobRow) -> None:
+        try:
+            settle(row, self._work)
+        except LedgerUnavailable:
+            return  # told where the rows are read
+
+    def _tell(self, silent: bool, words: str, listener: Listener) -> bool:
+        """Tell once that the ledger does not answer, and once that it does again."""
+        if words and not silent:
+            listener.on_warning(words)
+        elif silent and not words:
+            listener.on_warning("the ledger answers again.")
+        return bool(words)
+
+
+_UNSUBMITTED = (JobState.READY, JobState.SUBMITTING)

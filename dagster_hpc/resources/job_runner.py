@@ -7,17 +7,21 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr
+from typing_extensions import Unpack
 
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, did_you_mean
-from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request, Reuse
+from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, did_you_mean
+from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request
 from dagster_hpc.engine.script import render_script
-from dagster_hpc.engine.target import Patience, script_stem
+from dagster_hpc.engine.target import Listener, Patience, script_stem
 from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.identity import CallCounter, identity_of
 from dagster_hpc.resources.profile import ExecutionProfile
+from dagster_hpc.resources.request import JobRequest, RequestOptions
 from dagster_hpc.resources.resolve import read_inputs, resolve
 from dagster_hpc.resources.step import (
     Context,
@@ -26,6 +30,8 @@ from dagster_hpc.resources.step import (
     job_name,
     listener_of,
     partition_key_of,
+    received_by,
+    step_of,
     tag_run,
     user_terminated,
 )
@@ -68,121 +74,78 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     _runner: "Runner | None" = PrivateAttr(None)
-    _calls: dict[tuple[str, ...], int] = PrivateAttr(default_factory=dict)
-    _patience: Patience = PrivateAttr(default_factory=Patience)
+    _calls: CallCounter = PrivateAttr(default_factory=CallCounter)
+    _patience: Patience | None = PrivateAttr(None)
 
     def run(
         self,
         command: Command,
         *,
-        profile: str | ExecutionProfile,
         context: Context | None = None,
-        args: Sequence[str] = (),
-        overrides: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, InputFile] | None = None,
-        outputs: Mapping[str, str] | None = None,
-        key: str | None = None,
         timeout: float | None = None,
-        reuse: Reuse | None = None,
-        dependencies: Sequence[Dependency] = (),
+        **options: Unpack[RequestOptions],
     ) -> JobResult:
-        """Run a command as a job and return its result once it has ended well.
+        """Run a command as a job and return its result once it has ended well. See `JobRequest` for the options.
 
         A job that ended otherwise raises `JobFailed` (with its result); inside Dagster (`context` given) a `dg.Failure`
         that carries the same metadata. `timeout` (seconds) ends the wait with `WaitTimeout`, not the job.
         """
         with as_dagster_failure(context):
-            handle = self.submit(
-                command, profile=profile, context=context, args=args, overrides=overrides, inputs=inputs,
-                outputs=outputs, key=key, reuse=reuse, dependencies=dependencies,
-            )  # fmt: skip
+            handle = self.submit(command, context=context, **options)
             return self.wait(handle, context=context, timeout=timeout)
 
     def submit(
-        self,
-        command: Command,
-        *,
-        profile: str | ExecutionProfile,
-        context: Context | None = None,
-        args: Sequence[str] = (),
-        overrides: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, InputFile] | None = None,
-        outputs: Mapping[str, str] | None = None,
-        key: str | None = None,
-        reuse: Reuse | None = None,
-        dependencies: Sequence[Dependency] = (),
+        self, command: Command, *, context: Context | None = None, **options: Unpack[RequestOptions]
     ) -> JobHandle:
-        """Submit a job and return at once. The handle finds it again, in this process or another."""
-        chosen = self._profile(profile, overrides)
-        name = job_name(command, context)
-        spec = resolve(command, chosen, self.target, args=args, outputs=outputs, dependencies=dependencies, name=name)
-        return self._submit(spec, _contents(command, inputs), context, key, reuse)[0]
+        """Submit a job and return at once. The handle finds it again, in this process or another.
+
+        Where the target has no room (`max_jobs`) the job waits in the ledger, without an id, and is submitted by
+        whoever polls next. See `JobRequest` for the options.
+        """
+        request = JobRequest(**options)
+        return self._submit(self._spec(command, request, context), command, request, context)[0]
 
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
         with as_dagster_failure(context), self._interruptible([handle], context):
-            results = self._engine().wait([handle], timeout_s=timeout, listener=listener_of(context))
-            return results[0].raise_for_state()
+            return self._wait([handle], context, timeout, listener_of(context))[0].raise_for_state()
 
     def map(
         self,
         command: Command,
         args_list: Sequence[Sequence[str]],
         *,
-        profile: str | ExecutionProfile,
         context: Context | None = None,
-        overrides: Mapping[str, Any] | None = None,
-        inputs: Mapping[str, InputFile] | None = None,
-        outputs: Mapping[str, str] | None = None,
-        key: str | None = None,
         timeout: float | None = None,
-        reuse: Reuse | None = None,
         max_running: int | None = None,
+        **options: Unpack[RequestOptions],
     ) -> list[JobResult]:
         """Run a command once for each list of further arguments, all as one array job.
 
         Every element runs in a folder of its own; `inputs` lie one above (`../name`). The results come in the order of
         `args_list`, failed ones too: `raise_for_state()` on each tells. `max_running` limits how many run at once.
-        On a system without array jobs each element is a job of its own, and all else is the same.
+        Asked again, the elements that have ended well are taken, and only the others run. On a system without array
+        jobs each element is a job of its own, and all else is the same. See `JobRequest` for the options.
         """
         if not args_list:
             return []
-        chosen = self._profile(profile, overrides)
-        name = job_name(command, context)
-        limit = max_running or len(args_list)
-
-        def described(**how: Any) -> JobSpec:
-            return resolve(command, chosen, self.target, outputs=outputs, name=name, **how)
-
+        request = JobRequest(**options)
         with as_dagster_failure(context):
             if "array" in self.target.scheduler.lacks:
-                waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
-                specs = [
-                    described(args=args, dependencies=waits if index >= limit else ())
-                    for index, args in enumerate(args_list)
-                ]
-                handles = self._submit_singly(specs, limit, _contents(command, inputs), context, key, reuse)
+                handles = self._submit_singly(command, args_list, max_running, request, context)
             else:
-                spec = described(elements=args_list, element_limit=max_running)
-                handles = self._submit(spec, _contents(command, inputs), context, key, reuse)
+                spec = self._spec(command, request, context, elements=args_list, element_limit=max_running)
+                handles = self._submit(spec, command, request, context)
             with self._interruptible(handles, context):
-                results = self._engine().wait(handles, timeout_s=timeout, listener=listener_of(context, array=True))
+                results = self._wait(handles, context, timeout, listener_of(context, array=True))
         return [replace(result, index=index) for index, result in enumerate(results)]
 
-    def render(
-        self,
-        command: Command,
-        *,
-        profile: str | ExecutionProfile,
-        args: Sequence[str] = (),
-        overrides: Mapping[str, Any] | None = None,
-        outputs: Mapping[str, str] | None = None,
-    ) -> str:
+    def render(self, command: Command, **options: Unpack[RequestOptions]) -> str:
         """The very script that `run` would submit, with a token of zeros. Nothing is written or submitted."""
-        spec = resolve(command, self._profile(profile, overrides), self.target, args=args, outputs=outputs)
+        spec = self._spec(command, JobRequest(**options), None)
         token = "0" * 8
         target = self.target.engine_target()
-        directory = os.path.join(self._work_root, script_stem(spec.name), token)
+        directory = os.path.join(self.folder, script_stem(spec.name), token)
         return render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
 
     def cancel(self, handle: JobHandle) -> None:
@@ -199,15 +162,24 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         limit: int | None = 100,
     ) -> "list[JobRow]":
         """The jobs of this target in the ledger, newest first."""
-        engine = self._engine()
-        return engine.ledger.jobs(
-            live=live, target=engine.target.name, state=state, asset_key=asset_key, run_id=run_id, limit=limit
-        )
+        target, ledger = self.target.engine_target(), self._engine().ledger
+        rows = ledger.jobs(live=live, state=state, asset_key=asset_key, run_id=run_id)
+        return [row for row in rows if row.target.removesuffix(f"@{row.cluster}") == target.name][:limit]
+
+    def profile(self, name: str | ExecutionProfile, overrides: Mapping[str, Any] | None = None) -> ExecutionProfile:
+        """The execution profile of this name, with some of its fields replaced."""
+        if isinstance(name, str):
+            if name not in self.profiles:
+                hint = did_you_mean(name, list(self.profiles))
+                raise ConfigurationError(f"there is no execution profile {name!r}: {hint}")
+            return self.profiles[name].with_overrides(overrides)
+        return name.with_overrides(overrides)
 
     # -- the way into the engine
 
     @property
-    def _work_root(self) -> str:
+    def folder(self) -> str:
+        """`work_root` as an absolute path."""
         return os.path.abspath(os.path.expanduser(os.path.expandvars(self.work_root)))
 
     def _engine(self) -> "Runner":
@@ -219,123 +191,169 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._runner = Runner(self.target.engine_target(self._patience), Ledger(self.ledger_url))
         return self._runner
 
-    def _profile(self, profile: str | ExecutionProfile, overrides: Mapping[str, Any] | None) -> ExecutionProfile:
-        if isinstance(profile, str):
-            if profile not in self.profiles:
-                hint = did_you_mean(profile, list(self.profiles))
-                raise ConfigurationError(f"there is no execution profile {profile!r}: {hint}")
-            profile = self.profiles[profile]
-        return profile.with_overrides(overrides)
+    def _spec(self, command: Command, request: JobRequest, context: Context | None, **how: Any) -> JobSpec:
+        return resolve(
+            command,
+            self.profile(request.profile, request.overrides),
+            self.target,
+            args=request.args,
+            outputs=request.outputs,
+            dependencies=request.dependencies,
+            name=job_name(command, context),
+            **how,
+        )
 
     def _submit(
         self,
         spec: JobSpec,
-        contents: Mapping[str, bytes],
+        command: Command,
+        request: JobRequest,
         context: Context | None,
-        key: str | None,
-        reuse: Reuse | None,
         *,
         after: Sequence[Dependency] = (),
         below: str | None = None,
     ) -> list[JobHandle]:
         """`after`: what is no part of the job's identity. `below`: a folder that holds the inputs already."""
-        engine = self._engine()
-        request = Request(
-            spec=replace(spec, dependencies=(*spec.dependencies, *after)),
-            work_root=below or self._work_root,
-            inputs={} if below else contents,
-            identity=self._identity(spec, contents, engine.target.name, context, key),
-            reuse=reuse or self.reuse,
-            asset_key=asset_key_of(context),
-            partition_key=partition_key_of(context),
-            run_id=context.run.run_id if context else None,
-        )
-        listener = listener_of(context)
+        engine, contents = self._engine(), _contents(command, request.inputs)
         with self._interruptible([], context):
-            handles = engine.submit(request, listener)
+            identity = identity_of(
+                spec,
+                contents,
+                engine.identify().key,
+                key=request.key,
+                context=context,
+                calls=self._calls,
+                template=_text_of(self.target.template),
+            )
+            handles = engine.submit(
+                Request(
+                    spec=replace(spec, dependencies=(*spec.dependencies, *after)),
+                    work_root=below or self.folder,
+                    inputs={} if below else contents,
+                    identity=identity,
+                    reuse=request.reuse or self.reuse,
+                    asset_key=asset_key_of(context),
+                    partition_key=partition_key_of(context),
+                    run_id=context.run.run_id if context else None,
+                    step_key=step_of(context).step_key if context else None,
+                    received=received_by(context),
+                ),
+                listener_of(context),
+            )
         if context:
             tag_run(context, engine)
-            first, many = handles[0], f" with {len(handles)} elements" if len(handles) > 1 else ""
-            verb = "joined the live job" if first.joined else "submitted job"
-            context.log.info(f"{verb} {first.job_id} on {first.target}{many}; its directory is {first.work_dir}")
+            context.log.info(_sentence(handles))
         return handles
 
     def _submit_singly(
         self,
-        specs: Sequence[JobSpec],
-        limit: int,
-        contents: Mapping[str, bytes],
+        command: Command,
+        args_list: Sequence[Sequence[str]],
+        max_running: int | None,
+        request: JobRequest,
         context: Context | None,
-        key: str | None,
-        reuse: Reuse | None,
     ) -> list[JobHandle]:
         """What stands for an array where there is none: all of these jobs or none, side by side, inputs above them."""
-        from dagster_hpc.engine.submit import place
+        from dagster_hpc.engine.submit.claim import place
 
-        engine = self._engine()
+        engine, contents = self._engine(), _contents(command, request.inputs)
+        limit = max_running or len(args_list)
+        waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
+        specs = [
+            self._spec(
+                command,
+                replace(
+                    request,
+                    args=(*request.args, *args),
+                    dependencies=(*request.dependencies, *(waits if index >= limit else ())),
+                ),
+                context,
+            )
+            for index, args in enumerate(args_list)
+        ]
         stem, below = script_stem(specs[0].name), None
         if contents:
-            below = os.path.join(self._work_root, f"{stem}-{engine.ledger.new_token()}")
+            below = os.path.join(self.folder, f"{stem}-{engine.ledger.claims.new_token()}")
             place(os.path.join(below, stem), contents, engine.target)
         handles: list[JobHandle] = []
         with self._interruptible(handles, context):
             try:
                 for index, spec in enumerate(specs):
-                    first = [Dependency("afterany", handles[index - limit].job_id or "")] if index >= limit else []
-                    alone = replace(spec, dependencies=())
-                    name = key and f"{key}.{index}"
-                    handles += self._submit(alone, contents, context, name, reuse, after=first, below=below)
-            except HPCError:
+                    first = [Dependency("afterany", self._id_of(handles[index - limit]))] if index >= limit else []
+                    alone = replace(spec, dependencies=tuple(request.dependencies))
+                    named = replace(request, key=request.key and f"{request.key}.{index}")
+                    handles += self._submit(alone, command, named, context, after=first, below=below)
+            except BaseException:
                 with suppress(HPCError):
                     engine.cancel([handle for handle in handles if not handle.joined])
                 raise
         return handles
 
-    def _identity(
-        self, spec: JobSpec, inputs: Mapping[str, bytes], target: str, context: Context | None, key: str | None
-    ) -> str | None:
-        """Equal for two requests that mean the same job: the same call in the same asset's step, or the same key."""
-        from hashlib import sha256
+    def _id_of(self, handle: JobHandle) -> str:
+        """The scheduler's id of a job that another one depends on; a job that waits for room is waited for."""
+        return handle.job_id or self._engine().wait_for_id(handle)
 
-        hashes = {name: sha256(content).hexdigest() for name, content in inputs.items()}
-        who: tuple[str, ...]
-        if key is not None:
-            who = ("key", key)
-        elif context is not None:
-            op = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
-            step = (context.run.run_id, str(op.op_handle), str(context.retry_number))
-            ordinal = self._calls[step] = self._calls.get(step, -1) + 1
-            who = (
-                "asset",
-                asset_key_of(context) or str(op.op_handle),
-                partition_key_of(context) or "",
-                str(ordinal),
-            )
-        else:
-            return None
-        return sha256("\0".join([*who, spec.fingerprint(target, hashes)]).encode()).hexdigest()[:40]
+    def _wait(
+        self, handles: Sequence[JobHandle], context: Context | None, timeout: float | None, listener: Listener
+    ) -> list[JobResult]:
+        from dagster_hpc.engine.ledger import Recipient
+
+        recipient = None
+        if context:
+            step = step_of(context)
+            recipient = Recipient(step.run_id, step.step_key)
+        return self._engine().wait(handles, timeout_s=timeout, listener=listener, recipient=recipient)
 
     @contextmanager
     def _interruptible(self, handles: Sequence[JobHandle], context: Context | None) -> Iterator[None]:
-        """A user who terminates the run means the job too; a restart or a crash does not."""
+        """A user who terminates the run means its jobs too; a restart or a crash does not.
+
+        Only what this run has submitted is cancelled: a job that it joined goes on for those who wait for it.
+        """
         try:
             yield
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             if self.on_interrupt == "cancel" and user_terminated(context):
-                self._engine().cancel(handles or self._submitting(context))
+                mine = self._submitted_here(handles, context)
+                try:
+                    if mine:
+                        self._engine().cancel(mine)
+                except SchedulerUnavailable as error:
+                    if context:
+                        context.log.warning(str(error))
                 if context:
-                    context.log.info("the run was terminated, so its job was cancelled")
+                    said = "its job was cancelled" if mine else "it had only joined its job, which goes on"
+                    context.log.info(f"the run was terminated: {said}")
             elif context:
-                context.log.warning("interrupted; the job goes on, and the next attempt joins it")
+                context.log.warning("interrupted; the job goes on, and the next attempt takes it over")
             raise
 
-    def _submitting(self, context: Context | None) -> list[JobHandle]:
-        """The jobs of this run whose submission was broken off: their ids are not known yet."""
+    def _submitted_here(self, handles: Sequence[JobHandle], context: Context | None) -> list[JobHandle]:
+        """Those of these jobs that this run (or this script) has asked for first, and submissions broken off now."""
         if context is None:
-            return []
-        rows = self._engine().ledger.jobs(live=True, run_id=context.run.run_id, asset_key=asset_key_of(context))
-        return [row.handle() for row in rows if row.state is JobState.SUBMITTING]
+            return [handle for handle in handles if not handle.joined]
+        step, ledger = step_of(context), self._engine().ledger
+        mine = {row.token: row for row in ledger.jobs(live=True, run_id=step.run_id) if row.step_key == step.step_key}
+        if handles:
+            return [handle for handle in handles if handle.token in mine]
+        return [row.handle() for row in mine.values() if not row.state.is_submitted]
 
 
 def _contents(command: Command, inputs: Mapping[str, InputFile] | None) -> dict[str, bytes]:
     return read_inputs({**command.inputs, **(inputs or {})})
+
+
+def _text_of(template: str | None) -> str:
+    """The site's own template is part of what would run; the packaged ones change with the version only."""
+    path = Path(os.path.expanduser(template)) if template else None
+    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
+
+
+def _sentence(handles: Sequence[JobHandle]) -> str:
+    """What has become of a request, for the log of its run."""
+    first = handles[0]
+    many = f" with {len(handles)} elements" if len(handles) > 1 else ""
+    if first.job_id is None:
+        return f"job {first.token} on {first.target}{many} waits in the ledger for room; its directory is {first.work_dir}"
+    verb = "took over job" if first.joined else "submitted job"
+    return f"{verb} {first.job_id} on {first.target}{many}; its directory is {first.work_dir}"

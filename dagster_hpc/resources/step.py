@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -78,6 +79,46 @@ def partition_key_of(context: Context | None) -> str | None:
     return context.partition_key if context is not None and context.has_partition_key else None
 
 
+@dataclass(frozen=True)
+class Step:
+    """A step of a Dagster run: where its definition lies, and which of its like it is."""
+
+    run_id: str
+    step_key: str  # with the mapping key of a dynamic step
+    path: str  # of its definition in its job, with the mapping key
+    job_name: str
+    code_location: str
+
+
+def step_of(context: Context) -> Step:
+    """The step that this context belongs to."""
+    op = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
+    origin = context.run.remote_job_origin
+    mapping_key = op.get_mapping_key()
+    return Step(
+        run_id=context.run.run_id,
+        step_key=op.get_step_execution_context().step.key,
+        path=f"{op.op_handle}[{mapping_key}]" if mapping_key else str(op.op_handle),
+        job_name=context.run.job_name,
+        code_location=origin.location_name if origin else "",
+    )
+
+
+def received_by(context: Context | None) -> Callable[[str, str], bool | None]:
+    """Whether a step of a run has succeeded, by the event log of this instance; None where it does not know the run."""
+    if context is None:
+        return lambda run_id, step_key: None
+    instance = context.instance
+
+    def received(run_id: str, step_key: str) -> bool | None:
+        if instance.get_run_by_id(run_id) is None:
+            return None
+        stats = instance.get_run_step_stats(run_id, [step_key])
+        return any(step.status is not None and step.status.value == "SUCCESS" for step in stats)
+
+    return received
+
+
 def tag_run(context: Context, engine: Runner) -> None:
     """The ids of all jobs of this run, read from the ledger: steps of one run do not overwrite each other's."""
     rows = engine.ledger.jobs(run_id=context.run.run_id)
@@ -85,8 +126,8 @@ def tag_run(context: Context, engine: Runner) -> None:
         {
             engine.target.scheduler.array_id(row.job_id)
             for row in rows
-            if row.job_id and row.target == engine.target.name
+            if row.job_id and row.target == engine.target.key
         }
     )
-    tags = {TAG_JOB_ID: ",".join(ids), TAG_TARGET: engine.target.name}
+    tags = {TAG_JOB_ID: ",".join(ids), TAG_TARGET: engine.target.key}
     context.instance.add_run_tags(context.run.run_id, tags)

@@ -36,6 +36,14 @@ class Host(ABC):
         """The bytes of a file from an offset on; None if there is no such file."""
 
     @abstractmethod
+    def create(self, path: str, content: bytes) -> bool:
+        """Create a private file with this content, whole or not at all; False if there is one already."""
+
+    @abstractmethod
+    def list(self, path: str) -> list[str]:
+        """The names in a folder; none if there is no such folder."""
+
+    @abstractmethod
     def tail(self, path: str, limit: int) -> bytes:
         """The last bytes of a file; none if there is no such file."""
 

@@ -56,7 +56,8 @@ class JobFailed(HPCError):
         words = "\n".join(result.stderr_tail.splitlines()[-_WORDS:])
         if words:
             message += f"\nLast lines of stderr:\n{words}"
-        super().__init__(message, advice=self.default_advice, work_dir=result.handle.work_dir)
+        advice = self.default_advice.replace("TOKEN", result.handle.token)
+        super().__init__(message, advice=advice, work_dir=result.handle.work_dir)
 
 
 class JobTimedOut(JobFailed):
@@ -76,7 +77,10 @@ class NodeFailed(JobFailed):
 
 
 class JobLost(JobFailed):
-    default_advice = "look at the scheduler's own records for this job before running it again."
+    default_advice = (
+        "nobody knows whether it ran: look at the scheduler's own records. It is alive again if it turns up; "
+        "`dagster-hpc release TOKEN` lets the same work be submitted again."
+    )
 
 
 class OutputMissing(JobFailed):

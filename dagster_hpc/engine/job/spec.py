@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
@@ -98,3 +98,6 @@ class Request:
     asset_key: str | None = None
     partition_key: str | None = None
     run_id: str | None = None
+    step_key: str | None = None
+    # Whether this step of this Dagster run has succeeded, by Dagster's own log; None where it does not know the run.
+    received: Callable[[str, str], bool | None] = lambda run_id, step_key: None

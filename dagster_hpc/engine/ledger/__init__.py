@@ -1,5 +1,12 @@
-"""The durable table of jobs: written before a job is submitted, read by everything that looks for one."""
+"""The durable table of jobs: written before a job is submitted, read by everything that looks for one.
 
-from dagster_hpc.engine.ledger.ledger import Change, JobRow, Ledger
+SQLAlchemy Core on SQLite (one host) or any other database by URL, PostgreSQL for several orchestrator hosts.
+`claims` says who submits a job, `observations` what became of it, `deliveries` who has received its result, `leases`
+who may ask the scheduler. Each of them is a few transactions, and each transaction may be repeated.
+"""
 
-__all__ = ["Change", "JobRow", "Ledger"]
+from dagster_hpc.engine.ledger.deliveries import Recipient
+from dagster_hpc.engine.ledger.ledger import Ledger
+from dagster_hpc.engine.ledger.rows import Change, JobRow
+
+__all__ = ["Change", "JobRow", "Ledger", "Recipient"]

@@ -1,64 +1,87 @@
-"""The ledger's database: where it lies, how it is opened safely, which tables it has."""
+"""The ledger's database: where it lies, how it is opened safely, and how it is spoken to when it does not answer."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
+import stat
+import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.errors import LedgerError
+from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
+from dagster_hpc.engine.errors import LedgerError, LedgerUnavailable
 from dagster_hpc.engine.filesystem import network_filesystem, state_folder
+from dagster_hpc.engine.ledger import schema
 
-SCHEMA_VERSION = 1
+T = TypeVar("T")
 
-_metadata = sa.MetaData()
-JOBS = sa.Table(
-    "dagster_hpc_jobs",
-    _metadata,
-    sa.Column("token", sa.String(32), primary_key=True),
-    sa.Column("batch", sa.String(16), nullable=False, index=True),  # the token in the job name, shared by an array
-    sa.Column("array_index", sa.Integer),
-    sa.Column("identity", sa.String(64), index=True),
-    sa.Column("live_identity", sa.String(64), unique=True),  # the identity while live: one live job of each, at most
-    sa.Column("name", sa.Text, nullable=False),
-    sa.Column("target", sa.String(255), nullable=False),
-    sa.Column("scheduler", sa.Text, nullable=False),  # JSON: enough to build the scheduler again, for `cancel`
-    sa.Column("queue", sa.Text, nullable=False, default=""),
-    sa.Column("project", sa.Text, nullable=False, default=""),
-    sa.Column("work_dir", sa.Text, nullable=False),
-    sa.Column("script_sha256", sa.String(64), nullable=False),
-    sa.Column("outputs", sa.Text, nullable=False, default="{}"),
-    sa.Column("asset_key", sa.Text),
-    sa.Column("partition_key", sa.Text),
-    sa.Column("run_id", sa.String(64)),
-    sa.Column("owner", sa.Text, nullable=False),  # the process that submits: host:pid:start
-    sa.Column("state", sa.String(16), nullable=False),
-    sa.Column("reason", sa.Text, nullable=False, default=""),
-    sa.Column("job_id", sa.String(64)),
-    sa.Column("exit_code", sa.Integer),
-    sa.Column("metrics", sa.Text, nullable=False, default="{}"),
-    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
-    # since when a poll has found: no trace of it; that it is over, though its accounts are not in; that it cannot start
-    sa.Column("absent_since", sa.Float),
-    sa.Column("ending_since", sa.Float),
-    sa.Column("stuck_since", sa.Float),
-    sa.Column("created_at", sa.Float, nullable=False),
-    sa.Column("updated_at", sa.Float, nullable=False),
-    sa.Index("dagster_hpc_jobs_live", "target", "state"),
-    sa.Index("dagster_hpc_jobs_created", "created_at"),
-)
-LEASES = sa.Table(
-    "dagster_hpc_leases",
-    _metadata,
-    sa.Column("target", sa.String(255), primary_key=True),
-    sa.Column("holder", sa.String(128)),
-    sa.Column("expires_at", sa.Float, nullable=False),
-    sa.Column("polled_at", sa.Float, nullable=False),
-    sa.Column("interval_s", sa.Float, nullable=False),
-)
-_SCHEMA = sa.Table("dagster_hpc_schema", _metadata, sa.Column("version", sa.Integer, primary_key=True))
+_BUSY_S = 2  # SQLite: how long one statement waits for another writer
+_RETRY_S = 1.0  # how long one call tries again before it says that the database does not answer
+_PAUSE_S = 0.05
+_TRANSIENT = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
+
+
+class Database:
+    """One database URL. Every statement goes through `read` or `write`, which may be repeated safely."""
+
+    def __init__(self, url: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self.url = url or default_url()
+        self.clock = clock
+        self._engine = connect(self.url)
+
+    def read(self, work: Callable[[sa.Connection], T]) -> T:
+        """One look, in no transaction of its own. `LedgerUnavailable` if the database does not answer."""
+        return self._patiently(lambda: self._read_once(work))
+
+    def write(self, work: Callable[[sa.Connection], T]) -> T:
+        """All of this work or nothing. It may be done twice when the database's answer was lost."""
+        return self._patiently(lambda: self._write_once(work))
+
+    def now(self) -> sa.ColumnElement[float]:
+        """The database's clock, so that hosts whose clocks differ agree on what is due. SQLite has this host's."""
+        if self._engine.dialect.name == "postgresql":
+            return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
+        return sa.literal(self.clock.now(), sa.Float)
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self._engine.dialect.name == "sqlite"
+
+    @property
+    def public_url(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+    def _read_once(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return work(connection)
+
+    def _write_once(self, work: Callable[[sa.Connection], T]) -> T:
+        with self._engine.begin() as connection:
+            return work(connection)
+
+    def _patiently(self, action: Callable[[], T]) -> T:
+        deadline = self.clock.monotonic() + _RETRY_S
+        pause = _PAUSE_S
+        while True:
+            try:
+                return action()
+            except _TRANSIENT as error:
+                if self.clock.monotonic() >= deadline:
+                    words = str(getattr(error, "orig", None) or error).strip()
+                    raise LedgerUnavailable(
+                        f"the ledger {self.public_url} does not answer: {words}",
+                        advice="jobs go on meanwhile; check the database server, or who holds the file locked.",
+                    ) from error
+                self.clock.sleep(pause)
+                pause *= 2
 
 
 def default_url() -> str:
@@ -75,7 +98,7 @@ def connect(url: str) -> sa.Engine:
     try:
         parsed = sa.make_url(url)
     except sa.exc.ArgumentError as error:
-        raise LedgerError(f"the ledger URL {url!r} is none that SQLAlchemy understands: {error}") from error
+        raise LedgerError(f"SQLAlchemy does not understand the ledger URL {url!r}: {error}") from error
     try:
         sqlite = parsed.get_backend_name() == "sqlite"
         engine = _connect_sqlite(parsed) if sqlite else sa.create_engine(parsed, pool_pre_ping=True)
@@ -96,53 +119,103 @@ def connect(url: str) -> sa.Engine:
 
 def _connect_sqlite(url: sa.URL) -> sa.Engine:
     path = Path(url.database or "")
-    kind = network_filesystem(path)
-    if kind:
-        raise LedgerError(
-            f"the ledger {path} lies on {kind}, a network file system, where SQLite loses data",
-            advice="put it on a local disk (DAGSTER_HPC_LEDGER=/var/tmp/ledger.db) or use a PostgreSQL URL.",
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise LedgerError(
-            f"the folder of the ledger cannot be made: {error}", advice="set DAGSTER_HPC_LEDGER."
-        ) from error
-    engine = sa.create_engine(url, connect_args={"timeout": 30})
+    if url.database and url.database != ":memory:":
+        _prepare_file(path)
+    # The write-ahead log needs shared memory, which a network file system has not.
+    journal = "DELETE" if network_filesystem(path) else "WAL"
+    engine = sa.create_engine(url, connect_args={"timeout": _BUSY_S})
 
     @sa.event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
         # The driver's own transaction handling starts a transaction too late for a claim to be atomic.
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute(f"PRAGMA journal_mode={journal}")
         # A claim has to outlive a power cut: it is all that keeps a restarted run from submitting twice.
         cursor.execute("PRAGMA synchronous=FULL")
         cursor.close()
 
     @sa.event.listens_for(engine, "begin")
     def _begin(connection: sa.Connection) -> None:
-        reading = connection.get_execution_options().get("reading", False)
-        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
 
     return engine
 
 
+def _prepare_file(path: Path) -> None:
+    """The ledger is a private file in a private folder, whatever the umask; somebody else's file is not used."""
+    try:
+        made = not path.parent.exists()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if made:
+            path.parent.chmod(0o700)
+        with contextlib.suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        found = os.stat(path)
+    except OSError as error:
+        raise LedgerError(
+            f"the ledger {path} cannot be made: {error}", advice="set DAGSTER_HPC_LEDGER to a file that you may write."
+        ) from error
+    if found.st_uid == os.geteuid():
+        if stat.S_IMODE(found.st_mode) != 0o600:
+            os.chmod(path, 0o600)
+    elif os.geteuid() != 0:
+        raise LedgerError(
+            f"the ledger {path} belongs to another user (uid {found.st_uid}), who could change what runs as you",
+            advice="set DAGSTER_HPC_LEDGER to a file of your own, or share a PostgreSQL database.",
+        )
+    if kind := network_filesystem(path):
+        _bind_to_this_host(path, kind)
+
+
+def _bind_to_this_host(path: Path, kind: str) -> None:
+    """On a network file system SQLite is safe for one host only: the first to use the ledger is the one."""
+    binding, here = path.with_name(path.name + ".host"), socket.gethostname()
+    try:
+        with open(binding, "x", encoding="utf-8") as file:
+            file.write(here)
+        binding.chmod(0o600)
+    except FileExistsError:
+        owner = binding.read_text(encoding="utf-8").strip()
+        if owner not in ("", here):
+            raise LedgerError(
+                f"the ledger {path} lies on {kind}, a network file system, and is in use on {owner}: two hosts would "
+                "damage it",
+                advice=f"run this on {owner}, or set DAGSTER_HPC_LEDGER to one PostgreSQL URL on both hosts.",
+            ) from None
+    else:
+        warnings.warn(
+            f"the ledger of jobs {path} lies on {kind} and can be used from {here} only; set DAGSTER_HPC_LEDGER to a "
+            "PostgreSQL URL to use it from several hosts.",
+            stacklevel=2,
+        )
+
+
 def _ensure_schema(engine: sa.Engine) -> None:
-    if not sa.inspect(engine).has_table(_SCHEMA.name):
+    if not sa.inspect(engine).has_table(schema.SCHEMA.name):
         try:
             with engine.begin() as connection:
-                _metadata.create_all(connection)
-                connection.execute(_SCHEMA.insert(), {"version": SCHEMA_VERSION})
+                schema.create(connection)
         except (sa.exc.IntegrityError, sa.exc.ProgrammingError, sa.exc.OperationalError):
             # Two processes may create the tables at the same moment: one wins, both go on.
-            if not sa.inspect(engine).has_table(_SCHEMA.name):
+            if not sa.inspect(engine).has_table(schema.SCHEMA.name):
                 raise
-    with engine.execution_options(reading=True).connect() as connection:
-        version = connection.execute(sa.select(sa.func.max(_SCHEMA.c.version))).scalar_one()
-    if version != SCHEMA_VERSION:
+    version = _version(engine)
+    if version < schema.VERSION:
+        with engine.begin() as connection:
+            # Asked again under the write lock: another process may have upgraded it meanwhile.
+            found = int(connection.execute(sa.select(sa.func.max(schema.SCHEMA.c.version))).scalar_one())
+            if found < schema.VERSION:
+                schema.upgrade(connection, found)
+    if version > schema.VERSION:
         raise LedgerError(
-            f"the ledger {engine.url.render_as_string()} was written by another version (schema {version}, "
-            f"this one knows {SCHEMA_VERSION})",
-            advice="use the dagster_hpc that wrote it, or point DAGSTER_HPC_LEDGER at a new file.",
+            f"the ledger {engine.url.render_as_string()} was written by a newer version (schema {version}, "
+            f"this one knows {schema.VERSION})",
+            advice="upgrade dagster_hpc here too; an older one could not keep its promises on this ledger.",
         )
+
+
+def _version(engine: sa.Engine) -> int:
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        return int(connection.execute(sa.select(sa.func.max(schema.SCHEMA.c.version))).scalar_one())

@@ -1,207 +1,102 @@
-"""The durable table of jobs: written before a job is submitted, read by everything that looks for one.
-
-SQLAlchemy Core on SQLite (WAL, a local disk) or any other database by URL, PostgreSQL for several orchestrator hosts.
-"""
+"""The ledger as one thing: what it keeps in parts, and what may be read of it."""
 
 from __future__ import annotations
 
-import json
-import secrets
-import time
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import sqlalchemy as sa
 
+from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.errors import LedgerError
-from dagster_hpc.engine.job import FINAL_STATES, JobHandle, JobMetrics, JobState
-from dagster_hpc.engine.ledger.database import JOBS, LEASES, connect, default_url
-from dagster_hpc.engine.process import NOBODY
+from dagster_hpc.engine.job import FINAL_STATES, JobState
+from dagster_hpc.engine.ledger.claims import Claims
+from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.deliveries import Deliveries
+from dagster_hpc.engine.ledger.leases import Leases
+from dagster_hpc.engine.ledger.observations import Observations
+from dagster_hpc.engine.ledger.rows import JobRow, from_columns, to_columns
+from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS
 
-_TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
-_TOKEN_LENGTH = 8
 
-
-@dataclass(frozen=True)
-class JobRow:
-    """One job in the ledger; one element of an array job is one too."""
+class Watched(NamedTuple):
+    """What a poll needs of a job that has not changed, without the work of reading all of it."""
 
     token: str
     batch: str
-    name: str
-    target: str
-    scheduler: str
-    work_dir: str
-    state: JobState
-    created_at: float
-    updated_at: float = 0.0
-    array_index: int | None = None
-    identity: str | None = None
-    queue: str = ""
-    project: str = ""
-    script_sha256: str = ""
-    outputs: Mapping[str, str] = field(default_factory=dict)
-    asset_key: str | None = None
-    partition_key: str | None = None
-    run_id: str | None = None
-    owner: str = ""
-    reason: str = ""
-    job_id: str | None = None
-    exit_code: int | None = None
-    metrics: JobMetrics = field(default_factory=JobMetrics)
-    cancel_requested: bool = False
-    absent_since: float | None = None
-    ending_since: float | None = None
-    stuck_since: float | None = None
-
-    def handle(self, *, joined: bool = False) -> JobHandle:
-        return JobHandle(self.token, self.job_id, self.work_dir, self.target, self.name, joined)
+    job_id: str | None
+    state: str
+    reason: str
+    cancel_requested: bool
+    absent_since: float | None
+    ending_since: float | None
+    stuck_since: float | None
 
 
-@dataclass(frozen=True)
-class Change:
-    """What a poll or a command learned of one job."""
-
-    token: str
-    state: JobState
-    reason: str = ""
-    exit_code: int | None = None
-    metrics: JobMetrics = field(default_factory=JobMetrics)
-    absent_since: float | None = None
-    ending_since: float | None = None
-    stuck_since: float | None = None
+_WATCHED = [JOBS.c[name] for name in Watched._fields]
+_FEW = 20
+_LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
 
 class Ledger:
     """The table of jobs behind one database URL."""
 
-    def __init__(self, url: str | None = None) -> None:
-        self.url = url or default_url()
-        self._engine = connect(self.url)
-        self._reader = self._engine.execution_options(reading=True)
-
-    # -- claim and submit
-
-    def claim(self, rows: Sequence[JobRow]) -> bool:
-        """Insert the rows of one submission in one transaction; False if a live job of the same identity is there."""
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(JOBS.insert(), [_to_columns(row) for row in rows])
-        except sa.exc.IntegrityError:
-            if rows[0].identity and self.live_job(rows[0].identity):
-                return False
-            raise
-        return True
-
-    def live_job(self, identity: str) -> JobRow | None:
-        return self._one((JOBS.c.identity == identity) & JOBS.c.live_identity.is_not(None))
-
-    def finished_job(self, identity: str) -> JobRow | None:
-        """The latest job of this identity that ended well."""
-        return self._one((JOBS.c.identity == identity) & (JOBS.c.state == JobState.COMPLETED.value))
-
-    def new_token(self) -> str:
-        """A name for a submission that fits into the job name of every scheduler. Unused in this ledger."""
-        while True:
-            token = "".join(secrets.choice(_TOKEN_ALPHABET) for _ in range(_TOKEN_LENGTH))
-            if not self.jobs(batch=token, limit=1):
-                return token
-
-    def submitted(self, ids: Mapping[str, str], target: str, *, poll_within_s: float) -> None:
-        """Store {token: job id} and the state in one transaction, and let the next poll come soon."""
-        store = (
-            JOBS.update()
-            .where(JOBS.c.token == sa.bindparam("t"), JOBS.c.state == JobState.SUBMITTING.value)
-            .values(job_id=sa.bindparam("j"), state=JobState.PENDING.value, updated_at=time.time())
-        )
-        with self._engine.begin() as connection:
-            connection.execute(store, [{"t": token, "j": job_id} for token, job_id in ids.items()])
-            connection.execute(_sooner(target, poll_within_s))
-
-    def take_over(self, row: JobRow, owner: str) -> bool:
-        """Become the one who settles an unfinished submission; False if somebody else was faster."""
-        statement = (
-            JOBS.update()
-            .where(
-                JOBS.c.batch == row.batch,
-                JOBS.c.owner == row.owner,
-                JOBS.c.state == JobState.SUBMITTING.value,
-            )
-            .values(owner=owner, updated_at=time.time())
-        )
-        with self._engine.begin() as connection:
-            return bool(connection.execute(statement).rowcount)
-
-    def goes_by(self, token: str, job_id: str) -> None:
-        """The scheduler took a submission twice, and the copy that runs is not the one whose id was stored."""
-        with self._engine.begin() as connection:
-            connection.execute(JOBS.update().where(JOBS.c.token == token).values(job_id=job_id, ending_since=None))
-
-    def abandon(self, batch: str) -> None:
-        """Say that nobody is at this submission any more: whoever wants the job next settles it first."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                JOBS.update()
-                .where(JOBS.c.batch == batch, JOBS.c.state == JobState.SUBMITTING.value)
-                .values(owner=NOBODY)
-            )
-
-    # -- what became of them
-
-    def record(self, changes: Iterable[Change]) -> None:
-        """Write what was learned. A job that is over stays over: a late answer cannot bring it back."""
-        now = time.time()
-        over: list[dict[str, Any]] = []
-        live: list[dict[str, Any]] = []
-        for change in changes:
-            values = {
-                "of": change.token,
-                "state": change.state.value,
-                "reason": change.reason,
-                "exit_code": change.exit_code,
-                "metrics": json.dumps(change.metrics.to_dict()),
-                "absent_since": change.absent_since,
-                "ending_since": change.ending_since,
-                "stuck_since": change.stuck_since,
-                "updated_at": now,
-            }
-            (over if change.state.is_final else live).append(values)
-        with self._engine.begin() as connection:
-            if live:
-                connection.execute(_RECORD, live)
-            if over:
-                connection.execute(_RECORD.values(live_identity=None), over)
-
-    def settle(self, token: str, state: JobState, reason: str) -> None:
-        """Say how a job ended where no scheduler can: an output is missing, or it could never start."""
-        with self._engine.begin() as connection:
-            connection.execute(
-                JOBS.update()
-                .where(JOBS.c.token == token)
-                .values(state=state.value, reason=reason, live_identity=None, updated_at=time.time())
-            )
-
-    def request_cancel(self, tokens: Sequence[str]) -> None:
-        with self._engine.begin() as connection:
-            connection.execute(JOBS.update().where(JOBS.c.token.in_(tokens)).values(cancel_requested=True))
-
-    # -- reading
+    def __init__(self, url: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
+        self._database = Database(url, clock)
+        self.url = self._database.url
+        self.claims = Claims(self._database)
+        self.observations = Observations(self._database)
+        self.deliveries = Deliveries(self._database)
+        self.leases = Leases(self._database)
 
     def job(self, token: str) -> JobRow:
         return self.rows([token])[0]
 
     def rows(self, tokens: Sequence[str]) -> list[JobRow]:
         """These jobs, in any order; an error if one is not there."""
-        found: list[JobRow] = []
-        with self._reader.connect() as connection:
+
+        def look(connection: sa.Connection) -> list[JobRow]:
+            found: list[JobRow] = []
             for start in range(0, len(tokens), 500):  # databases limit the values of one statement
                 query = sa.select(JOBS).where(JOBS.c.token.in_(tokens[start : start + 500]))
-                found += [_from_columns(row._asdict()) for row in connection.execute(query)]
+                found += [from_columns(row._asdict()) for row in connection.execute(query)]
+            return found
+
+        found = self._database.read(look)
         missing = set(tokens) - {row.token for row in found}
         if missing:
             raise LedgerError(f"the ledger {self.public_url} holds no job {', '.join(sorted(missing))!r}")
         return found
+
+    def changed(self, known: Sequence[JobRow]) -> list[JobRow]:
+        """Those of these jobs whose rows were written meanwhile. Of many, only what tells that is read first."""
+        tokens = [row.token for row in known]
+        if len(known) <= _FEW:
+            return [row for row, was in zip(self._in_order(tokens), known, strict=True) if row != was]
+
+        def look(connection: sa.Connection) -> dict[str, tuple[str, float, str | None]]:
+            c = JOBS.c
+            found: dict[str, tuple[str, float, str | None]] = {}
+            for start in range(0, len(tokens), 500):
+                query = sa.select(c.token, c.state, c.updated_at, c.job_id).where(c.token.in_(tokens[start : start + 500]))
+                found |= {row.token: (row.state, row.updated_at, row.job_id) for row in connection.execute(query)}
+            return found
+
+        now = self._database.read(look)
+        new = [row.token for row in known if now.get(row.token) != (row.state.value, row.updated_at, row.job_id)]
+        return self.rows(new)
+
+    def watched(self, target: str) -> list[Watched]:
+        """All jobs of a target that are not over, and those that were lost and may turn up again."""
+        lost = (JOBS.c.state == JobState.LOST.value) & JOBS.c.held_identity.is_not(None) & JOBS.c.job_id.is_not(None)
+        recently = JOBS.c.updated_at > self._database.now() - _LOST_FOR_GOOD_S
+        live = JOBS.c.state.not_in(FINAL_STATES)
+        query = sa.select(*_WATCHED).where(JOBS.c.target == target, live | (lost & recently))
+        return self._database.read(lambda connection: [Watched._make(row) for row in connection.execute(query)])
+
+    def _in_order(self, tokens: Sequence[str]) -> list[JobRow]:
+        found = {row.token: row for row in self.rows(tokens)}
+        return [found[token] for token in tokens]
 
     def jobs(
         self,
@@ -222,142 +117,77 @@ class Ledger:
                 query = query.where(JOBS.c[column] == str(value))
         if live is not None:
             query = query.where(JOBS.c.state.not_in(FINAL_STATES) if live else JOBS.c.state.in_(FINAL_STATES))
-        with self._reader.connect() as connection:
-            return [_from_columns(row._asdict()) for row in connection.execute(query.limit(limit))]
+        return self._select(query.limit(limit))
+
+    def latest_success(self, identities: Sequence[str]) -> dict[str, JobRow]:
+        """For each of these identities the latest job that ended well, delivered or not."""
+        query = (
+            sa.select(JOBS)
+            .where(JOBS.c.identity.in_(identities), JOBS.c.state == JobState.COMPLETED.value)
+            .order_by(JOBS.c.created_at)
+        )
+        return {row.identity or "": row for row in self._select(query)}
 
     def look_up(self, word: str) -> list[JobRow]:
         """The jobs that a person means by a token, the start of one, or a scheduler's job id."""
         exact = (JOBS.c.token == word) | (JOBS.c.batch == word) | (JOBS.c.job_id == word)
         array_ids = [JOBS.c.job_id.startswith(word + bracket, autoescape=True) for bracket in "_["]
         element = JOBS.c.array_index.is_not(None) & sa.or_(*array_ids)
-        for condition in (exact | element, JOBS.c.token.startswith(word, autoescape=True)):
-            query = sa.select(JOBS).where(condition).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
-            with self._reader.connect() as connection:
-                found = [_from_columns(row._asdict()) for row in connection.execute(query)]
+        conditions: list[sa.ColumnElement[bool]] = [exact | element]
+        if not word.isdigit():  # a number is a job id, never the start of a token
+            conditions.append(JOBS.c.token.startswith(word, autoescape=True))
+        for condition in conditions:
+            found = self._select(
+                sa.select(JOBS).where(condition).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
+            )
             if found:
                 return found
         return []
 
     def live_count(self, target: str) -> int:
         query = sa.select(sa.func.count()).where(JOBS.c.target == target, JOBS.c.state.not_in(FINAL_STATES))
-        with self._reader.connect() as connection:
-            return int(connection.execute(query).scalar_one())
+        return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
-    def _one(self, condition: sa.ColumnElement[bool]) -> JobRow | None:
-        query = sa.select(JOBS).where(condition).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index).limit(1)
-        with self._reader.connect() as connection:
-            row = connection.execute(query).first()
-        return _from_columns(row._asdict()) if row else None
+    def insert_missing(self, rows: Sequence[JobRow]) -> list[JobRow]:
+        """Rows that were read from the jobs' own directories: those that this ledger does not know yet."""
+        def insert(connection: sa.Connection) -> list[JobRow]:
+            added = []
+            for row in rows:
+                try:
+                    with connection.begin_nested():
+                        connection.execute(JOBS.insert(), to_columns(row))
+                except sa.exc.IntegrityError:
+                    continue
+                added.append(row)
+            return added
 
-    # -- who may ask the scheduler
+        return self._database.write(insert)
 
-    def take_poll_lease(self, target: str, holder: str, *, ttl_s: float, early_after_s: float | None) -> float | None:
-        """The right to ask this target's scheduler once, taken by one atomic UPDATE; the current interval if taken.
+    def delete(self, tokens: Sequence[str]) -> int:
+        """Forget these jobs, which are over. What lies in their directories is not touched."""
 
-        A poll is due when the interval is over, or already after `early_after_s` where the caller has reason to hurry.
-        """
-        now = self._now()
-        due = LEASES.c.polled_at + LEASES.c.interval_s
-        if early_after_s is not None:
-            due = sa.case((due < LEASES.c.polled_at + early_after_s, due), else_=LEASES.c.polled_at + early_after_s)
-        free = (LEASES.c.target == target) & (LEASES.c.expires_at <= now) & (due <= now)
-        # Looking first: those who wait ask many times a second, and only a write makes them wait for each other.
-        with self._reader.connect() as connection:
-            query = sa.select(LEASES.c.interval_s, sa.case((free, 1), else_=0)).where(LEASES.c.target == target)
-            lease = connection.execute(query).first()
-        if lease is None:
-            self._open_lease(target)
-            return self.take_poll_lease(target, holder, ttl_s=ttl_s, early_after_s=early_after_s)
-        interval_s, is_free = lease
-        if not is_free:
-            return None
-        with self._engine.begin() as connection:
-            taken = connection.execute(LEASES.update().where(free).values(holder=holder, expires_at=now + ttl_s))
-            return float(interval_s) if taken.rowcount else None
+        def delete(connection: sa.Connection) -> int:
+            count = 0
+            for start in range(0, len(tokens), 500):
+                some = tokens[start : start + 500]
+                over = JOBS.c.token.in_(some) & JOBS.c.state.in_(FINAL_STATES)
+                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some)))
+                count += connection.execute(JOBS.delete().where(over)).rowcount
+            return count
 
-    def release_poll_lease(self, target: str, holder: str, *, interval_s: float) -> None:
-        """The poll is done; the next is due after `interval_s`."""
-        now = self._now()
-        with self._engine.begin() as connection:
-            connection.execute(
-                LEASES.update()
-                .where(LEASES.c.target == target, LEASES.c.holder == holder)
-                .values(holder=None, expires_at=0.0, polled_at=now, interval_s=interval_s)
-            )
+        return self._database.write(delete)
 
-    def hurry_poll(self, target: str, interval_s: float) -> None:
-        """Let the next poll come no later than this after the last one."""
-        with self._engine.begin() as connection:
-            connection.execute(_sooner(target, interval_s))
-
-    def _open_lease(self, target: str) -> None:
-        row = {"target": target, "holder": None, "expires_at": 0.0, "polled_at": 0.0, "interval_s": 0.0}
-        try:
-            with self._engine.begin() as connection:
-                connection.execute(LEASES.insert(), row)
-        except sa.exc.IntegrityError:
-            return  # somebody else opened it in the same moment: as good
-
-    def _now(self) -> sa.ColumnElement[float]:
-        # The database's clock, so that hosts whose clocks differ agree on what is due.
-        if self._engine.dialect.name == "postgresql":
-            return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
-        if self._engine.dialect.name == "sqlite":
-            return (sa.func.julianday("now") - 2440587.5) * 86400.0
-        return sa.literal(time.time())
+    def now(self) -> float:
+        """The database's clock, by which heartbeats are kept."""
+        query = sa.select(self._database.now())
+        return float(self._database.read(lambda connection: connection.execute(query).scalar_one()))
 
     @property
     def public_url(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
+        return self._database.public_url
 
     def close(self) -> None:
-        self._engine.dispose()
+        self._database.close()
 
-
-# One statement for any number of jobs: thousands may end between two polls.
-_RECORD = (
-    JOBS.update()
-    .where(JOBS.c.token == sa.bindparam("of"), *(JOBS.c.state != final for final in FINAL_STATES))
-    .values(
-        {
-            name: sa.bindparam(name)
-            for name in (
-                "state", "reason", "exit_code", "metrics", "absent_since", "ending_since", "stuck_since", "updated_at",
-            )
-        }
-    )
-)  # fmt: skip
-
-
-def _sooner(target: str, interval_s: float) -> sa.Update:
-    shorter = LEASES.c.interval_s > interval_s
-    return LEASES.update().where(LEASES.c.target == target, shorter).values(interval_s=interval_s)
-
-
-_PLAIN = (
-    "token", "batch", "array_index", "identity", "name", "target", "scheduler", "queue", "project", "work_dir",
-    "script_sha256", "asset_key", "partition_key", "run_id", "owner", "reason", "job_id", "exit_code",
-    "cancel_requested", "absent_since", "ending_since", "stuck_since", "created_at", "updated_at",
-)  # fmt: skip
-
-
-def _to_columns(row: JobRow) -> dict[str, Any]:
-    values = {name: getattr(row, name) for name in _PLAIN}
-    element = "" if row.array_index is None else f".{row.array_index}"
-    return {
-        **values,
-        "updated_at": row.created_at,
-        "state": row.state.value,
-        "live_identity": f"{row.identity}{element}" if row.identity else None,
-        "outputs": json.dumps(dict(row.outputs)),
-        "metrics": json.dumps(row.metrics.to_dict()),
-    }
-
-
-def _from_columns(columns: Mapping[str, Any]) -> JobRow:
-    return JobRow(
-        **{name: columns[name] for name in _PLAIN},
-        state=JobState(columns["state"]),
-        outputs=json.loads(columns["outputs"]),
-        metrics=JobMetrics.from_dict(json.loads(columns["metrics"])),
-    )
+    def _select(self, query: sa.Select[Any]) -> list[JobRow]:
+        return self._database.read(lambda connection: [from_columns(r._asdict()) for r in connection.execute(query)])

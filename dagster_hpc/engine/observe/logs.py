@@ -58,18 +58,18 @@ class LogFollower:
         self.listener.on_output(self.row.handle(), stream.name, line.decode("utf-8", "replace").rstrip("\r"))
 
 
-def read_tail(host: Host, path: str) -> str:
+def read_tail(host: Host, path: str, limit: int = _TAIL_BYTES) -> str:
     """The last lines of a log: where the error message stands."""
-    content = host.tail(path, _TAIL_BYTES)
+    content = host.tail(path, limit)
     text = content.decode("utf-8", "replace")
-    if len(content) == _TAIL_BYTES:
+    if len(content) == limit:
         text = text.partition("\n")[2]  # the first line may be cut
     return "\n".join(text.splitlines()[-_TAIL_LINES:])
 
 
-def read_tails(host: Host, row: JobRow, scheduler: Scheduler) -> tuple[str, str]:
+def read_tails(host: Host, row: JobRow, scheduler: Scheduler, limit: int = _TAIL_BYTES) -> tuple[str, str]:
     """The ends of stdout and stderr; what the scheduler itself had to say is added to stderr."""
-    stdout = read_tail(host, posixpath.join(row.work_dir, STDOUT))
-    stderr = read_tail(host, posixpath.join(row.work_dir, STDERR))
-    said = read_tail(host, scheduler.log_of(row.work_dir, row.array_index))
+    stdout = read_tail(host, posixpath.join(row.work_dir, STDOUT), limit)
+    stderr = read_tail(host, posixpath.join(row.work_dir, STDERR), limit)
+    said = read_tail(host, scheduler.log_of(row.work_dir, row.array_index), limit)
     return stdout, "\n".join(part for part in (stderr, said) if part)

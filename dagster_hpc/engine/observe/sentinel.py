@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import posixpath
 import re
 from dataclasses import dataclass
 
+from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobMetrics
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.script import PROTOCOL_DIR
 
 _LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of its nodes
 
@@ -24,6 +23,7 @@ class Sentinel:
     ended_at: float | None = None
     signal: str | None = None  # the last signal that reached the script
     failure: str = ""  # which step of the script failed, in a sentence
+    unreadable: str = ""  # the file system does not answer, in its own words: then what is absent proves nothing
     cpu_time_s: float | None = None
 
     @property
@@ -35,35 +35,48 @@ class Sentinel:
 
 def read_sentinel(host: Host, directory: str) -> Sentinel:
     """Read all of it. What is absent, empty or half written on a slow file system reads as not yet there."""
-    started = _text(host, directory, "started").split()
-    exit_code, ended_at = parse_exit_code(_text(host, directory, "exit_code"))
+    try:
+        return _read(host, directory)
+    except OSError as error:
+        return Sentinel(unreadable=str(error))
+
+
+def _read(host: Host, directory: str) -> Sentinel:
+    started = _text(host, directory, jobdir.STARTED).split()
+    exit_code, ended_at = parse_exit_code(_text(host, directory, jobdir.EXIT_CODE))
     return Sentinel(
         started_at=_number(started[0]) if started else None,
         node=started[2] if len(started) == 3 else None,
         exit_code=exit_code,
         ended_at=ended_at,
-        signal=_text(host, directory, "signal").strip() or None,
-        failure=_text(host, directory, "failure").strip(),
-        cpu_time_s=parse_times(_text(host, directory, "times")),
+        signal=_text(host, directory, jobdir.SIGNAL).strip() or None,
+        failure=_text(host, directory, jobdir.FAILURE).strip(),
+        cpu_time_s=parse_times(_text(host, directory, jobdir.TIMES)),
     )
 
 
 def has_ended(host: Host, directory: str) -> bool:
     """Whether the script has run to its end; the cheap question that a waiting process asks often."""
-    return bool(host.size(posixpath.join(directory, PROTOCOL_DIR, "exit_code")))
+    try:
+        return bool(host.size(jobdir.protocol_path(directory, jobdir.EXIT_CODE)))
+    except OSError:
+        return False  # a file system that does not answer says nothing
 
 
 def read_statistics(host: Host, scheduler: Scheduler, directory: str, index: int | None) -> JobMetrics:
     """What the batch system itself has left of figures beside a job; none where it writes no such file."""
     path = scheduler.statistics_of(directory, index)
-    if path is None or not host.size(path):
-        return JobMetrics()
+    try:
+        if path is None or not host.size(path):
+            return JobMetrics()
+    except OSError:
+        return JobMetrics()  # asked again when the result is collected
     return scheduler.read_statistics((host.read(path, limit=_LONGEST_STATISTICS) or b"").decode("utf-8", "replace"))
 
 
 def lock_holder(host: Host, directory: str) -> str:
-    """The id of the job that runs in this directory; '' before there is one."""
-    return _text(host, directory, "lock").strip()
+    """The id of the job that runs in this directory; '' before there is one, `CLOSED` where none can start any more."""
+    return next((text for name in (jobdir.LOCK, jobdir.LOCK_AGAIN) if (text := _text(host, directory, name).strip())), "")
 
 
 def parse_exit_code(text: str) -> tuple[int | None, float | None]:
@@ -83,7 +96,7 @@ def parse_times(text: str) -> float | None:
 
 
 def _text(host: Host, directory: str, name: str) -> str:
-    content = host.read(posixpath.join(directory, PROTOCOL_DIR, name), limit=4096)
+    content = host.read(jobdir.protocol_path(directory, name), limit=4096)
     return (content or b"").decode("utf-8", "replace")
 
 

@@ -14,6 +14,8 @@ _BEFORE_THE_START = {  # exit codes of the script itself, where it could not eve
     72: "its node could not enter the job's directory: is that on a file system which compute nodes share?",
     73: "its node could not write into the job's directory: is the disk full, or the file system read-only?",
 }
+_LEAST_FOR_ACCOUNTS_S = 2.0
+_CLOCKS_DIFFER_S = 60.0  # between a node and the scheduler's host
 # What the scheduler did to a job; the job's own exit code does not tell these apart from a failure of its own.
 _DONE_TO_IT = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED)
 
@@ -32,7 +34,8 @@ class Evidence:
 
 def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
     """What to write into the ledger; None to leave the row as it is."""
-    sentinel, queue, history = evidence.sentinel, evidence.queue, evidence.history
+    queue, history = evidence.queue, evidence.history
+    sentinel = _of_this_run(evidence.sentinel, queue, history)
     ended_s = now - (sentinel.ended_at or now) if sentinel.exit_code is not None else 0.0
 
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
@@ -42,19 +45,23 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     requeued = queue is not None and queue.state in (JobState.PENDING, JobState.HELD)  # after an end that was none
     late = ended_s >= patience.epilogue_s and not requeued
     if queue and in_queue and not late and not (queue.state is JobState.UNKNOWN and final):
-        return _active(row, queue, now)
+        return _active(row, queue, sentinel, now)
+    if sentinel.unreadable:
+        return None  # a witness that cannot be heard: neither an end nor an absence is concluded without it
     if final is None and sentinel.exit_code is None:
         return _absent(row, evidence, now, patience)
 
-    ending_since = row.ending_since or now
+    ending_since = min(row.ending_since or now, now)
     waited = now - ending_since
-    grace_s = patience.accounting_grace_s
+    # The accounts of a job that is over come a moment later; they are worth a twentieth of its time.
+    worth_s = max(_LEAST_FOR_ACCOUNTS_S, 0.05 * (now - row.created_at))
+    grace_s = min(patience.accounting_delay_s, worth_s)
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
-        return _ending(row, ending_since)  # the accounts of a job that is over come a moment later
+        return _ending(row, ending_since)
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
-    if sentinel.exit_code is None and open_to_its_files and waited < patience.file_grace_s:
+    if sentinel.exit_code is None and open_to_its_files and waited < patience.file_delay_s:
         return _ending(row, ending_since)  # its last file may still be on its way through the file system
 
     state, reason = _verdict(sentinel, final)
@@ -62,10 +69,22 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     silent = final is None or final.state is JobState.LOST or final.signal == SIGKILL
     unsaid = silent and (sentinel.exit_code is None or sentinel.signal)
     if row.cancel_requested and (state is JobState.CANCELLED or (unsaid and not state.is_success)):
-        state, reason = JobState.CANCELLED, "cancelled through dagster_hpc"
+        state, reason = _cancelled(row, now, patience)
     exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
-    metrics = _all_metrics(row, evidence)
+    metrics = _all_metrics(row, evidence, sentinel)
     return Change(row.token, state, reason, exit_code, metrics)
+
+
+def _of_this_run(sentinel: Sentinel, queue: JobStatus | None, history: JobStatus | None) -> Sentinel:
+    """What the files say of this run of the job: a requeued job leaves the exit code of its earlier run behind."""
+    if sentinel.ended_at is None:
+        return sentinel
+    runs_since = queue.metrics.started_at if queue and queue.state is JobState.RUNNING else None
+    began_at = history.metrics.started_at if history and history.state.is_final else None
+    earlier = (runs_since is not None and sentinel.ended_at < runs_since) or (
+        began_at is not None and sentinel.ended_at < began_at - _CLOCKS_DIFFER_S
+    )
+    return replace(sentinel, exit_code=None, ended_at=None, signal=None, failure="") if earlier else sentinel
 
 
 def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str]:
@@ -107,9 +126,25 @@ def _with_start(reason: str, sentinel: Sentinel) -> str:
     return f"{reason}; it never began to run" if reason else "it never began to run"
 
 
-def _active(row: JobRow, queue: JobStatus, now: float) -> Change:
+def _active(row: JobRow, queue: JobStatus, sentinel: Sentinel, now: float) -> Change:
     stuck_since = (row.stuck_since or now) if queue.stuck else None
-    return Change(row.token, queue.state, queue.reason, metrics=queue.metrics, stuck_since=stuck_since)
+    ending_since = row.ending_since if sentinel.exit_code is not None else None
+    return Change(
+        row.token,
+        queue.state,
+        queue.reason,
+        metrics=queue.metrics,
+        ending_since=ending_since,
+        stuck_since=stuck_since,
+    )
+
+
+def _cancelled(row: JobRow, now: float, patience: Patience) -> tuple[JobState, str]:
+    """What it is called when our own order ended it: a job that could never start has failed."""
+    in_vain = patience.stuck_after_s is not None and row.stuck_since is not None
+    if in_vain and now - (row.stuck_since or now) >= (patience.stuck_after_s or 0.0):
+        return JobState.FAILED, f"it {row.reason}; cancelled after it had waited in vain"
+    return JobState.CANCELLED, "cancelled through dagster_hpc"
 
 
 def _ending(row: JobRow, ending_since: float) -> Change:
@@ -121,14 +156,17 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
     if not evidence.asked:
         return None
     since = row.absent_since or now
+    if row.state is JobState.LOST:
+        return None  # still no trace of it
     deleted_unseen = evidence.forgets_deleted and evidence.sentinel.started_at is None
     if now - since < patience.lost_after_s:
         if evidence.history:  # not in the queue any more, and not yet final in the accounting
             return Change(row.token, evidence.history.state, evidence.history.reason, absent_since=since)
         no_record = deleted_unseen or not evidence.has_history
-        grace_s = patience.file_grace_s if deleted_unseen else patience.accounting_grace_s
+        grace_s = patience.file_delay_s if deleted_unseen else patience.accounting_delay_s
         if row.cancel_requested and no_record and now - since >= grace_s:
-            return Change(row.token, JobState.CANCELLED, "cancelled through dagster_hpc", metrics=row.metrics)
+            state, reason = _cancelled(row, now, patience)
+            return Change(row.token, state, reason, metrics=row.metrics)
         return replace(_unchanged(row), absent_since=since)
     if deleted_unseen:
         why = "left the queue without a record and never began to run: it was deleted while it waited"
@@ -145,10 +183,10 @@ def _unchanged(row: JobRow) -> Change:
     return Change(row.token, row.state, row.reason, row.exit_code, row.metrics)
 
 
-def _all_metrics(row: JobRow, evidence: Evidence) -> JobMetrics:
+def _all_metrics(row: JobRow, evidence: Evidence, sentinel: Sentinel) -> JobMetrics:
     """The accounting's figures first, then the queue's, then the job's own."""
     sources = [status.metrics for status in (evidence.history, evidence.queue) if status]
     metrics = JobMetrics()
-    for source in [*sources, evidence.sentinel.metrics, row.metrics, JobMetrics(submitted_at=row.created_at)]:
+    for source in [*sources, sentinel.metrics, row.metrics, JobMetrics(submitted_at=row.created_at)]:
         metrics = metrics.or_else(source)
     return metrics.derived()

@@ -138,6 +138,18 @@ class Scheduler(ABC):
     def array_id(self, element_id: str) -> str:
         """The id that covers all elements in one query; the id itself where the job is no array."""
 
+    def identify(self) -> Call | None:
+        """Ask which cluster this is; None where the system has no name of its own."""
+        return None
+
+    def read_identity(self, answer: Answer) -> str:
+        """The cluster's name; `SchedulerUnavailable` when it did not answer."""
+        return ""
+
+    def own_id(self, spec: JobSpec) -> str:
+        """How the script names the job that it runs in: a word of bash, equal to the id that the queue shows."""
+        return f"${{{self.job_id_variable}:-$$}}"
+
     def log_of(self, work_dir: str, index: int | None) -> str:
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"

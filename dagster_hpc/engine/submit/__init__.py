@@ -1,5 +1,1 @@
-"""Submitting a job exactly once."""
-
-from dagster_hpc.engine.submit.send import find, place, recover, revoke, submit
-
-__all__ = ["find", "place", "recover", "revoke", "submit"]
+"""Submitting a job exactly once: claim it in the ledger, send it, and settle what a crash has left open."""

@@ -1,14 +1,20 @@
-"""Submitting a job once: claim it in the ledger, place its files, run the submit command, settle what is uncertain."""
+"""The submit command: run until the scheduler has the job, has refused it, or has no room for it.
+
+Why no job runs twice, in four steps:
+
+1. The row was durable before this begins (claim.py), and each command is counted in it before it starts.
+2. A command whose answer was lost is *doubtful*. After a doubtful command nothing is concluded, and nothing is
+   submitted again, before queue and history were asked for the job's token; what is found is adopted.
+3. Only the owner of the row writes the outcome. One who was overtaken hands the id that he got to the row as a copy.
+4. Should the scheduler hold two copies after all, the lock in the job's directory lets only the first of them run.
+   A submission is refused or cancelled only once that lock is closed, so that no copy can start later.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import posixpath
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Sequence
 
+from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import (
     CapacityReached,
     ConfigurationError,
@@ -16,272 +22,217 @@ from dagster_hpc.engine.errors import (
     SchedulerUnavailable,
     SubmitRefused,
 )
-from dagster_hpc.engine.job import JobState, Request
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.process import process_lives, this_process
-from dagster_hpc.engine.schedulers import to_json
-from dagster_hpc.engine.script import PROTOCOL_DIR, encode, render_script, script_files
-from dagster_hpc.engine.target import Listener, Target, script_stem
+from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.observe.sentinel import lock_holder
+from dagster_hpc.engine.workplace import Workplace
 
-_STILLBORN = "the process that submitted it died before its files were written"
+_FIND_PAUSE_S = 5.0
 
 
-def submit(request: Request, target: Target, ledger: Ledger, listener: Listener) -> list[JobRow]:
-    """The rows of this job (one per array element): newly submitted, or taken over from an equal request."""
-    identity = None if request.reuse == "never" else request.identity
-    while True:
-        if identity and (found := _existing(identity, request, target, ledger)):
-            return found
-        rows, script = _claim(request, identity, target, ledger)
-        if rows:
-            break
-    with _written_down(rows, ledger):
-        _place(request, rows, script, target)
-        _send(rows, target, ledger, listener)
-    return ledger.jobs(batch=rows[0].batch)
+def send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
+    """Submit what this owner has claimed. However it breaks off, the ledger says so.
 
-
-def recover(row: JobRow, target: Target, ledger: Ledger, listener: Listener) -> None:
-    """Settle a submission whose process died in the middle of it; nothing to do while that process lives."""
-    lives = process_lives(row.owner)
-    # From another host one cannot tell: give it the time that its submit command may take.
-    if lives or (lives is None and time.time() - row.updated_at < target.patience.unavailable_s):
-        return
-    if not ledger.take_over(row, this_process()):
-        return
-    rows = ledger.jobs(batch=row.batch)
-    listener.on_warning(f"the process that was submitting {row.name} has died; looking for its job")
-    if not _is_placed(rows, target):
-        _refuse(rows, ledger, _STILLBORN)
-        return
-    with _written_down(rows, ledger):
-        if not _adopt(rows, target, ledger, listener):
-            _send(rows, target, ledger, listener)
-
-
-@contextmanager
-def _written_down(rows: list[JobRow], ledger: Ledger) -> Iterator[None]:
-    """However a submission breaks off, the ledger says so: it is refused, or open for the next attempt to settle."""
+    `SubmitRefused` or `ConfigurationError` when there will be no job; `SchedulerUnavailable` when that is still open.
+    """
+    batch = rows[0].batch
     try:
-        yield
+        _send(rows, owner, work)
+    except SchedulerUnavailable:
+        work.insist(lambda: work.ledger.claims.let_go(batch, owner))
+        raise
     except HPCError as error:
-        if isinstance(error, SchedulerUnavailable):
-            ledger.abandon(rows[0].batch)
-        else:
-            _refuse(rows, ledger, error.message)
+        words = error.message
+        work.insist(lambda: work.ledger.claims.refuse(batch, owner, words))
         raise
     except BaseException:  # an interrupt: whether the scheduler took the job is open
-        ledger.abandon(rows[0].batch)
+        work.insist(lambda: work.ledger.claims.let_go(batch, owner))
         raise
 
 
-def revoke(row: JobRow, target: Target) -> list[str]:
-    """Undo a submission of which no id is known: the ids to cancel, if the scheduler took it after all.
+def _send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
+    claims, patience = work.ledger.claims, work.target.patience
+    batch, doubtful = rows[0].batch, rows[0].attempts > 0
+    deadline = work.clock.monotonic() + patience.unavailable_s
+    while True:
+        if doubtful and adopt(rows, owner, work):
+            return
+        if not work.insist(lambda: claims.begin_attempt(batch, owner)):
+            if work.ledger.job(rows[0].token).owner == owner:
+                give_up(rows, owner, work, "cancelled before the scheduler had taken it", JobState.CANCELLED)
+            return  # cancelled, or overtaken by somebody who settles it
+        work.clock.point("send: before the command")
+        try:
+            job_id = _try(rows, work)
+        except CapacityReached as error:
+            work.clock.point("send: after the command")
+            # This command was refused for certain; an earlier one may fill the very limit that it met.
+            if doubtful and adopt(rows, owner, work):
+                return
+            work.listener.on_warning(f"{rows[0].name} waits in the ledger: {error.message}")
+            work.insist(lambda: claims.give_back(batch, owner, after_s=patience.capacity_retry_s))
+            return
+        except (SubmitRefused, ConfigurationError) as error:
+            work.clock.point("send: after the command")
+            if doubtful and adopt(rows, owner, work):
+                return
+            if doubtful and not give_up(rows, owner, work, error.message, JobState.REFUSED):
+                return
+            raise
+        except SchedulerUnavailable as error:
+            work.clock.point("send: after the command")
+            work.listener.on_warning(f"looking whether {rows[0].name} was taken: {error.message}")
+            doubtful, problem = True, error
+        else:
+            work.clock.point("send: after the command")
+            store(rows, [job_id], owner, work)
+            return
+        if work.clock.monotonic() > deadline:
+            raise _unsettled(rows, work, problem)
 
-    A copy that turns up even later finds its directory locked, and stops at once.
-    """
-    target.host.place(row.work_dir, {f"{PROTOCOL_DIR}/lock": b"that was cancelled\n"})
-    return find(target.scheduler.job_name(row.name, row.batch), target)
+
+def adopt(rows: Sequence[JobRow], owner: str, work: Workplace) -> bool:
+    """Look for a job that may have been taken: in queue and history, twice, because both learn of it late."""
+    name = work.target.scheduler.job_name(rows[0].name, rows[0].batch)
+    for attempt in (1, 2):
+        found = _find_patiently(name, rows, owner, work)
+        if found:
+            work.listener.on_warning(f"{rows[0].name} was taken after all, as job {found[0]}")
+            store(rows, found, owner, work)
+            return True
+        if attempt == 1:
+            work.clock.sleep(work.target.patience.recheck_s)
+    return False
 
 
-def _existing(identity: str, request: Request, target: Target, ledger: Ledger) -> list[JobRow] | None:
-    live = ledger.live_job(identity)
-    if live:
-        rows = ledger.jobs(batch=live.batch)
-        return None if _is_stillborn(rows, target, ledger) else rows
-    if request.reuse == "succeeded":
-        done = ledger.finished_job(identity)
-        if done:
-            rows = ledger.jobs(batch=done.batch)
-            whole = all(row.state.is_success and _has_outputs(row, target) for row in rows)
-            return rows if whole else None
-    return None
+def store(rows: Sequence[JobRow], job_ids: Sequence[str], owner: str, work: Workplace) -> None:
+    """Give the rows their ids; an array's elements are named after the array. Further ids are copies."""
+    ids = [_ids_of(rows, job_id, work) for job_id in job_ids]
+    claims, first, soon = work.ledger.claims, rows[0], min(2.0, work.target.poll_interval_s)
+    work.clock.point("send: before the id is stored")
+    stored = work.insist(lambda: claims.submitted(ids[0], owner, first.target, poll_within_s=soon))
+    work.clock.point("send: after the id is stored")
+    extra = ids[1:] if stored else ids
+    if extra:
+        copies = {row.token: [more[row.token] for more in extra] for row in rows}
+        work.insist(lambda: claims.add_copies(copies))
+    now = work.ledger.job(first.token)
+    if now.cancel_requested or (not stored and now.state.is_final):
+        # It was cancelled (or given up) while the command ran: this id must not live on.
+        try:
+            cancel_ids([one for more in ids for one in more.values()], work)
+        except SchedulerUnavailable as error:  # whoever polls next sends it again
+            work.listener.on_warning(f"{first.name} is not cancelled yet: {error.message}")
 
 
-def _is_stillborn(rows: list[JobRow], target: Target, ledger: Ledger) -> bool:
-    """Whether the process that claimed it died before its files were written: then it is refused, in nobody's way."""
-    first = rows[0]
-    if first.state is not JobState.SUBMITTING or process_lives(first.owner) is not False or _is_placed(rows, target):
+def give_up(rows: Sequence[JobRow], owner: str, work: Workplace, reason: str, state: JobState) -> bool:
+    """Say that there will be no job, once no copy of it can start any more. False: one has started, and is adopted."""
+    started = close(rows, work)
+    if started:
+        store(rows, [work.target.scheduler.array_id(started)], owner, work)
         return False
-    if not ledger.take_over(first, this_process()):
-        return False  # somebody else is settling it
-    _refuse(rows, ledger, _STILLBORN)
+    work.insist(lambda: work.ledger.claims.refuse(rows[0].batch, owner, reason, state))
     return True
 
 
-def _is_placed(rows: list[JobRow], target: Target) -> bool:
-    """Whether all files are there: the script is the last of them, and whole."""
-    script = target.host.read(_script_path(rows, target))
-    return script is not None and hashlib.sha256(script).hexdigest() == rows[0].script_sha256
-
-
-def _has_outputs(row: JobRow, target: Target) -> bool:
-    paths = [posixpath.join(row.work_dir, path) for path in row.outputs.values()]
-    return target.host.size(row.work_dir) is not None and all(target.host.size(path) is not None for path in paths)
-
-
-def _claim(request: Request, identity: str | None, target: Target, ledger: Ledger) -> tuple[list[JobRow], str]:
-    """Insert the rows of a new job; none if an equal one was quicker."""
-    spec, token = request.spec, ledger.new_token()
-    directory = posixpath.join(request.work_root, script_stem(spec.name), token)
-    script = render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
-    row = JobRow(
-        token=token,
-        batch=token,
-        name=spec.name,
-        target=target.name,
-        scheduler=to_json(target.scheduler),
-        work_dir=directory,
-        state=JobState.SUBMITTING,
-        created_at=time.time(),
-        identity=identity,
-        queue=spec.queue,
-        project=spec.project,
-        script_sha256=hashlib.sha256(encode(script)).hexdigest(),
-        outputs=dict(spec.outputs),
-        asset_key=request.asset_key,
-        partition_key=request.partition_key,
-        run_id=request.run_id,
-        owner=this_process(),
-    )
-    rows = [_element(row, index) for index in range(len(spec.elements))] if spec.is_array else [row]
-    return (rows if ledger.claim(rows) else []), script
-
-
-def _element(row: JobRow, index: int) -> JobRow:
-    directory = posixpath.join(row.work_dir, str(index))
-    return replace(row, token=f"{row.batch}.{index}", array_index=index, work_dir=directory)
-
-
-def _place(request: Request, rows: list[JobRow], script: str, target: Target) -> None:
-    """Write the job's directory: script, inputs, and what the script reads."""
-    directory = _directory(rows)
-    files = {
-        **request.inputs,
-        **script_files(request.spec),
-        posixpath.basename(_script_path(rows, target)): encode(script),
-    }
-    elements = [str(row.array_index) for row in rows if row.array_index is not None]
-    folders = [PROTOCOL_DIR, *(posixpath.join(element, PROTOCOL_DIR) for element in elements)]
-    place(directory, files, target, folders)
-
-
-def place(directory: str, files: Mapping[str, bytes], target: Target, folders: Sequence[str] = ()) -> None:
-    """Write these files for a job. What prevents that is for the user to correct."""
-    try:
-        target.host.place(directory, files, folders)
-    except OSError as error:
-        raise ConfigurationError(
-            f"the job's files cannot be written on {target.host.name}: {error}",
-            advice="check that work_root is writable and not full, and that the names of the inputs make legal paths.",
-            work_dir=directory,
-        ) from error
-
-
-def _send(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listener) -> None:
-    """Run the submit command until the job is in, refused, or not to be settled within the target's patience."""
-    deadline = time.monotonic() + target.patience.unavailable_s
-    while True:
+def close(rows: Sequence[JobRow], work: Workplace) -> str | None:
+    """Take the lock of each job, so that no copy can start from now on. The id of one that has it already, if any."""
+    for row in rows:
         try:
-            job_id = _try(rows, target)
-        except CapacityReached as error:
-            listener.on_warning(f"waiting to submit {rows[0].name}: {error.message}")
-            problem: SchedulerUnavailable = error
-            time.sleep(target.patience.capacity_retry_s)
-        except SchedulerUnavailable as error:
-            listener.on_warning(f"looking whether {rows[0].name} was taken: {error.message}")
-            problem = error
-            if _adopt(rows, target, ledger, listener):
-                return
-        else:
-            _store(rows, job_id, target, ledger)
-            return
-        if time.monotonic() > deadline:
-            raise _unsettled(rows, target, problem)
+            holder = _close(row, work)
+        except FileNotFoundError:
+            continue  # the directory is gone: no copy can enter it
+        except OSError as error:
+            raise SchedulerUnavailable(
+                f"whether {row.name} has begun cannot be seen: {error}", work_dir=row.work_dir
+            ) from error
+        if holder not in ("", jobdir.CLOSED):
+            return holder
+    return None
 
 
-def _unsettled(rows: list[JobRow], target: Target, problem: SchedulerUnavailable) -> SchedulerUnavailable:
-    return SchedulerUnavailable(
-        f"{rows[0].name} could not be submitted for {target.patience.unavailable_s:g} s: {problem.message}",
-        advice="once the scheduler answers, run the same again: this submission is then settled first.",
-        work_dir=_directory(rows),
-    )
+def _close(row: JobRow, work: Workplace) -> str:
+    """Take the lock, or the second one where the first was left empty. Who has it now."""
+    for path in jobdir.lock_paths(row.work_dir):
+        if work.target.host.create(path, f"{jobdir.CLOSED}\n".encode()):
+            return jobdir.CLOSED
+        if work.target.host.size(path):
+            break
+    return lock_holder(work.target.host, row.work_dir)
 
 
-def _try(rows: list[JobRow], target: Target) -> str:
-    call = target.scheduler.submit(_script_path(rows, target))
+def find(name: str, work: Workplace) -> list[str]:
+    """The ids under which queue or history know a job of this name."""
+    found: list[str] = []
+    for call in work.target.scheduler.find(name):
+        try:
+            found += work.target.scheduler.read_found(work.target.host.run(call))
+        except FileNotFoundError as error:
+            raise SchedulerUnavailable(f"`{call.argv[0]}` is not on PATH on {work.target.host.name}") from error
+        except SchedulerUnavailable:
+            if not found:
+                raise
+        if found:
+            break  # a history that does not answer matters only for a job that has left the queue
+    return list(dict.fromkeys(found))
+
+
+def cancel_ids(ids: Sequence[str], work: Workplace) -> None:
+    """Tell the scheduler to cancel these jobs. `SchedulerUnavailable` if it was not told."""
+    scheduler, host = work.target.scheduler, work.target.host
+    ids = list(dict.fromkeys(ids))
+    for start in range(0, len(ids), scheduler.ids_per_call):
+        call = scheduler.cancel(ids[start : start + scheduler.ids_per_call])
+        work.clock.point("cancel: before the command")
+        try:
+            scheduler.read_cancel(host.run(call))
+        except FileNotFoundError as error:
+            raise SchedulerUnavailable(f"`{call.argv[0]}` is not on PATH on {host.name}") from error
+        work.clock.point("cancel: after the command")
+
+
+def _try(rows: Sequence[JobRow], work: Workplace) -> str:
+    target, directory = work.target, rows[0].batch_dir
+    path = jobdir.script_path(rows[0].batch_dir, target.scheduler.suffix)
+    call = target.scheduler.submit(path)
     try:
         answer = target.host.run(call)
     except FileNotFoundError as error:
         raise ConfigurationError(
             f"`{call.argv[0]}` is not on PATH on {target.host.name}, so nothing can be submitted to {target.name}",
             advice="run where the scheduler's commands are, or choose another target; `dagster-hpc doctor` checks it.",
-            work_dir=_directory(rows),
+            work_dir=directory,
         ) from error
     try:
         return target.scheduler.read_submit(answer)
     except SubmitRefused as error:
-        raise SubmitRefused(error.message, advice=error.advice, work_dir=_directory(rows)) from error
+        raise SubmitRefused(error.message, advice=error.advice, work_dir=directory) from error
 
 
-def _adopt(rows: list[JobRow], target: Target, ledger: Ledger, listener: Listener) -> bool:
-    """Look for a job that may have been taken: in queue and history, twice, because both learn of it late."""
-    name = target.scheduler.job_name(rows[0].name, rows[0].batch)
-    for attempt in (1, 2):
-        try:
-            found = _find_patiently(name, target)
-        except SchedulerUnavailable as error:
-            raise _unsettled(rows, target, error) from error
-        if found:
-            listener.on_warning(f"{rows[0].name} was taken after all, as job {found[0]}")
-            _store(rows, found[0], target, ledger)
-            return True
-        if attempt == 1:
-            time.sleep(target.patience.recheck_s)
-    return False
-
-
-def find(name: str, target: Target) -> list[str]:
-    """The ids under which queue or history know a job of this name."""
-    for call in target.scheduler.find(name):
-        try:
-            found = target.scheduler.read_found(target.host.run(call))
-        except FileNotFoundError as error:
-            raise SchedulerUnavailable(f"`{call.argv[0]}` is not on PATH on {target.host.name}") from error
-        if found:
-            return found  # a history that does not answer matters only for a job that has left the queue
-    return []
-
-
-def _find_patiently(name: str, target: Target) -> list[str]:
+def _find_patiently(name: str, rows: Sequence[JobRow], owner: str, work: Workplace) -> list[str]:
     """The same, waiting out a scheduler that cannot be asked."""
-    deadline = time.monotonic() + target.patience.unavailable_s
+    deadline = work.clock.monotonic() + work.target.patience.unavailable_s
     while True:
+        if not work.insist(lambda: work.ledger.claims.beat(rows[0].batch, owner)):
+            raise SchedulerUnavailable(f"{rows[0].name} is being settled by another process")
         try:
-            return find(name, target)
-        except SchedulerUnavailable:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(min(target.patience.recheck_s, 5.0))
+            return find(name, work)
+        except SchedulerUnavailable as error:
+            if work.clock.monotonic() > deadline:
+                raise _unsettled(rows, work, error) from error
+            work.clock.sleep(min(work.target.patience.recheck_s, _FIND_PAUSE_S))
 
 
-def _store(rows: list[JobRow], job_id: str, target: Target, ledger: Ledger) -> None:
-    """Give the rows their ids; an array's elements are named after the array."""
-    scheduler = target.scheduler
-    ids = {
+def _ids_of(rows: Sequence[JobRow], job_id: str, work: Workplace) -> dict[str, str]:
+    scheduler = work.target.scheduler
+    return {
         row.token: job_id if row.array_index is None else scheduler.element_id(job_id, row.array_index) for row in rows
     }
-    ledger.submitted(ids, target.name, poll_within_s=min(2.0, target.poll_interval_s))
 
 
-def _refuse(rows: list[JobRow], ledger: Ledger, reason: str) -> None:
-    ledger.record(Change(row.token, JobState.REFUSED, reason) for row in rows)
-
-
-def _directory(rows: list[JobRow]) -> str:
-    """Where script and inputs lie; an array's elements have folders of their own below it."""
-    return rows[0].work_dir if rows[0].array_index is None else posixpath.dirname(rows[0].work_dir)
-
-
-def _script_path(rows: list[JobRow], target: Target) -> str:
-    return posixpath.join(_directory(rows), script_stem(rows[0].name) + target.scheduler.suffix)
+def _unsettled(rows: Sequence[JobRow], work: Workplace, problem: SchedulerUnavailable) -> SchedulerUnavailable:
+    return SchedulerUnavailable(
+        f"{rows[0].name} could not be submitted for {work.target.patience.unavailable_s:g} s: {problem.message}",
+        advice="once the scheduler answers, whoever polls next (or runs the same again) settles this submission first.",
+        work_dir=rows[0].batch_dir,
+    )

@@ -35,7 +35,8 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 
     name: str = Field(
-        default="", description="Its name in the ledger and the UI. Targets that share a ledger need different ones."
+        default="",
+        description="Its name in the ledger and the UI, before that of the cluster, which the system itself tells.",
     )
     queue_cpu: str = Field(
         default="", description="Queue or partition for profiles of resource class cpu; empty: the default."
@@ -50,7 +51,32 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     poll_interval: float = Field(
         default=10.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
     )
-    max_jobs: int | None = Field(default=None, gt=0, description="Most live jobs at once; further submissions wait.")
+    max_jobs: int | None = Field(
+        default=None, gt=0, description="Most live jobs at once; further ones wait in the ledger, in their order."
+    )
+    parallel_submissions: int = Field(
+        default=4, gt=0, description="So many submit commands at once, where several jobs are to be submitted."
+    )
+    file_delay: float = Field(
+        default=120.0,
+        ge=0,
+        description="Seconds until a file written on a compute node is surely visible here (NFS, Lustre). A job that "
+        "ended well is not judged by a missing file before that.",
+    )
+    accounting_delay: float = Field(
+        default=5.0, ge=0, description="Seconds that a job which is over is held back for its accounts, at most."
+    )
+    scheduler_patience: float = Field(
+        default=900.0, ge=0, description="Seconds for which a submission waits for a scheduler that does not answer."
+    )
+    lost_after: float = Field(
+        default=900.0, ge=0, description="Seconds without any trace of a job after which it is called lost."
+    )
+    cancel_stuck_after: float | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds after which a job that can never start is cancelled; unset: it waits, and its reason is told.",
+    )
 
     @property
     @abstractmethod
@@ -99,6 +125,17 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
             )
         return path
 
+    @property
+    def patience(self) -> Patience:
+        """How long the engine believes that an answer from this target is only late."""
+        return Patience(
+            file_delay_s=self.file_delay,
+            accounting_delay_s=self.accounting_delay,
+            unavailable_s=self.scheduler_patience,
+            lost_after_s=self.lost_after,
+            stuck_after_s=self.cancel_stuck_after,
+        )
+
     def engine_target(self, patience: Patience | None = None) -> Target:
         """This target as the engine sees it."""
         return Target(
@@ -107,6 +144,7 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
             host=LocalHost(),
             poll_interval_s=self.poll_interval,
             max_jobs=self.max_jobs,
+            parallel_submissions=self.parallel_submissions,
             template=os.path.expanduser(self.template) if self.template else None,
-            patience=patience or Patience(),
+            patience=patience or self.patience,
         )

@@ -27,6 +27,9 @@ class LocalTarget(HPCTarget):
     poll_interval: float = Field(
         default=2.0, gt=0, description="Seconds between two questions to the scheduler while jobs change."
     )
+    file_delay: float = Field(
+        default=5.0, ge=0, description="Seconds until a file that a job wrote is surely visible: it is this machine's."
+    )
     cores: int | None = Field(default=None, gt=0, description="Cores that jobs may use together; default: all.")
     memory: str | None = Field(
         default=None, description="Memory that jobs may use together, as in 12G; default: nine tenths."

@@ -1,0 +1,57 @@
+"""Cancelling: the wish is durable before any command is sent, and is sent again until the job is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from dagster_hpc.engine.errors import SchedulerUnavailable
+from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger.ledger import Watched
+from dagster_hpc.engine.submit.recover import settle
+from dagster_hpc.engine.submit.send import cancel_ids
+from dagster_hpc.engine.workplace import Workplace
+
+
+def cancel(tokens: Sequence[str], work: Workplace) -> None:
+    """Have these jobs cancelled. What cannot be told to the scheduler now is told by whoever polls next."""
+    work.insist(lambda: work.ledger.observations.request_cancel(tokens))
+    work.clock.point("cancel: after the wish")
+    rows = [row for row in work.ledger.rows(tokens) if not row.state.is_final]
+    for row in _one_of_each_batch(rows):
+        if row.state in (JobState.READY, JobState.SUBMITTING):
+            settle(row, work)  # where its process lives, it cancels the job itself as soon as it has the id
+    submitted = [row for row in rows if row.job_id]
+    if not submitted:
+        return
+    batches = {row.batch for row in submitted}
+    live = [job for job in work.ledger.watched(work.target.key) if job.batch in batches]
+    try:
+        cancel_ids(_ids(submitted, live, work), work)
+    except SchedulerUnavailable as error:
+        raise SchedulerUnavailable(
+            error.message,
+            advice="the wish is in the ledger: whoever polls next sends it again, until the job is gone.",
+        ) from error
+
+
+def resend(jobs: Sequence[Watched], work: Workplace) -> None:
+    """Tell the scheduler once more of all jobs that were to be cancelled and are still there."""
+    wanted = [job.token for job in jobs if job.cancel_requested and job.job_id and not JobState(job.state).is_final]
+    if wanted:
+        cancel_ids(_ids(work.ledger.rows(wanted), jobs, work), work)
+
+
+def _ids(rows: Sequence[JobRow], live: Iterable[Watched], work: Workplace) -> list[str]:
+    """The ids to cancel, copies too. An array all of whose live elements are meant is named as a whole."""
+    meant = {row.token for row in rows}
+    partly = {job.batch for job in live if job.token not in meant and not JobState(job.state).is_final}
+    ids: list[str] = []
+    for row in rows:
+        whole = row.array_index is not None and row.batch not in partly
+        ids += [work.target.scheduler.array_id(one) if whole else one for one in row.ids]
+    return list(dict.fromkeys(ids))
+
+
+def _one_of_each_batch(rows: Iterable[JobRow]) -> list[JobRow]:
+    return list({row.batch: row for row in rows}.values())

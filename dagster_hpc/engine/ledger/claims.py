@@ -1,0 +1,210 @@
+"""Who submits which job: claims, room, and the one who may write down how a submission went.
+
+Every method is one transaction and may be repeated. A submission has one owner; whoever has been overtaken changes
+nothing any more, and is told so.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping, Sequence
+
+import sqlalchemy as sa
+
+from dagster_hpc.engine.job import FINAL_STATES, JobState
+from dagster_hpc.engine.ledger import leases
+from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.rows import JobRow, from_columns, to_columns
+from dagster_hpc.engine.ledger.schema import JOBS
+from dagster_hpc.engine.process import NOBODY
+
+_TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_TOKEN_LENGTH = 8
+_READY, _SUBMITTING = JobState.READY.value, JobState.SUBMITTING.value
+_OCCUPYING = (*FINAL_STATES, _READY)  # all other states take room on the target
+
+
+class Claims:
+    """The submissions of one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def new_token(self) -> str:
+        """A name for a submission that fits into the job name of every scheduler. Unused in this ledger."""
+        while True:
+            token = "".join(secrets.choice(_TOKEN_ALPHABET) for _ in range(_TOKEN_LENGTH))
+            query = sa.select(JOBS.c.token).where(JOBS.c.batch == token).limit(1)
+            if self._database.read(lambda connection, q=query: connection.execute(q).first()) is None:  # type: ignore[misc]
+                return token
+
+    def holders(self, identities: Sequence[str]) -> dict[str, JobRow]:
+        """The jobs that hold these identities now: live, or over and still owed to somebody."""
+
+        def look(connection: sa.Connection) -> dict[str, JobRow]:
+            found: dict[str, JobRow] = {}
+            for start in range(0, len(identities), 500):
+                wanted = JOBS.c.held_identity.in_(identities[start : start + 500])
+                for row in connection.execute(sa.select(JOBS).where(wanted)):
+                    found[row.held_identity] = from_columns(row._asdict())
+            return found
+
+        return self._database.read(look)
+
+    def claim(self, rows: Sequence[JobRow], *, room: int | None, delivered: Sequence[str] = ()) -> JobState | None:
+        """Insert the rows of one submission: SUBMITTING, or READY where its target has no room. None: one is held.
+
+        `delivered` are tokens whose results have reached their steps: they give their identities up to this claim.
+        """
+
+        def claim(connection: sa.Connection) -> JobState:
+            if delivered:
+                connection.execute(
+                    JOBS.update()
+                    .where(JOBS.c.token.in_(delivered), JOBS.c.state == JobState.COMPLETED.value)
+                    .values(held_identity=None, delivered_at=self._database.now())
+                )
+            state = JobState.SUBMITTING
+            if room is not None:
+                leases.lock(connection, rows[0].target)
+                if _waiting(connection, rows[0].target) or _live(connection, rows[0].target) + len(rows) > room:
+                    state = JobState.READY
+            values = [{**to_columns(row), "state": state.value, "held_identity": row.identity} for row in rows]
+            connection.execute(JOBS.insert(), values)
+            now = self._database.now()
+            connection.execute(JOBS.update().where(JOBS.c.batch == rows[0].batch).values(heartbeat_at=now))
+            return state
+
+        try:
+            return self._database.write(claim)
+        except sa.exc.IntegrityError:
+            # Either an equal job was quicker, or this very claim was committed and the answer lost.
+            query = sa.select(JOBS.c.owner, JOBS.c.state).where(JOBS.c.token == rows[0].token)
+            mine = self._database.read(lambda connection: connection.execute(query).first())
+            return JobState(mine.state) if mine and mine.owner == rows[0].owner else None
+
+    def next_ready(self, target: str) -> list[JobRow]:
+        """The jobs that have waited longest for room on this target: one submission."""
+        oldest = (
+            sa.select(JOBS.c.batch)
+            .where(JOBS.c.target == target, JOBS.c.state == _READY)
+            .order_by(JOBS.c.created_at, JOBS.c.batch)
+            .limit(1)
+            .scalar_subquery()
+        )
+        query = sa.select(JOBS).where(JOBS.c.batch == oldest).order_by(JOBS.c.array_index)
+        return self._database.read(lambda connection: [from_columns(r._asdict()) for r in connection.execute(query)])
+
+    def admit(self, rows: Sequence[JobRow], owner: str, *, room: int | None) -> bool:
+        """Begin to submit what was READY, if there is room for it now and nobody else has begun."""
+        first = rows[0]
+
+        def admit(connection: sa.Connection) -> bool:
+            leases.lock(connection, first.target)
+            if room is not None and _live(connection, first.target) + len(rows) > room:
+                return False
+            now = self._database.now()
+            mine = (JOBS.c.batch == first.batch) & (JOBS.c.state == _READY) & (JOBS.c.owner == first.owner)
+            due = mine & (JOBS.c.not_before <= now)
+            values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now}
+            return bool(connection.execute(JOBS.update().where(due).values(**values)).rowcount)
+
+        return self._database.write(admit)
+
+    def let_go(self, batch: str, owner: str) -> bool:
+        """The owner's part is done, or broke off: whoever comes next goes on with it."""
+        return self._owned(batch, owner, owner=NOBODY)
+
+    def begin_attempt(self, batch: str, owner: str) -> bool:
+        """A submit command is about to start. False: somebody else owns it, or it was cancelled."""
+        values: dict[str, object] = {"attempts": JOBS.c.attempts + 1, "heartbeat_at": self._database.now()}
+        return self._owned(batch, owner, JOBS.c.cancel_requested.is_(False), **values)
+
+    def beat(self, batch: str, owner: str) -> bool:
+        """The owner lives and is still at it. False: it has been overtaken."""
+        return self._owned(batch, owner, heartbeat_at=self._database.now())
+
+    def take_over(self, row: JobRow, owner: str) -> bool:
+        """Become the one who settles an unfinished submission; False if somebody else was faster."""
+        seen = (JOBS.c.batch == row.batch) & (JOBS.c.owner == row.owner) & (JOBS.c.heartbeat_at == row.heartbeat_at)
+        unfinished = JOBS.c.state.in_((_READY, _SUBMITTING))
+        values = {"owner": owner, "heartbeat_at": self._database.now()}
+        statement = JOBS.update().where(seen, unfinished).values(**values)
+        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+
+    def submitted(self, ids: Mapping[str, str], owner: str, target: str, *, poll_within_s: float) -> bool:
+        """Store {token: job id} and the state in one transaction, and let the next poll come soon.
+
+        False: somebody else has settled this submission meanwhile, and these ids are not in the ledger.
+        """
+        store = (
+            JOBS.update()
+            .where(JOBS.c.token == sa.bindparam("t"), JOBS.c.owner == owner, JOBS.c.state == _SUBMITTING)
+            .values(
+                job_id=sa.bindparam("j"), state=JobState.PENDING.value, owner=NOBODY, updated_at=self._database.now()
+            )
+        )
+        first = next(iter(ids))
+
+        def submitted(connection: sa.Connection) -> bool:
+            connection.execute(store, [{"t": token, "j": job_id} for token, job_id in ids.items()])
+            leases.sooner(connection, target, self._database.now() + poll_within_s, jobs=1)
+            stored = connection.execute(sa.select(JOBS.c.job_id).where(JOBS.c.token == first)).scalar_one()
+            return bool(stored == ids[first])
+
+        return self._database.write(submitted)
+
+    def add_copies(self, ids: Mapping[str, Sequence[str]]) -> None:
+        """The scheduler took a submission more than once: {token: further ids}. One of them runs, its lock says which."""
+
+        def add(connection: sa.Connection) -> None:
+            for token, more in ids.items():
+                known = connection.execute(sa.select(JOBS.c.job_id, JOBS.c.copies).where(JOBS.c.token == token)).one()
+                copies = dict.fromkeys([*json.loads(known.copies), *more])
+                copies.pop(known.job_id, None)
+                connection.execute(JOBS.update().where(JOBS.c.token == token).values(copies=json.dumps(list(copies))))
+
+        self._database.write(add)
+
+    def give_back(self, batch: str, owner: str, *, after_s: float) -> bool:
+        """The scheduler takes no more jobs now: wait in the ledger, and let whoever polls try again."""
+        now = self._database.now()
+        return self._owned(batch, owner, state=_READY, owner=NOBODY, not_before=now + after_s)
+
+    def refuse(self, batch: str, owner: str, reason: str, state: JobState = JobState.REFUSED) -> bool:
+        """There is no such job and there will be none. Only its owner may say so."""
+        values = {"reason": reason, "held_identity": None, "updated_at": self._database.now()}
+        return self._owned(batch, owner, state=state.value, **values)
+
+    def name_cluster(self, name: str, key: str, cluster: str) -> None:
+        """Jobs of a ledger of version 0.1.0, which knew no clusters, belong to the first that asks for them."""
+        unnamed = (JOBS.c.target == name) & (JOBS.c.cluster == "")
+        query = sa.select(JOBS.c.token).where(unnamed).limit(1)
+        if name != key and self._database.read(lambda connection: connection.execute(query).first()) is not None:
+            statement = JOBS.update().where(unnamed).values(target=key, cluster=cluster)
+            self._database.write(lambda connection: connection.execute(statement))
+
+    def release(self, token: str) -> bool:
+        """A person says that this job's identity may be used again. False: it holds none, or is live."""
+        over = (JOBS.c.token == token) & JOBS.c.held_identity.is_not(None) & JOBS.c.state.in_(FINAL_STATES)
+        statement = JOBS.update().where(over).values(held_identity=None, updated_at=self._database.now())
+        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+
+    def _owned(self, batch: str, by: str, *conditions: sa.ColumnElement[bool], **values: object) -> bool:
+        """Change an unfinished submission, if it is this owner's."""
+        mine = (JOBS.c.batch == batch) & (JOBS.c.owner == by) & JOBS.c.state.in_((_READY, _SUBMITTING))
+        statement = JOBS.update().where(mine, *conditions).values(**values)
+        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+
+
+def _live(connection: sa.Connection, target: str) -> int:
+    query = sa.select(sa.func.count()).where(JOBS.c.target == target, JOBS.c.state.not_in(_OCCUPYING))
+    return int(connection.execute(query).scalar_one())
+
+
+def _waiting(connection: sa.Connection, target: str) -> bool:
+    query = sa.select(JOBS.c.token).where(JOBS.c.target == target, JOBS.c.state == _READY).limit(1)
+    return connection.execute(query).first() is not None
+
+

@@ -1,0 +1,56 @@
+"""A result is owed until it is received.
+
+A job holds its identity until it has ended badly, or ended well and was delivered. Outside Dagster a result is
+delivered when it is returned to the caller. A Dagster step that gets a result may still die before Dagster knows of
+it: the ledger notes to which step it was returned, and the next claim looks into Dagster's own event log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import sqlalchemy as sa
+
+from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS
+
+
+class Recipient(NamedTuple):
+    """The step of a Dagster run that a result was returned to."""
+
+    run_id: str
+    step_key: str
+
+
+class Deliveries:
+    """Which results have reached those who asked for them."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def returned(self, tokens: Sequence[str], recipient: Recipient | None) -> None:
+        """These results are in the caller's hands: noted for a step, and all there is to it for a plain script."""
+
+        def note(connection: sa.Connection) -> None:
+            now = self._database.now()
+            for start in range(0, len(tokens), 500):
+                some = tokens[start : start + 500]
+                if recipient is None:
+                    well = JOBS.c.token.in_(some) & (JOBS.c.state == JobState.COMPLETED.value)
+                    connection.execute(JOBS.update().where(well).values(held_identity=None, delivered_at=now))
+                    continue
+                step = (DELIVERIES.c.run_id == recipient.run_id) & (DELIVERIES.c.step_key == recipient.step_key)
+                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some), step))
+                noted = DELIVERIES.insert().values(run_id=recipient.run_id, step_key=recipient.step_key, returned_at=now)
+                for token in some:
+                    connection.execute(noted.values(token=token))
+
+        if tokens:
+            self._database.write(note)
+
+    def recipients(self, token: str) -> list[Recipient]:
+        """The steps that this result was returned to."""
+        query = sa.select(DELIVERIES.c.run_id, DELIVERIES.c.step_key).where(DELIVERIES.c.token == token)
+        return self._database.read(lambda connection: [Recipient(*row) for row in connection.execute(query)])

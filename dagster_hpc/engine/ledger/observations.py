@@ -1,0 +1,104 @@
+"""What became of the jobs: written by whoever learned it, and never taken back, LOST apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
+from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.rows import Change
+from dagster_hpc.engine.ledger.schema import JOBS
+from dagster_hpc.engine.process import NOBODY
+
+_LEARNED = (
+    "state", "reason", "exit_code", "metrics", "absent_since", "ending_since", "stuck_since",
+)  # fmt: skip
+_UNSETTLED = tuple(state for state in FINAL_STATES if state != JobState.LOST.value)
+# A job that is over stays over: a late answer cannot bring it back. A lost one may turn up again.
+_OPEN = JOBS.c.state.not_in(_UNSETTLED)
+# One statement for any number of jobs: thousands may end between two polls.
+_RECORD = (
+    JOBS.update()
+    .where(JOBS.c.token == sa.bindparam("of"), _OPEN)
+    .values({name: sa.bindparam(name) for name in _LEARNED})
+)
+
+
+
+class Observations:
+    """The states of all jobs of one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def record(self, changes: Iterable[Change]) -> None:
+        """Write what was learned. A job that ended badly gives its identity up; one that ended well owes its result."""
+        kept: list[dict[str, Any]] = []
+        failed: list[dict[str, Any]] = []
+        for change in changes:
+            values = {
+                "of": change.token,
+                "state": change.state.value,
+                "reason": change.reason,
+                "exit_code": change.exit_code,
+                "metrics": json.dumps(change.metrics.to_dict()),
+                "absent_since": change.absent_since,
+                "ending_since": change.ending_since,
+                "stuck_since": change.stuck_since,
+            }
+            bad = change.state.is_final and change.state not in (JobState.COMPLETED, JobState.LOST)
+            (failed if bad else kept).append(values)
+
+        def write(connection: sa.Connection) -> None:
+            now = self._database.now()
+            if kept:
+                connection.execute(_RECORD.values(updated_at=now), kept)
+            if failed:
+                connection.execute(_RECORD.values(updated_at=now, held_identity=None), failed)
+
+        if kept or failed:
+            self._database.write(write)
+
+    def saw_end(self, tokens: Sequence[str]) -> None:
+        """These jobs' own files say that they have ended: the next question is about them."""
+        self._update(tokens, JOBS.c.ending_since.is_(None) & _OPEN, ending_since=self._database.clock.now())
+
+    def follow(self, token: str, job_id: str, copies: Sequence[str]) -> None:
+        """The copy that runs is not the one whose id was stored: this one is asked for from now on."""
+        values = {"job_id": job_id, "copies": json.dumps(list(copies)), "ending_since": None, "absent_since": None}
+        self._update([token], _OPEN, **values)
+
+    def request_cancel(self, tokens: Sequence[str]) -> None:
+        """Durable before any command is sent: whoever polls sends it until the job is gone."""
+        self._update(tokens, _OPEN, cancel_requested=True)
+        # What nobody has begun to submit is cancelled by this alone.
+        unsent = (JOBS.c.state == JobState.READY.value) & (JOBS.c.owner == NOBODY) & (JOBS.c.attempts == 0)
+        words = "cancelled before it was submitted"
+        self._update(tokens, unsent, state=JobState.CANCELLED.value, reason=words, held_identity=None)
+
+    def collected(self, token: str, missing: Sequence[str], metrics: JobMetrics | None) -> bool:
+        """The result was looked at, once and for all. With outputs missing, the job failed. False: done before."""
+        values: dict[str, Any] = {"collected_at": self._database.now()}
+        if metrics is not None:
+            values["metrics"] = json.dumps(metrics.to_dict())
+        if missing:
+            words = f"declared output missing: {', '.join(missing)}"
+            values |= {"state": JobState.FAILED.value, "reason": words, "missing": json.dumps(list(missing))}
+            values["held_identity"] = None
+        return bool(self._update([token], JOBS.c.collected_at.is_(None), **values))
+
+    def _update(self, tokens: Sequence[str], condition: sa.ColumnElement[bool], **values: Any) -> int:
+        values.setdefault("updated_at", self._database.now())
+
+        def update(connection: sa.Connection) -> int:
+            count = 0
+            for start in range(0, len(tokens), 500):  # databases limit the values of one statement
+                mine = JOBS.c.token.in_(tokens[start : start + 500])
+                count += connection.execute(JOBS.update().where(mine, condition).values(**values)).rowcount
+            return count
+
+        return self._database.write(update) if tokens else 0

@@ -1,0 +1,126 @@
+"""One job in the ledger, as a value; and what a poll may learn of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.job import JobHandle, JobMetrics, JobState
+
+
+@dataclass(frozen=True)
+class JobRow:
+    """One job in the ledger; one element of an array job is one too."""
+
+    token: str
+    batch: str
+    name: str
+    target: str
+    scheduler: str
+    work_dir: str
+    state: JobState
+    created_at: float
+    updated_at: float = 0.0
+    array_index: int | None = None
+    identity: str | None = None
+    held_identity: str | None = None  # the same while nobody else may have it: see deliveries.py
+    cluster: str = ""
+    queue: str = ""
+    project: str = ""
+    script_sha256: str = ""
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    asset_key: str | None = None
+    partition_key: str | None = None
+    run_id: str | None = None
+    step_key: str | None = None
+    owner: str = ""  # who submits it, or NOBODY: only the owner writes the outcome of a submission
+    heartbeat_at: float = 0.0  # the owner's last sign of life, by the database's clock
+    attempts: int = 0  # submit commands that were begun; the next one after a doubtful one looks the job up first
+    not_before: float = 0.0  # READY: when to try again, by the database's clock
+    copies: tuple[str, ...] = ()  # further ids under which the scheduler took the same submission
+    reason: str = ""
+    job_id: str | None = None
+    exit_code: int | None = None
+    metrics: JobMetrics = field(default_factory=JobMetrics)
+    cancel_requested: bool = False
+    absent_since: float | None = None
+    ending_since: float | None = None
+    stuck_since: float | None = None
+    missing: tuple[str, ...] = ()  # declared outputs that were not there when the result was collected
+    collected_at: float | None = None
+    delivered_at: float | None = None
+
+    def handle(self, *, joined: bool = False) -> JobHandle:
+        return JobHandle(self.token, self.job_id, self.work_dir, self.target, self.name, joined)
+
+    @property
+    def batch_dir(self) -> str:
+        """Where script and inputs lie; an array's elements have directories of their own below it."""
+        return jobdir.batch_directory(self.work_dir, self.array_index)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """All ids under which the scheduler may know it."""
+        return tuple(dict.fromkeys([*([self.job_id] if self.job_id else []), *self.copies]))
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a poll or a command learned of one job."""
+
+    token: str
+    state: JobState
+    reason: str = ""
+    exit_code: int | None = None
+    metrics: JobMetrics = field(default_factory=JobMetrics)
+    absent_since: float | None = None
+    ending_since: float | None = None
+    stuck_since: float | None = None
+
+
+PLAIN = (
+    "token", "batch", "array_index", "identity", "held_identity", "name", "target", "cluster", "scheduler", "queue",
+    "project", "work_dir", "script_sha256", "asset_key", "partition_key", "run_id", "step_key", "owner", "heartbeat_at",
+    "attempts", "not_before", "reason", "job_id", "exit_code", "cancel_requested", "absent_since", "ending_since",
+    "stuck_since", "collected_at", "delivered_at", "created_at", "updated_at",
+)  # fmt: skip
+
+
+def to_columns(row: JobRow) -> dict[str, Any]:
+    """The row as the database, and the copy of it beside the job, hold it."""
+    return {
+        **{name: getattr(row, name) for name in PLAIN},
+        "updated_at": row.updated_at or row.created_at,
+        "state": row.state.value,
+        "outputs": json.dumps(dict(row.outputs)),
+        "metrics": json.dumps(row.metrics.to_dict()),
+        "copies": json.dumps(row.copies),
+        "missing": json.dumps(row.missing),
+    }
+
+
+def from_columns(columns: Mapping[str, Any]) -> JobRow:
+    return JobRow(
+        **{name: columns[name] for name in PLAIN},
+        state=JobState(columns["state"]),
+        outputs=json.loads(columns["outputs"]),
+        metrics=JobMetrics.from_dict(json.loads(columns["metrics"])),
+        copies=tuple(json.loads(columns["copies"])),
+        missing=tuple(json.loads(columns["missing"])),
+    )
+
+
+def encode_rows(rows: Sequence[JobRow]) -> bytes:
+    """The rows of one submission as the text that is kept beside the job, from which a lost ledger is rebuilt."""
+    return json.dumps([to_columns(row) for row in rows], indent=1).encode()
+
+
+def decode_rows(text: bytes) -> list[JobRow]:
+    """`ValueError` if this is no such text."""
+    try:
+        return [from_columns(columns) for columns in json.loads(text)]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"no rows of a ledger: {error!r}") from error

@@ -1,0 +1,121 @@
+"""The ledger's tables, and how a ledger of an older version becomes one of this version.
+
+The steps are few and additive, so they are written out here. Alembic would bring its own table, a folder of scripts
+and a start-up cost to a command line that shall answer in a quarter of a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import sqlalchemy as sa
+
+VERSION = 2
+
+METADATA = sa.MetaData()
+JOBS = sa.Table(
+    "dagster_hpc_jobs",
+    METADATA,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("batch", sa.String(64), nullable=False, index=True),  # the token in the job name, shared by an array
+    sa.Column("array_index", sa.Integer),
+    sa.Column("identity", sa.String(128), index=True),
+    # The identity until the job has ended badly or its result was delivered: one such job of each, at most.
+    sa.Column("held_identity", sa.String(128), unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("cluster", sa.Text, nullable=False, server_default=""),  # what the system itself says it is
+    sa.Column("scheduler", sa.Text, nullable=False),  # JSON: enough to build the scheduler again, for `cancel`
+    sa.Column("queue", sa.Text, nullable=False, server_default=""),
+    sa.Column("project", sa.Text, nullable=False, server_default=""),
+    sa.Column("work_dir", sa.Text, nullable=False),
+    sa.Column("script_sha256", sa.String(64), nullable=False),
+    sa.Column("outputs", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("asset_key", sa.Text, index=True),
+    sa.Column("partition_key", sa.Text),
+    sa.Column("run_id", sa.String(64), index=True),
+    sa.Column("step_key", sa.Text),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("heartbeat_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("not_before", sa.Float, nullable=False, server_default="0"),
+    sa.Column("copies", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("job_id", sa.Text, index=True),
+    sa.Column("exit_code", sa.Integer),
+    sa.Column("metrics", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
+    # since when a poll has found: no trace of it; that it is over, though its accounts are not in; that it cannot start
+    sa.Column("absent_since", sa.Float),
+    sa.Column("ending_since", sa.Float),
+    sa.Column("stuck_since", sa.Float),
+    sa.Column("missing", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("collected_at", sa.Float),
+    sa.Column("delivered_at", sa.Float),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("updated_at", sa.Float, nullable=False),
+    sa.Index("dagster_hpc_jobs_live", "target", "state"),
+    sa.Index("dagster_hpc_jobs_created", "created_at"),
+)
+DELIVERIES = sa.Table(
+    "dagster_hpc_deliveries",
+    METADATA,
+    sa.Column("token", sa.String(64), primary_key=True),
+    sa.Column("run_id", sa.String(64), primary_key=True),  # the Dagster run whose step got the result
+    sa.Column("step_key", sa.String(255), primary_key=True),
+    sa.Column("returned_at", sa.Float, nullable=False),
+)
+LEASES = sa.Table(
+    "dagster_hpc_leases",
+    METADATA,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("holder", sa.Text),
+    sa.Column("expires_at", sa.Float, nullable=False),
+    sa.Column("polled_at", sa.Float, nullable=False),
+    sa.Column("next_due", sa.Float, nullable=False),
+    sa.Column("interval_s", sa.Float, nullable=False),
+    sa.Column("quick", sa.Float, nullable=False),  # so many questions may be asked before they are due
+)
+SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+
+
+def create(connection: sa.Connection) -> None:
+    METADATA.create_all(connection)
+    connection.execute(SCHEMA.insert(), {"version": VERSION})
+
+
+def upgrade(connection: sa.Connection, version: int) -> None:
+    """Bring a ledger of this older version to ours, step by step, in the caller's transaction."""
+    for number in range(version, VERSION):
+        _STEPS[number](connection)
+    connection.execute(SCHEMA.update().values(version=VERSION))
+
+
+def _from_1(connection: sa.Connection) -> None:
+    """0.1.0 held an identity only while the job was live, and gave all elements of an array the same."""
+    table = JOBS.name
+    connection.exec_driver_sql(f"ALTER TABLE {table} RENAME COLUMN live_identity TO held_identity")
+    known = {column["name"] for column in sa.inspect(connection).get_columns(table)}
+    compiler = connection.dialect.ddl_compiler(connection.dialect, None)  # type: ignore[arg-type]
+    for column in JOBS.columns:
+        if column.name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(column)}")
+    if connection.dialect.name == "postgresql":
+        for name in ("token", "batch", "identity", "held_identity", "target", "job_id"):
+            connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN {name} TYPE TEXT")
+    connection.execute(
+        JOBS.update()
+        .where(JOBS.c.array_index.is_not(None), JOBS.c.identity.is_not(None))
+        .values(identity=JOBS.c.identity + "." + sa.cast(JOBS.c.array_index, sa.String))
+    )
+    connection.execute(JOBS.update().where(JOBS.c.job_id.is_not(None)).values(attempts=1))
+    connection.execute(JOBS.update().where(JOBS.c.state == "SUBMITTING").values(attempts=1))
+    LEASES.drop(connection)  # who polls, and when: nothing of it outlives a minute
+    LEASES.create(connection)
+    DELIVERIES.create(connection)
+    for index in JOBS.indexes:
+        index.create(connection, checkfirst=True)
+
+
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1}

@@ -1,0 +1,201 @@
+"""Which jobs a request means: those that are there already, and those that are new. New ones are durable at once."""
+
+from __future__ import annotations
+
+import hashlib
+import posixpath
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import JobResult, JobState, Request, failure_of
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger.rows import encode_rows
+from dagster_hpc.engine.process import NOBODY, new_owner
+from dagster_hpc.engine.schedulers import to_json
+from dagster_hpc.engine.script import encode, render_script, script_files
+from dagster_hpc.engine.target import Target, script_stem
+from dagster_hpc.engine.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """What a request has become: its rows in the order asked for, and the submissions that are ours to send."""
+
+    rows: list[JobRow]
+    joined: frozenset[str]  # tokens of those that were there already
+    to_send: list[list[JobRow]]
+
+
+def claim(request: Request, work: Workplace) -> Claimed:
+    """Find the jobs that are already there, claim the others, and write their files.
+
+    Joining comes before room: a request for a job that is there waits for nothing.
+    """
+    while True:
+        found, given_up = _existing(request, work)
+        wanted = [index for index in range(len(request.spec.elements) or 1) if index not in found]
+        if not wanted:
+            rows = [found[index] for index in range(len(found))]
+            return Claimed(rows, frozenset(row.token for row in rows), [])
+        joined = frozenset(row.token for row in found.values())
+        new = _claim_new(request, wanted, work, given_up)
+        if new is None:
+            continue  # an equal request was quicker: look again
+        for rows in new:
+            for index, row in zip(wanted, rows, strict=False):
+                found[index] = row
+            wanted = wanted[len(rows) :]
+        mine = [rows for rows in new if rows[0].state is JobState.SUBMITTING]
+        return Claimed([found[index] for index in range(len(found))], joined, mine)
+
+
+def _existing(request: Request, work: Workplace) -> tuple[dict[int, JobRow], list[str]]:
+    """The jobs that hold the request's identities, by element; and those that were delivered and give them up."""
+    identities = _identities(request)
+    if identities is None:
+        return {}, []
+    found: dict[int, JobRow] = {}
+    given_up: list[str] = []
+    holders = work.ledger.claims.holders(identities)
+    for index, identity in enumerate(identities):
+        row = holders.get(identity)
+        if row is None:
+            continue
+        if row.state is JobState.LOST:
+            raise failure_of(JobResult(row.handle(joined=True), row.state, reason=row.reason))
+        if row.state.is_success and _was_delivered(row, request, work):
+            given_up.append(row.token)
+        else:
+            found[index] = row
+    if request.reuse == "succeeded":
+        finished = work.ledger.latest_success([one for index, one in enumerate(identities) if index not in found])
+        for index, identity in enumerate(identities):
+            done = finished.get(identity)
+            if done is not None and index not in found and _has_outputs(done, work.target):
+                found[index] = done
+                given_up = [token for token in given_up if token != done.token]
+    return found, given_up
+
+
+def _claim_new(
+    request: Request, wanted: Sequence[int], work: Workplace, given_up: Sequence[str]
+) -> list[list[JobRow]] | None:
+    """Claim these elements (or the one job), in submissions that fit into the room; None: somebody was quicker."""
+    room = work.target.max_jobs
+    size = room if room and request.spec.is_array else len(wanted)
+    claimed: list[list[JobRow]] = []
+    for start in range(0, len(wanted), size):
+        rows = _claim_batch(request, list(wanted[start : start + size]), work, given_up if not start else ())
+        if rows is None:
+            return claimed or None
+        claimed.append(rows)
+    return claimed
+
+
+def _claim_batch(request: Request, elements: list[int], work: Workplace, given_up: Sequence[str]) -> list[JobRow] | None:
+    target, claims = work.target, work.ledger.claims
+    spec, token = request.spec, claims.new_token()
+    if spec.is_array:
+        spec = replace(spec, elements=tuple(spec.elements[index] for index in elements))
+    directory = posixpath.join(request.work_root, script_stem(spec.name), token)
+    script = render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
+    identities = _identities(request)
+    row = JobRow(
+        token=token,
+        batch=token,
+        name=spec.name,
+        target=target.key,
+        cluster=target.cluster,
+        scheduler=to_json(target.scheduler),
+        work_dir=directory,
+        state=JobState.SUBMITTING,
+        created_at=work.clock.now(),
+        identity=identities[elements[0]] if identities else None,
+        queue=spec.queue,
+        project=spec.project,
+        script_sha256=hashlib.sha256(encode(script)).hexdigest(),
+        outputs=dict(spec.outputs),
+        asset_key=request.asset_key,
+        partition_key=request.partition_key,
+        run_id=request.run_id,
+        step_key=request.step_key,
+        owner=new_owner(),
+    )
+    rows = [row]
+    if spec.is_array:
+        rows = [
+            replace(
+                row,
+                token=f"{token}.{place}",
+                array_index=place,
+                work_dir=jobdir.element_directory(directory, place),
+                identity=identities[index] if identities else None,
+            )
+            for place, index in enumerate(elements)
+        ]
+    work.clock.point("claim: before the row")
+    state = claims.claim(rows, room=target.max_jobs, delivered=given_up)
+    if state is None:
+        return None
+    work.clock.point("claim: after the row")
+    rows = [replace(row, state=state, held_identity=row.identity) for row in rows]
+    try:
+        _place(replace(request, spec=spec), rows, script, work)
+    except ConfigurationError as error:
+        claims.refuse(token, rows[0].owner, error.message)
+        raise
+    work.clock.point("claim: after the files")
+    if state is JobState.READY:
+        claims.let_go(token, rows[0].owner)
+        rows = [replace(row, owner=NOBODY) for row in rows]
+    return rows
+
+
+def _identities(request: Request) -> list[str] | None:
+    """One identity for each element; None where every call is a job of its own."""
+    if request.identity is None or request.reuse == "never":
+        return None
+    if not request.spec.is_array:
+        return [request.identity]
+    return [f"{request.identity}.{index}" for index in range(len(request.spec.elements))]
+
+
+def _was_delivered(row: JobRow, request: Request, work: Workplace) -> bool:
+    """Whether the result of this finished job has reached one who asked for it; then it may run again."""
+    if row.delivered_at is not None:
+        return True
+    # A log that does not know the run cannot say that its step failed: then the ledger's own note counts.
+    return any(request.received(*step) is not False for step in work.ledger.deliveries.recipients(row.token))
+
+
+def _has_outputs(row: JobRow, target: Target) -> bool:
+    """Whether all declared outputs are there and have something in them: the result of an earlier job can be taken."""
+    paths = [posixpath.join(row.work_dir, path) for path in row.outputs.values()]
+    return target.host.size(row.work_dir) is not None and all(target.host.size(path) for path in paths)
+
+
+def _place(request: Request, rows: list[JobRow], script: str, work: Workplace) -> None:
+    """Write the job's directory: script, inputs, what the script reads, and a copy of its rows in the ledger."""
+    directory = rows[0].batch_dir
+    files = {
+        **request.inputs,
+        **script_files(request.spec),
+        jobdir.script_name(work.target.scheduler.suffix): encode(script),
+        jobdir.protocol_path("", jobdir.ROW): encode_rows(rows),
+    }
+    folders = jobdir.folders(len(rows) if rows[0].array_index is not None else 0)
+    place(directory, files, work.target, folders)
+
+
+def place(directory: str, files: Mapping[str, bytes], target: Target, folders: Sequence[str] = ()) -> None:
+    """Write these files for a job. What prevents that is for the user to correct."""
+    try:
+        target.host.place(directory, files, folders)
+    except OSError as error:
+        raise ConfigurationError(
+            f"the job's files cannot be written on {target.host.name}: {error}",
+            advice="check that work_root is writable and not full, and that the names of the inputs make legal paths.",
+            work_dir=directory,
+        ) from error

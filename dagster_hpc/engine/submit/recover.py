@@ -1,0 +1,129 @@
+"""Submissions that nobody is at any more: of processes that died, were cancelled, or had no room."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.process import NOBODY, new_owner, process_lives
+from dagster_hpc.engine.submit.send import adopt, give_up, send
+from dagster_hpc.engine.workplace import Workplace
+
+_STILLBORN = "the process that submitted it died before its files were written"
+_PURGED = "its directory is gone, and the scheduler does not know it"
+_CANCELLED = "cancelled before the scheduler had taken it"
+
+
+def settle(row: JobRow, work: Workplace) -> None:
+    """Go on with a submission (or a job that waits for room) whose owner is gone. Nothing happens while he is at it.
+
+    A submission that can still not be settled stays open for the next who comes; that is told, and no error.
+    """
+    if row.state not in (JobState.SUBMITTING, JobState.READY) or not _is_orphan(row, work):
+        return
+    if row.state is JobState.READY and row.owner == NOBODY and not row.cancel_requested:
+        return  # it waits for room, as it should: see `submit_ready`
+    owner = new_owner()
+    if not work.ledger.claims.take_over(row, owner):
+        return
+    work.clock.point("recover: after the take-over")
+    rows = work.ledger.jobs(batch=row.batch)
+    _quietly(lambda: _settle(rows, owner, work), rows, owner, work)
+
+
+def submit_ready(work: Workplace) -> None:
+    """Submit what waits in the ledger for room on this target, in its order, as far as there is room."""
+    admitted: list[tuple[list[JobRow], str]] = []
+    while rows := work.ledger.claims.next_ready(work.target.key):
+        if rows[0].owner != NOBODY:
+            settle(rows[0], work)  # its process writes its files just now, or died while it did
+            if work.ledger.job(rows[0].token).owner != NOBODY:
+                break
+            continue
+        owner = new_owner()
+        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs):
+            break
+        work.clock.point("ready: after the admission")
+        admitted.append((work.ledger.jobs(batch=rows[0].batch), owner))
+        if len(admitted) >= work.target.parallel_submissions:
+            _send_side_by_side(admitted, work)
+            admitted = []
+    _send_side_by_side(admitted, work)
+
+
+def send_all(submissions: Sequence[Sequence[JobRow]], work: Workplace) -> None:
+    """Send these new submissions, a few at a time where the target allows that. Raises the first error, after all."""
+    count = min(work.target.parallel_submissions, len(submissions))
+    if count <= 1:
+        for rows in submissions:
+            send(rows, rows[0].owner, work)
+        return
+    with ThreadPoolExecutor(count, thread_name_prefix="dagster_hpc-submit") as pool:
+        for outcome in [pool.submit(send, rows, rows[0].owner, work) for rows in submissions]:
+            outcome.result()
+
+
+def _send_side_by_side(admitted: Sequence[tuple[list[JobRow], str]], work: Workplace) -> None:
+    def one(each: tuple[list[JobRow], str]) -> None:
+        rows, owner = each
+        _quietly(lambda: send(rows, owner, work), rows, owner, work)
+
+    if len(admitted) == 1:
+        one(admitted[0])
+    elif admitted:
+        with ThreadPoolExecutor(len(admitted), thread_name_prefix="dagster_hpc-submit") as pool:
+            list(pool.map(one, admitted))
+
+
+def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
+    first = rows[0]
+    placed = is_placed(rows, work)
+    if not placed and not first.attempts:
+        # Its files were never whole, so no submit command can have been given them.
+        work.ledger.claims.refuse(first.batch, owner, _STILLBORN)
+        return
+    if first.cancel_requested or not placed:
+        if not (first.attempts and adopt(rows, owner, work)):
+            why, state = (_CANCELLED, JobState.CANCELLED) if placed else (_PURGED, JobState.REFUSED)
+            give_up(rows, owner, work, why, state)
+        return
+    if first.state is JobState.READY:
+        work.ledger.claims.let_go(first.batch, owner)
+        return
+    if first.attempts:
+        work.listener.on_warning(f"nobody is submitting {first.name} any more; looking for its job")
+    send(rows, owner, work)
+
+
+def is_placed(rows: Sequence[JobRow], work: Workplace) -> bool:
+    """Whether all files are there: the script is the last of them, and whole."""
+    path = jobdir.script_path(rows[0].batch_dir, work.target.scheduler.suffix)
+    try:
+        script = work.target.host.read(path)
+    except OSError as error:
+        raise SchedulerUnavailable(f"the script {path} cannot be read: {error}") from error
+    return script is not None and hashlib.sha256(script).hexdigest() == rows[0].script_sha256
+
+
+def _is_orphan(row: JobRow, work: Workplace) -> bool:
+    """Whether nobody is at it: its process is gone, or has given no sign of life for longer than any command takes."""
+    lives = process_lives(row.owner)
+    if lives is False:
+        return True
+    return work.ledger.now() - row.heartbeat_at > work.target.patience.owner_silent_s
+
+
+def _quietly(action: Callable[[], None], rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
+    """Whoever settles a submission for others does not die of it: the row says how it ended."""
+    try:
+        action()
+    except (SubmitRefused, ConfigurationError) as error:
+        work.listener.on_warning(f"{rows[0].name} was refused: {error.message}")
+    except HPCError as error:
+        work.ledger.claims.let_go(rows[0].batch, owner)
+        work.listener.on_warning(error.message)
