@@ -5,9 +5,9 @@ The names below are imported when they are first used: the engine and the comman
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from dagster_hpc.lazy import lazy_names
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
@@ -41,31 +41,6 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-
-_HOME = {
-    "assets": ("HPCJobConfig", "hpc_asset"),
-    "engine.errors": (
-        "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",
-    ),
-    "engine.job": (
-        "Dependency", "JobCancelled", "JobFailed", "JobHandle", "JobLost", "JobMetrics", "JobOutOfMemory", "JobResult",
-        "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
-    ),
-    "metadata": ("array_metadata", "job_metadata"),
-    "resources.command": ("Command",),
-    "resources.job_runner": ("HPCJobRunner",),
-    "resources.profile": ("ExecutionProfile",),
-    "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
-    "resources.targets.flux": ("FluxTarget",),
-    "resources.targets.local": ("LocalTarget",),
-    "resources.targets.lsf": ("LSFTarget",),
-    "resources.targets.pbs": ("MiyabiTarget", "PBSTarget"),
-    "resources.targets.pjm": ("FugakuTarget", "PJMTarget"),
-    "resources.targets.sge": ("SGETarget",),
-    "resources.targets.slurm": ("SlurmTarget",),
-    "resources.targets.torque": ("TorqueTarget",),
-}  # fmt: skip
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
 
 __all__ = [
     "Command",
@@ -109,23 +84,38 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'dagster_hpc' has no attribute {name!r}")
-    module = _MODULE_OF[name]
+def _register(module: str) -> None:
+    """Let Dagster list this library among those that are in use, unless the engine alone is."""
     if not module.startswith("engine."):
-        _register()
-    value = getattr(import_module(f"dagster_hpc.{module}"), name)
-    globals()[name] = value
-    return value
+        from dagster_shared.libraries import DagsterLibraryRegistry
+
+        DagsterLibraryRegistry.register("dagster-hpc", __version__, is_dagster_package=False)
 
 
-def __dir__() -> list[str]:
-    return __all__
-
-
-def _register() -> None:
-    """Let Dagster list this library among those that are in use."""
-    from dagster_shared.libraries import DagsterLibraryRegistry
-
-    DagsterLibraryRegistry.register("dagster-hpc", __version__, is_dagster_package=False)
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "assets": ("HPCJobConfig", "hpc_asset"),
+        "engine.errors": (
+            "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",
+        ),
+        "engine.job": (
+            "Dependency", "JobCancelled", "JobFailed", "JobHandle", "JobLost", "JobMetrics", "JobOutOfMemory", "JobResult",
+            "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
+        ),
+        "metadata": ("array_metadata", "job_metadata"),
+        "resources.command": ("Command",),
+        "resources.job_runner": ("HPCJobRunner",),
+        "resources.profile": ("ExecutionProfile",),
+        "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
+        "resources.targets.flux": ("FluxTarget",),
+        "resources.targets.local": ("LocalTarget",),
+        "resources.targets.lsf": ("LSFTarget",),
+        "resources.targets.pbs": ("MiyabiTarget", "PBSTarget"),
+        "resources.targets.pjm": ("FugakuTarget", "PJMTarget"),
+        "resources.targets.sge": ("SGETarget",),
+        "resources.targets.slurm": ("SlurmTarget",),
+        "resources.targets.torque": ("TorqueTarget",),
+    },
+    before=_register,
+)  # fmt: skip

@@ -68,7 +68,7 @@ def hpc_asset(
     """
 
     def decorate(function: Callable[..., Command]) -> dg.AssetsDefinition:
-        parameters = _parameters(function)
+        parameters = parameters_of(function)
         config_type = parameters["config"].annotation if "config" in parameters else HPCJobConfig
         if not (inspect.isclass(config_type) and issubclass(config_type, HPCJobConfig)):
             raise ConfigurationError(
@@ -80,7 +80,7 @@ def hpc_asset(
         def compute(context: dg.AssetExecutionContext, **arguments: Any) -> Any:
             hpc: HPCJobRunner = arguments[runner]
             config: HPCJobConfig = arguments["config"]
-            _refuse_range(context)
+            refuse_range(context)
             given = {"context": context, **arguments}
             command = function(**{name: given[name] for name in parameters})
             if not isinstance(command, Command):
@@ -93,16 +93,16 @@ def hpc_asset(
                 profile=config.profile or profile,
                 context=context,
                 args=config.arguments,
-                overrides={**(overrides or {}), **_given(config.overrides)},
+                overrides={**(overrides or {}), **given_overrides(config.overrides)},
                 inputs=inputs,
                 outputs=outputs,
                 timeout=timeout,
-                reuse=_reuse(config.reuse),
+                reuse=reuse_rule(config.reuse),
             )
             context.add_output_metadata(job_metadata(result))
             return collect(result) if collect else dict(result.outputs)
 
-        _set_signature(compute, parameters, config_type, runner)
+        show_signature(compute, parameters, config_type, {runner: HPCJobRunner})
         options = {"kinds": {"hpc"}, "description": inspect.getdoc(function), **asset_options}
         definition: dg.AssetsDefinition = dg.asset(**options)(compute)
         return definition
@@ -110,7 +110,8 @@ def hpc_asset(
     return decorate
 
 
-def _refuse_range(context: dg.AssetExecutionContext) -> None:
+def refuse_range(context: dg.AssetExecutionContext) -> None:
+    """One run of such an asset is one partition."""
     if context.has_partition_key_range and len(context.partition_keys) > 1:
         raise dg.Failure(
             f"this run covers {len(context.partition_keys)} partitions, and an hpc_asset makes one job for each: "
@@ -119,7 +120,8 @@ def _refuse_range(context: dg.AssetExecutionContext) -> None:
         )
 
 
-def _reuse(word: str | None) -> Reuse | None:
+def reuse_rule(word: str | None) -> Reuse | None:
+    """The word that stands in the config, if it is one."""
     if word is None:
         return None
     if word not in get_args(Reuse):
@@ -127,11 +129,12 @@ def _reuse(word: str | None) -> Reuse | None:
     return cast(Reuse, word)
 
 
-def _given(overrides: dg.Config) -> dict[str, Any]:
+def given_overrides(overrides: dg.Config) -> dict[str, Any]:
+    """The fields that somebody has set."""
     return {name: value for name, value in dict(overrides).items() if value is not None}
 
 
-def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+def parameters_of(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """The function's parameters, their annotations resolved so that `from __future__ import annotations` works."""
     return {
         name: parameter.replace(annotation=_resolved(parameter.annotation, function), kind=_POSITIONAL)
@@ -148,14 +151,17 @@ def _resolved(annotation: Any, function: Callable[..., Any]) -> Any:
         return inspect.Parameter.empty
 
 
-def _set_signature(
-    compute: Callable[..., Any], parameters: Mapping[str, inspect.Parameter], config_type: type, runner: str
+def show_signature(
+    compute: Callable[..., Any],
+    parameters: Mapping[str, inspect.Parameter],
+    config_type: type,
+    resources: Mapping[str, type],
 ) -> None:
-    """Show Dagster what the asset needs: the function's own upstream assets and resources, plus config and runner."""
+    """Show Dagster what the asset needs: the function's own upstream assets and resources, plus config and these."""
     wanted = {
         "config": inspect.Parameter("config", _POSITIONAL, annotation=config_type),
-        runner: inspect.Parameter(runner, _POSITIONAL, annotation=HPCJobRunner),
-        **{name: parameter for name, parameter in parameters.items() if name not in ("context", "config", runner)},
+        **{key: inspect.Parameter(key, _POSITIONAL, annotation=kind) for key, kind in resources.items()},
+        **{name: parameter for name, parameter in parameters.items() if name not in ("context", "config", *resources)},
     }
     context = inspect.Parameter("context", _POSITIONAL, annotation=dg.AssetExecutionContext)
     compute.__signature__ = inspect.Signature([context, *wanted.values()])  # type: ignore[attr-defined]

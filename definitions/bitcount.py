@@ -1,16 +1,16 @@
 """Bitstrings → how often each occurs, counted on the cluster → a picture of that."""
 
-import base64
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import numpy as np
 from pydantic import Field
 
 from dagster_hpc import Command, JobResult, hpc_asset
+from dagster_hpc.dagster_values import BLUE, picture
 
 GROUP, OWNERS = "bitcount", ["team:hpc-demo"]
 BARS = 16
@@ -88,10 +88,9 @@ def bit_counts(samples: str) -> Command:
 def histogram(bit_counts: dict[str, int]) -> dg.MaterializeResult[None]:
     """The most frequent bitstrings as a picture: under Metadata, click [Show Markdown]."""
     ranked = sorted(bit_counts.items(), key=lambda item: (-item[1], item[0]))
-    picture = base64.b64encode(draw_histogram(dict(ranked[:BARS]))).decode()
     return dg.MaterializeResult(
         metadata={
-            "picture": dg.MetadataValue.md(f"![How often each bitstring occurs](data:image/png;base64,{picture})"),
+            "picture": draw_histogram(dict(ranked[:BARS])),
             "most_frequent": ranked[0][0],
             "share_of_most_frequent": ranked[0][1] / sum(bit_counts.values()),
             "different_bitstrings": len(ranked),
@@ -100,17 +99,14 @@ def histogram(bit_counts: dict[str, int]) -> dg.MaterializeResult[None]:
     )
 
 
-def draw_histogram(counts: Mapping[str, int]) -> bytes:
-    """A bar for each bitstring, as a PNG."""
-    from matplotlib.figure import Figure
+def draw_histogram(counts: Mapping[str, int]) -> dg.MetadataValue:
+    """A bar for each bitstring."""
 
-    figure = Figure(figsize=(7, 3.5), layout="constrained")
-    axes = figure.add_subplot()
-    axes.bar(list(counts), list(counts.values()), color="#3b5fc0")
-    axes.set_ylabel("samples")
-    axes.set_title(f"The {len(counts)} most frequent bitstrings", loc="left")
-    axes.tick_params(axis="x", rotation=60)
-    axes.spines[["top", "right"]].set_visible(False)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
-    return png.getvalue()
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        axes.bar(list(counts), list(counts.values()), color=BLUE)
+        axes.set_ylabel("samples")
+        axes.set_title(f"The {len(counts)} most frequent bitstrings", loc="left")
+        axes.tick_params(axis="x", rotation=60)
+
+    return picture(draw, "How often each bitstring occurs", size=(7, 3.5), dpi=120)

@@ -16,8 +16,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from dagster_hpc.dagster_values import plain
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.metadata import plain
 from definitions import defs
 from definitions.targets import VARIABLES
 

@@ -4,8 +4,6 @@ Nodes and ranks are one dimension of the partitions ("2x4": two nodes, four rank
 determinants of the subspace are the other. The model reads the ledger: it is fitted to every sweep that ever ran.
 """
 
-import base64
-import io
 from itertools import combinations
 from math import isqrt
 from typing import Any
@@ -14,6 +12,7 @@ import dagster as dg
 from pydantic import Field
 
 from dagster_hpc import ConfigurationError, JobState
+from dagster_hpc.dagster_values import BLUE, GREY, picture, table
 from dagster_hpc.dice import DiceSolver
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.metadata import job_metadata
@@ -120,7 +119,7 @@ def cost_metadata(time: CostModel, memory: CostModel | None, chosen: Recommendat
         "predicted_elapsed_s": choice.elapsed_s if choice else dg.MetadataValue.null(),
         "predicted_node_hours": choice.node_hours if choice else dg.MetadataValue.null(),
         "extrapolated": choice.extrapolated if choice else dg.MetadataValue.null(),
-        "options": _table(
+        "options": table(
             [
                 {
                     "nodes": one.shape.nodes,
@@ -139,7 +138,7 @@ def cost_metadata(time: CostModel, memory: CostModel | None, chosen: Recommendat
         "time_rms": time.rms,
         "time_worst": time.worst,
         "memory_model": memory.sentence if memory else why,
-        "coefficients": _table(
+        "coefficients": table(
             [
                 {"model": model.quantity, "term": name, "coefficient": one.value, "standard_error": one.error}
                 for model in (time, memory)
@@ -147,7 +146,7 @@ def cost_metadata(time: CostModel, memory: CostModel | None, chosen: Recommendat
                 for name, one in model.coefficients.items()
             ]
         ),
-        "residuals": _table(
+        "residuals": table(
             [
                 {
                     **job.shape._asdict(),
@@ -158,36 +157,18 @@ def cost_metadata(time: CostModel, memory: CostModel | None, chosen: Recommendat
                 for job, off in time.residuals
             ]
         ),
-        "picture": _picture(time),
+        "picture": _fit(time),
     }
 
 
-def _table(rows: list[dict[str, Any]]) -> dg.MetadataValue:
-    if not rows:
-        return dg.MetadataValue.null()
-    kinds = {bool: "bool", int: "int", float: "float", str: "string"}
+def _fit(model: CostModel) -> dg.MetadataValue:
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        measured = [job.elapsed_s or 0.0 for job, _ in model.residuals]
+        axes.loglog(measured, [model.predict(job.shape) for job, _ in model.residuals], "o", color=BLUE)
+        ends = [min(measured), max(measured)]
+        axes.loglog(ends, ends, "-", color=GREY)
+        axes.set_xlabel("measured, s")
+        axes.set_ylabel("fitted, s")
 
-    def kind(name: str) -> str:
-        return next((kinds[type(row[name])] for row in rows if row[name] is not None), "string")
-
-    schema = dg.TableSchema(columns=[dg.TableColumn(name, kind(name)) for name in rows[0]])
-    return dg.MetadataValue.table([dg.TableRecord(row) for row in rows], schema)
-
-
-def _picture(model: CostModel) -> dg.MetadataValue:
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        return dg.MetadataValue.text("matplotlib is not installed, so there is no picture")
-    figure = Figure(figsize=(5, 4), layout="constrained")
-    axes = figure.add_subplot()
-    measured = [job.elapsed_s or 0.0 for job, _ in model.residuals]
-    axes.loglog(measured, [model.predict(job.shape) for job, _ in model.residuals], "o", color="#3b5fc0")
-    ends = [min(measured), max(measured)]
-    axes.loglog(ends, ends, "-", color="#999999")
-    axes.set_xlabel("measured, s")
-    axes.set_ylabel("fitted, s")
-    axes.spines[["top", "right"]].set_visible(False)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    return dg.MetadataValue.md(f"![Fit](data:image/png;base64,{base64.b64encode(png.getvalue()).decode()})")
+    return picture(draw, "Fit", size=(5, 4))

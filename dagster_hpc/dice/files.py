@@ -167,16 +167,22 @@ def write_dice_outputs(
     require_electrons(alpha, nelec[0], "alpha string")
     require_electrons(beta, nelec[1], "beta string")
     densities = rdm if rdm is not None else SparseState.of(alpha, beta, values, norb).one_rdm()
-    (folder / SPIN_RDM).write_text(_rdm_text(*densities))
+    (folder / SPIN_RDM).write_text(rdm_text(spin_rdm(*densities)))
     (folder / ENERGY).write_bytes(np.array([energy], "<f8").tobytes())
     write_determinants(folder / DETERMINANTS, alpha, beta, values, norb)
 
 
-def _rdm_text(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> str:
-    """spin1RDM.0.0.txt: rows and columns are 2·orbital + spin."""
-    norb = len(alpha)
-    both = np.zeros((2 * norb, 2 * norb))
+def spin_rdm(alpha: NDArray[np.float64], beta: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Both density matrices in one: rows and columns are 2·orbital + spin."""
+    both = np.zeros((2 * len(alpha), 2 * len(alpha)))
     both[0::2, 0::2], both[1::2, 1::2] = alpha, beta
-    rows, columns = np.nonzero(np.abs(both) > RDM_CUTOFF)
-    entries = zip(rows.tolist(), columns.tolist(), both[rows, columns].tolist(), strict=True)
-    return "".join([f"{2 * norb}\n", *(f"{row:3d}   {column:3d}   {value:10.8g}\n" for row, column, value in entries)])
+    return both
+
+
+def rdm_text(matrix: NDArray[np.float64], smallest: float = RDM_CUTOFF, layout: str = "10.8g") -> str:
+    """The size of a density matrix, then its entries; the defaults are those of spin1RDM.0.0.txt."""
+    rows, columns = np.nonzero(np.abs(matrix) > smallest)
+    entries = zip(rows.tolist(), columns.tolist(), matrix[rows, columns].tolist(), strict=True)
+    return "".join(
+        [f"{len(matrix)}\n", *(f"{row:3d}   {column:3d}   {value:{layout}}\n" for row, column, value in entries)]
+    )

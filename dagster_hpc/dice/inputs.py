@@ -123,7 +123,7 @@ def read_input(text: str) -> Asked:
     cutoffs: list[float] = []
     lines = iter(text.splitlines())
     for line in lines:
-        words = _words(line)
+        words = words_of_line(line)
         if not words or words[0].startswith("#"):
             continue
         keyword = words[0].lower()
@@ -142,13 +142,14 @@ def read_input(text: str) -> Asked:
     )
 
 
-def _words(line: str) -> list[str]:
+def words_of_line(line: str) -> list[str]:
+    """By Dice's rules."""
     return [word for word in re.split(r"[,\s]+", line) if word]
 
 
 def _block(lines: Iterator[str]) -> Iterator[list[str]]:
     for line in lines:
-        words = _words(line)
+        words = words_of_line(line)
         if words and words[0].lower() == "end":
             return
         if words and not words[0].startswith("#"):

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from math import isfinite
 from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dagster_hpc.dagster_values import number, numbers, table, whole_numbers
 from dagster_hpc.dice.validation import NAMES
 from dagster_hpc.metadata import array_metadata, job_metadata
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.result import DiceResult
-    from dagster_hpc.dice.solver import DiceRun
+    from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.dice.validation import Check
     from dagster_hpc.engine.job import JobResult
 
@@ -27,23 +27,23 @@ def dice_metadata(
     """What was found. `core_energy` is what `result.energy` contains of it; `hf_energy` is the total one, if known."""
     alpha, beta = result.orbital_occupancies
     metadata: dict[str, dg.MetadataValue] = {
-        "energy": _number(result.energy),
-        "energy_without_core": _number(result.energy - core_energy),
-        "core_energy": _number(core_energy),
+        "energy": number(result.energy),
+        "energy_without_core": number(result.energy - core_energy),
+        "core_energy": number(core_energy),
         "norb": dg.MetadataValue.int(result.norb),
-        "nelec": dg.MetadataValue.json([int(count) for count in result.nelec]),
+        "nelec": whole_numbers(result.nelec),
         "determinants": dg.MetadataValue.int(result.dimension),
         "alpha_strings": dg.MetadataValue.int(len(result.strings_a)),
         "beta_strings": dg.MetadataValue.int(len(result.strings_b)),
-        "spin_square": _number(result.spin_square),
-        "occupancies_alpha": dg.MetadataValue.json([round(float(value), 8) for value in alpha]),
-        "occupancies_beta": dg.MetadataValue.json([round(float(value), 8) for value in beta]),
+        "spin_square": number(result.spin_square),
+        "occupancies_alpha": numbers(alpha),
+        "occupancies_beta": numbers(beta),
         "leading_determinants": _leading(result),
         "checks": _checks(result.checks),
     }
     if hf_energy is not None:
-        metadata["hf_energy"] = _number(hf_energy)
-        metadata["correlation_energy"] = _number(result.energy - hf_energy)
+        metadata["hf_energy"] = number(hf_energy)
+        metadata["correlation_energy"] = number(result.energy - hf_energy)
     return metadata
 
 
@@ -70,11 +70,10 @@ def jobs_metadata(jobs: Sequence[JobResult]) -> dict[str, dg.MetadataValue]:
 
 def _leading(result: DiceResult) -> dg.MetadataValue:
     rows = [
-        dg.TableRecord({"orbitals": row.orbitals, "coefficient": row.coefficient, "weight": row.weight})
+        {"orbitals": row.orbitals, "coefficient": row.coefficient, "weight": row.weight}
         for row in result.leading(_LEADING)
     ]
-    columns = [dg.TableColumn("orbitals"), dg.TableColumn("coefficient", "float"), dg.TableColumn("weight", "float")]
-    return dg.MetadataValue.table(rows, dg.TableSchema(columns=columns))
+    return table(rows, {"orbitals": "string", "coefficient": "float", "weight": "float"})
 
 
 def _checks(checks: Sequence[Check]) -> dg.MetadataValue:
@@ -100,7 +99,7 @@ def check_results(checks: Sequence[Check], asset: dg.AssetKey) -> Iterator[dg.As
                 asset, name, passed=True, sentence=f"not made: {why}", metadata={"made": dg.MetadataValue.bool(False)}
             )
             continue
-        figures = {"made": dg.MetadataValue.bool(True), "value": _number(check.value), "limit": _number(check.limit)}
+        figures = {"made": dg.MetadataValue.bool(True), "value": number(check.value), "limit": number(check.limit)}
         yield _result(asset, name, passed=check.passed, sentence=check.sentence, metadata=figures)
 
 
@@ -116,8 +115,3 @@ def _result(
     return dg.AssetCheckResult(
         check_name=name, asset_key=asset, passed=passed, description=sentence, metadata=dict(metadata)
     )
-
-
-def _number(value: float | None) -> dg.MetadataValue:
-    """Dagster stores NaN and infinity, and its pages then fail to show the event."""
-    return dg.MetadataValue.null() if value is None or not isfinite(value) else dg.MetadataValue.float(float(value))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from dagster_hpc.dagster_values import failure
 from dagster_hpc.engine.errors import ConfigurationError, SubmitRefused
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobState
 from dagster_hpc.engine.target import Listener
@@ -38,12 +39,11 @@ def as_dagster_failure(context: Context | None) -> Iterator[None]:
     except JobFailed as error:
         if context is None:
             raise
-        raise dg.Failure(description=str(error), metadata=job_metadata(error.result)) from error
+        raise failure(error, job_metadata(error.result)) from error
     except (SubmitRefused, ConfigurationError) as error:
         if context is None:
             raise
-        metadata = {"work_dir": dg.MetadataValue.path(error.work_dir)} if error.work_dir else {}
-        raise dg.Failure(description=str(error), metadata=metadata, allow_retries=False) from error
+        raise failure(error) from error
 
 
 def listener_of(context: Context | None, *, array: bool = False) -> Listener:

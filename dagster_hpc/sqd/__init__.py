@@ -5,14 +5,18 @@ The names below are imported when they are first used: nobody waits for PySCF, Q
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from dagster_hpc.lazy import lazy_names
 
 if TYPE_CHECKING:
-    from dagster_hpc.sqd.assets import Hamiltonian, Samples, SQDConfig, SQDFiles, build_sqd_assets, sqd_metadata
+    from dagster_hpc.sqd.assets import build_sqd_assets
+    from dagster_hpc.sqd.config import SQDConfig
     from dagster_hpc.sqd.cost import CostModel, Observation, Recommendation, fit_cost, observations, recommend
+    from dagster_hpc.sqd.files import SQDFiles
+    from dagster_hpc.sqd.loop import run_sqd
+    from dagster_hpc.sqd.metadata import sqd_metadata
     from dagster_hpc.sqd.molecule import Amplitudes, MolecularIntegrals, Molecule
-    from dagster_hpc.sqd.run import Iteration, SQDResult, run_sqd
     from dagster_hpc.sqd.samples import (
         CountsSource,
         IBMSource,
@@ -21,15 +25,7 @@ if TYPE_CHECKING:
         UniformSource,
         sample_bitstrings,
     )
-
-_HOME = {
-    "assets": ("Hamiltonian", "SQDConfig", "SQDFiles", "Samples", "build_sqd_assets", "sqd_metadata"),
-    "cost": ("CostModel", "Observation", "Recommendation", "fit_cost", "observations", "recommend"),
-    "molecule": ("Amplitudes", "MolecularIntegrals", "Molecule"),
-    "run": ("Iteration", "SQDResult", "run_sqd"),
-    "samples": ("CountsSource", "IBMSource", "KrylovSource", "LUCJSource", "UniformSource", "sample_bitstrings"),
-}
-_MODULE_OF = {name: module for module, names in _HOME.items() for name in names}
+    from dagster_hpc.sqd.values import Hamiltonian, Iteration, Samples, SQDResult
 
 __all__ = [
     "Amplitudes",
@@ -58,14 +54,17 @@ __all__ = [
     "sqd_metadata",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULE_OF:
-        raise AttributeError(f"module 'dagster_hpc.sqd' has no attribute {name!r}")
-    value = getattr(import_module(f"dagster_hpc.sqd.{_MODULE_OF[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return __all__
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "assets": ("build_sqd_assets",),
+        "config": ("SQDConfig",),
+        "cost": ("CostModel", "Observation", "Recommendation", "fit_cost", "observations", "recommend"),
+        "files": ("SQDFiles",),
+        "loop": ("run_sqd",),
+        "metadata": ("sqd_metadata",),
+        "molecule": ("Amplitudes", "MolecularIntegrals", "Molecule"),
+        "samples": ("CountsSource", "IBMSource", "KrylovSource", "LUCJSource", "UniformSource", "sample_bitstrings"),
+        "values": ("Hamiltonian", "Iteration", "SQDResult", "Samples"),
+    },
+)

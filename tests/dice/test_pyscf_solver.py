@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("scipy")
 
 from dagster_hpc.dice import pyscf_solver
+from dagster_hpc.dice.embedded.asked import read_input
 from dagster_hpc.dice.fcidump import fcidump_bytes, read_fcidump
 from dagster_hpc.dice.hamiltonian import Integrals
 
@@ -393,7 +394,7 @@ def test_needs_neither_dagster_nor_pyscf_for_small_spaces(tmp_path: Path) -> Non
 def test_reads_a_schedule_of_several_cutoffs() -> None:
     text = "Schedule\n0\t1e-2\n# coarse first\n2 1e-3\nEND\nMAXITER 4\nnocc 2, \n0,1\nend\n\n# done\nNROOTS, 2\n"
 
-    schedule = pyscf_solver.read_input(text)
+    schedule = read_input(text)
 
     assert schedule.cutoffs == (1e-2, 1e-2, 1e-3, 1e-3)
     assert (schedule.electrons, schedule.roots) == (2, 2)

@@ -14,7 +14,8 @@ from pyscf import ao2mo, fci
 from pyscf.fci import cistring, selected_ci
 from scipy import sparse as scipy_sparse
 
-from dagster_hpc.dice import davidson, pyscf_solver
+from dagster_hpc.dice import davidson
+from dagster_hpc.dice.embedded import problem as embedded
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, diagonal_energies, grown, hamiltonian_matrix
 
@@ -100,7 +101,7 @@ def test_pyscfs_operator_is_the_matrix(nelec: tuple[int, int]) -> None:
     some = DeterminantSpace.product(space.alpha[::2], space.beta[::2])
     vectors = np.random.default_rng(0).standard_normal((len(some), 2))
 
-    product = pyscf_solver.ProductOperator(some, integrals)
+    product = embedded.ProductOperator(some, integrals)
 
     assert np.abs(product.apply(vectors) - hamiltonian_matrix(some, integrals) @ vectors).max() < 1e-10
 
@@ -261,10 +262,10 @@ def test_large_products_go_to_pyscf_and_give_the_same(monkeypatch: pytest.Monkey
     integrals = read_fcidump(N2).integrals
     strings = occupations(cistring.make_strings(range(16), 5), 16)
     space = DeterminantSpace.product(strings[:60], strings[:60])
-    problem = pyscf_solver._Problem(integrals, 1, 1e-7, 0)
+    problem = embedded.Problem(integrals, 1, 1e-7, 0)
     stored = problem.solve(space, [])
 
-    monkeypatch.setattr(pyscf_solver, "STORED_PAIRS", 10)
+    monkeypatch.setattr(embedded, "STORED_PAIRS", 10)
 
     assert problem._is_for_pyscf(space)
     assert problem.solve(space, []).energies[0] == pytest.approx(stored.energies[0], abs=1e-11)

@@ -24,8 +24,9 @@ from dagster_hpc import (
 from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver
 from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
+from dagster_hpc.dice.h2 import h2_case, judge_h2
+from dagster_hpc.dice.job_script import STAGGER
 from dagster_hpc.dice.layout import ALPHA, BETA
-from dagster_hpc.dice.solver import _STAGGER, h2_case, judge_h2
 from dagster_hpc.engine.schedulers.local import Local
 from tests.dice.golden import FOLDER, case
 
@@ -352,7 +353,7 @@ def test_where_users_have_no_namespaces_starts_are_staggered(hpc: HPCJobRunner, 
 
 
 def test_staggered_starts_are_apart(tmp_path: Path) -> None:
-    script = f"{_STAGGER}\nhpc_dice_stagger\ndate +%s.%N"
+    script = f"{STAGGER}\nhpc_dice_stagger\ndate +%s.%N"
     running = [subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
     moments = sorted(float(process.communicate()[0]) for process in running)
     assert np.diff(moments).min() > 1.2

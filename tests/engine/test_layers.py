@@ -16,10 +16,13 @@ ENGINE = sorted((PACKAGE / "engine").rglob("*.py"))
 
 # From the ground up. A module may import from its own floor and from those before it.
 FLOORS = [
-    ["version", "engine", "local_batch"],
+    ["version", "lazy", "engine", "local_batch"],
+    ["dagster_values"],
     ["metadata"],
     ["resources"],
     ["assets"],
+    ["dice"],
+    ["sqd"],
 ]
 ENGINE_FLOORS = [
     ["errors", "units", "filesystem", "process", "call", "clock"],

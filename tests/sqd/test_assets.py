@@ -15,11 +15,13 @@ import numpy as np
 import pytest
 
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
+from dagster_hpc.dagster_values import plain
 from dagster_hpc.dice import DiceSolver
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.metadata import plain
 from dagster_hpc.sqd import Molecule, SQDResult, build_sqd_assets, run_sqd
-from dagster_hpc.sqd.assets import Hamiltonian, Samples, SamplesType, SQDResultType, from_bytes, to_bytes
+from dagster_hpc.sqd.dagster_types import SamplesType, SQDResultType
+from dagster_hpc.sqd.files import from_bytes, to_bytes
+from dagster_hpc.sqd.values import Hamiltonian, Samples
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
 

@@ -15,7 +15,8 @@ import pytest
 
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Iteration, Molecule, SQDResult, run_sqd, sample_bitstrings
-from dagster_hpc.sqd.run import SolverFailed, _strings, _words
+from dagster_hpc.sqd.npz import strings_of, words_of
+from dagster_hpc.sqd.solver import SolverFailed
 
 fermion = pytest.importorskip("qiskit_addon_sqd.fermion")
 
@@ -286,6 +287,6 @@ def test_what_does_not_fit_is_refused(bits: Any, changed: dict[str, Any], words:
 def test_strings_of_any_length_come_back(strings: list[int]) -> None:
     wide = any(one >= 2**63 for one in strings)
     array = np.array(strings, object if wide else np.int64)
-    back = _strings(_words(array))
+    back = strings_of(words_of(array))
     assert back.tolist() == strings
     assert back.dtype == array.dtype

@@ -18,7 +18,7 @@ from dagster_hpc.dice import DiceSolver
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.resources.targets import HPCTarget
 from dagster_hpc.sqd import Molecule, SQDResult, run_sqd, sample_bitstrings
-from dagster_hpc.sqd.run import State
+from dagster_hpc.sqd.state import State
 from tests.systems.daemon import wait_until
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster

@@ -1,0 +1,1 @@
+"""The embedded solver in its parts: what it is asked, what it solves, what it leaves behind."""

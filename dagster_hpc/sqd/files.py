@@ -1,0 +1,131 @@
+"""`SQDFiles`: the IO manager of Hamiltonians, samples and results; and the format of its files."""
+
+# No `from __future__ import annotations` here: Dagster reads the annotations of the fields.
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dagster as dg
+import numpy as np
+from pydantic import Field
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.sqd.molecule import Molecule
+from dagster_hpc.sqd.npz import StateUnreadable, packed, plain_json, strings_of, unpacked, words_of
+from dagster_hpc.sqd.values import Hamiltonian, Iteration, Samples, SQDResult
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from upath import UPath
+
+
+class SQDFiles(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
+    """Stores the values of these assets as npz with a JSON header: exact, one file per partition, never pickle."""
+
+    base_dir: str | None = Field(
+        default=None, description="Folder of the files; default: the storage folder of the Dagster instance."
+    )
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> "_Files":
+        from upath import UPath
+
+        if self.base_dir is None and context.instance is None:
+            raise ConfigurationError("SQDFiles has no base_dir, and there is no Dagster instance with one")
+        return _Files(UPath(self.base_dir or context.instance.storage_directory()))  # type: ignore[union-attr]
+
+
+class _Files(dg.UPathIOManager):
+    extension = ".npz"
+
+    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
+        unfinished = path.with_name(f"{path.name}.unfinished")
+        unfinished.write_bytes(to_bytes(obj))
+        unfinished.rename(path)  # a reader meets the old file or the new one
+
+    def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
+        return from_bytes(path.read_bytes(), str(path))
+
+
+def to_bytes(value: Any) -> bytes:
+    """The contents of a file."""
+    header: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+    if isinstance(value, Hamiltonian):
+        header = {
+            "molecule": value.molecule.model_dump(mode="json"), "fcidump": value.fcidump, "spin": value.spin,
+            "reference_energy": value.reference_energy, "ccsd_energy": value.ccsd_energy,
+        }  # fmt: skip
+        arrays = {"alpha": value.occupancies[0], "beta": value.occupancies[1]}
+    elif isinstance(value, Samples):
+        header = {"norb": value.norb, "nelec": value.nelec, "seed": value.seed, "source": dict(value.source)}
+        arrays = {"bits": np.packbits(value.bitstrings, axis=1)}
+    elif isinstance(value, SQDResult):
+        header, arrays = _result_parts(value)
+    else:
+        raise TypeError(f"SQDFiles stores Hamiltonian, Samples and SQDResult, not {type(value).__name__}")
+    text = json.dumps({"kind": type(value).__name__, **header}, default=plain_json).encode()
+    return packed({"header": np.frombuffer(text, np.uint8), **arrays})
+
+
+def from_bytes(data: bytes, name: str = "this file") -> Any:
+    """What `to_bytes` was given."""
+    arrays = unpacked(data, Path(name))
+    if "header" not in arrays:
+        raise StateUnreadable(f"{name} was not written by SQDFiles")
+    header = json.loads(arrays["header"].tobytes())
+    kind = header.pop("kind")
+    if kind == "Hamiltonian":
+        molecule = Molecule.model_validate(header.pop("molecule"))
+        return Hamiltonian(molecule=molecule, occupancies=(arrays["alpha"], arrays["beta"]), **header)
+    nelec = (int(header["nelec"][0]), int(header["nelec"][1]))
+    if kind == "Samples":
+        bits = np.unpackbits(arrays["bits"], axis=1, count=2 * header["norb"]).astype(bool)
+        return Samples(**{**header, "nelec": nelec, "bitstrings": bits})
+    return _result_of({**header, "nelec": nelec}, arrays)
+
+
+def _result_parts(result: SQDResult) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
+    arrays = {"alpha": result.occupancies[0], "beta": result.occupancies[1]}
+    rows = []
+    for one in result.iterations:
+        row = asdict(replace(one, occupancies=(), carryover=()))  # type: ignore[arg-type]
+        del row["occupancies"], row["carryover"]
+        rows.append(row)
+        pairs = {
+            "occupancies": one.occupancies,
+            "carryover": (words_of(one.carryover[0]), words_of(one.carryover[1])),
+        }
+        arrays |= {f"{one.number}.{name}.{place}": pair[place] for name, pair in pairs.items() for place in (0, 1)}
+    state = result.sci_state
+    if state is not None:
+        strings = {"strings_a": words_of(state.ci_strs_a), "strings_b": words_of(state.ci_strs_b)}
+        arrays |= {"amplitudes": state.amplitudes, **strings}
+    bare = asdict(replace(result, occupancies=(), sci_state=None, iterations=()))  # type: ignore[arg-type]
+    del bare["occupancies"], bare["sci_state"]
+    return {**bare, "iterations": rows}, arrays
+
+
+def _result_of(header: dict[str, Any], arrays: "Mapping[str, NDArray[Any]]") -> SQDResult:
+    state = None
+    if "amplitudes" in arrays:
+        from qiskit_addon_sqd.fermion import SCIState
+
+        strings = strings_of(arrays["strings_a"]), strings_of(arrays["strings_b"])
+        state = SCIState(arrays["amplitudes"], *strings, norb=header["norb"], nelec=header["nelec"])
+    iterations = []
+    for row in header.pop("iterations"):
+        number = row["number"]
+        alpha, beta = (strings_of(arrays[f"{number}.carryover.{place}"]) for place in (0, 1))
+        given = {
+            "energies": tuple(row["energies"]),
+            "subspaces": tuple((a, b) for a, b in row["subspaces"]),
+            "jobs": tuple(row["jobs"]),
+            "occupancies": (arrays[f"{number}.occupancies.0"], arrays[f"{number}.occupancies.1"]),
+            "carryover": (alpha, beta),
+        }
+        iterations.append(Iteration(**{**row, **given}))
+    occupancies = arrays["alpha"], arrays["beta"]
+    return SQDResult(**header, occupancies=occupancies, sci_state=state, iterations=tuple(iterations))
