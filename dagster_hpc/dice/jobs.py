@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import posixpath
-import secrets
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +40,7 @@ class SolverJobs:
         """One job, or one array job, however its elements end."""
         alone = len(tasks) == 1
         overrides = {**asking.overrides, **(_SERIAL if embedded and self.executable is not None else {})}
-        profile = self.hpc._profile(asking.profile, overrides)
+        profile = self.hpc.profile(asking.profile, overrides)
         above = "." if alone else ".."
         overrides["pre_commands"] = [*profile.pre_commands, f". {above}/{START}"]
         words = self._words(embedded)
@@ -82,14 +80,13 @@ class SolverJobs:
 def place_hamiltonian(hpc: HPCJobRunner, integrals: Integrals, nelec: tuple[int, int]) -> str:
     """The path of the FCIDUMP file of this Hamiltonian, which is written when it is not there yet."""
     from dagster_hpc.dice.fcidump import fcidump_bytes, hamiltonian_hash
-    from dagster_hpc.engine.submit import place
+    from dagster_hpc.engine.submit.claim import place
 
-    folder = posixpath.join(hpc._work_root, "hamiltonians", hamiltonian_hash(integrals, nelec)[:24])
+    folder = posixpath.join(hpc.folder, "hamiltonians", hamiltonian_hash(integrals, nelec)[:24])
     path, target = posixpath.join(folder, FCIDUMP), hpc.target.engine_target()
     if target.host.size(path) is None:
-        unfinished = f"{FCIDUMP}.{secrets.token_hex(4)}"
-        place(folder, {unfinished: fcidump_bytes(integrals, nelec)}, target)
-        os.replace(os.path.join(folder, unfinished), path)  # two that write it at once do not meet half of it
+        place(folder, {}, target)
+        target.host.create(path, fcidump_bytes(integrals, nelec))  # whole at once: two may want it at the same moment
     return path
 
 

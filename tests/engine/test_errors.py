@@ -72,7 +72,8 @@ def test_several_faults_stand_in_one_message() -> None:
 
 
 def test_there_is_one_tree() -> None:
-    mine = [value for value in {**vars(errors), **vars(job)}.values() if isinstance(value, type) and issubclass(value, Exception)]
+    known = [*vars(errors).values(), *vars(job).values()]
+    mine = [value for value in known if isinstance(value, type) and issubclass(value, Exception)]
     assert all(issubclass(error, HPCError) for error in mine)
     assert issubclass(CapacityReached, SchedulerUnavailable)
 

@@ -177,6 +177,10 @@ class Ledger:
 
         return self._database.write(delete)
 
+    def try_writing(self) -> None:
+        """Take the right to write, and change nothing."""
+        self._database.write(lambda connection: None)
+
     def now(self) -> float:
         """The database's clock, by which heartbeats are kept."""
         query = sa.select(self._database.now())

@@ -17,9 +17,8 @@ from dagster_hpc.engine.process import NOBODY
 _LEARNED = (
     "state", "reason", "exit_code", "metrics", "absent_since", "ending_since", "stuck_since",
 )  # fmt: skip
-_UNSETTLED = tuple(state for state in FINAL_STATES if state != JobState.LOST.value)
 # A job that is over stays over: a late answer cannot bring it back. A lost one may turn up again.
-_OPEN = JOBS.c.state.not_in(_UNSETTLED)
+_OPEN = sa.and_(*(JOBS.c.state != state for state in FINAL_STATES if state != JobState.LOST.value))
 # One statement for any number of jobs: thousands may end between two polls.
 _RECORD = (
     JOBS.update()

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import getpass
-from dataclasses import replace
 
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.schedulers.sge import SGE
-from dagster_hpc.engine.target import Patience, Target
 from dagster_hpc.resources.targets.base import HPCTarget
 
 
@@ -54,7 +52,3 @@ class SGETarget(HPCTarget):
             exclusive_resource=self.exclusive_resource,
             verify=self.verify,
         )
-
-    def engine_target(self, patience: Patience | None = None) -> Target:
-        target = super().engine_target(patience)
-        return replace(target, patience=replace(target.patience, accounting_grace_s=self.accounting_delay))
