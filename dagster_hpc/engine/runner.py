@@ -10,7 +10,7 @@ from dagster_hpc.engine.cancel import cancel
 from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.cluster import identified
 from dagster_hpc.engine.collect import collect
-from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, Request, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
 from dagster_hpc.engine.submit.claim import Claimed, claim
@@ -56,14 +56,20 @@ class Runner:
 
         A job for which its target has no room waits in the ledger, and is submitted by whoever polls next.
         """
+        return self.submit_all([request], listener)[0]
+
+    def submit_all(self, requests: Sequence[Request], listener: Listener | None = None) -> list[list[JobHandle]]:
+        """Submit several jobs, a few side by side where the target gains from it: all of them, or none goes on."""
         work = self._place(listener)
+        claimed = [self._claim(request, work) for request in requests]
         try:
-            claimed = work.insist(lambda: claim(request, work))
-        except JobLost:
-            self._upkeep(work).tick(hurry=True)  # it may have turned up meanwhile
-            claimed = work.insist(lambda: claim(request, work))
-        send_all(claimed.to_send, work)
-        return self._handles(claimed)
+            send_all([rows for each in claimed for rows in each.to_send], work)
+        except HPCError:
+            if len(requests) > 1:
+                with suppress(HPCError):
+                    self.cancel([row.handle() for each in claimed for rows in each.to_send for row in rows])
+            raise
+        return [self._handles(each) for each in claimed]
 
     def wait(
         self,
@@ -77,6 +83,8 @@ class Runner:
 
         `recipient` is the Dagster step that gets them; without one they are delivered by being returned.
         """
+        if not handles:
+            return []
         tokens = [handle.token for handle in handles]
         work = self._place_of(tokens, listener)
         rows = Waiter(work, self._upkeep(work)).wait(tokens, work.listener, timeout_s=timeout_s)
@@ -88,6 +96,8 @@ class Runner:
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
+        if not handles:
+            return
         tokens = [handle.token for handle in handles]
         work = self._place_of(tokens, Listener())
         cancel(tokens, work)
@@ -113,6 +123,13 @@ class Runner:
     def tick(self) -> None:
         """Ask the scheduler once for all live jobs if that is due, and go on with what nobody is at."""
         self._upkeep(self._place(None)).tick()
+
+    def _claim(self, request: Request, work: Workplace) -> Claimed:
+        try:
+            return work.insist(lambda: claim(request, work))
+        except JobLost:
+            self._upkeep(work).tick(hurry=True)  # it may have turned up meanwhile
+            return work.insist(lambda: claim(request, work))
 
     def _handles(self, claimed: Claimed) -> list[JobHandle]:
         now = {row.token: row for row in self.ledger.rows([row.token for row in claimed.rows])}

@@ -204,45 +204,53 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         )
 
     def _submit(
+        self, spec: JobSpec, command: Command, request: JobRequest, context: Context | None
+    ) -> list[JobHandle]:
+        contents = _contents(command, request.inputs)
+        with self._interruptible([], context):
+            (handles,) = self._send([self._asked(spec, contents, request, context)], context)
+        return handles
+
+    def _asked(
         self,
         spec: JobSpec,
-        command: Command,
+        contents: Mapping[str, bytes],
         request: JobRequest,
         context: Context | None,
         *,
         after: Sequence[Dependency] = (),
         below: str | None = None,
-    ) -> list[JobHandle]:
+    ) -> Request:
         """`after`: what is no part of the job's identity. `below`: a folder that holds the inputs already."""
-        engine, contents = self._engine(), _contents(command, request.inputs)
-        with self._interruptible([], context):
-            identity = identity_of(
-                spec,
-                contents,
-                engine.identify().key,
-                key=request.key,
-                context=context,
-                calls=self._calls,
-                template=_text_of(self.target.template),
-            )
-            handles = engine.submit(
-                Request(
-                    spec=replace(spec, dependencies=(*spec.dependencies, *after)),
-                    work_root=below or self.folder,
-                    inputs={} if below else contents,
-                    identity=identity,
-                    reuse=request.reuse or self.reuse,
-                    asset_key=asset_key_of(context),
-                    partition_key=partition_key_of(context),
-                    run_id=context.run.run_id if context else None,
-                    step_key=step_of(context).step_key if context else None,
-                    received=received_by(context),
-                ),
-                listener_of(context),
-            )
+        identity = identity_of(
+            spec,
+            contents,
+            self._engine().identify().key,
+            key=request.key,
+            context=context,
+            calls=self._calls,
+            template=_text_of(self.target.template),
+        )
+        return Request(
+            spec=replace(spec, dependencies=(*spec.dependencies, *after)),
+            work_root=below or self.folder,
+            inputs={} if below else contents,
+            identity=identity,
+            reuse=request.reuse or self.reuse,
+            asset_key=asset_key_of(context),
+            partition_key=partition_key_of(context),
+            run_id=context.run.run_id if context else None,
+            step_key=step_of(context).step_key if context else None,
+            received=received_by(context),
+        )
+
+    def _send(self, requests: Sequence[Request], context: Context | None) -> list[list[JobHandle]]:
+        engine = self._engine()
+        handles = engine.submit_all(requests, listener_of(context))
         if context:
             tag_run(context, engine)
-            context.log.info(_sentence(handles))
+            for each in handles:
+                context.log.info(_sentence(each))
         return handles
 
     def _submit_singly(
@@ -259,18 +267,11 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         engine, contents = self._engine(), _contents(command, request.inputs)
         limit = max_running or len(args_list)
         waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
-        specs = [
-            self._spec(
-                command,
-                replace(
-                    request,
-                    args=(*request.args, *args),
-                    dependencies=(*request.dependencies, *(waits if index >= limit else ())),
-                ),
-                context,
-            )
-            for index, args in enumerate(args_list)
-        ]
+        specs = []
+        for index, args in enumerate(args_list):
+            dependencies = (*request.dependencies, *(waits if index >= limit else ()))
+            one = replace(request, args=(*request.args, *args), dependencies=dependencies)
+            specs.append(self._spec(command, one, context))
         stem, below = script_stem(specs[0].name), None
         if contents:
             below = os.path.join(self.folder, f"{stem}-{engine.ledger.claims.new_token()}")
@@ -278,12 +279,15 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         handles: list[JobHandle] = []
         with self._interruptible(handles, context):
             try:
-                for index, spec in enumerate(specs):
-                    first = [Dependency("afterany", self._id_of(handles[index - limit]))] if index >= limit else []
-                    alone = replace(spec, dependencies=tuple(request.dependencies))
-                    named = replace(request, key=request.key and f"{request.key}.{index}")
-                    handles += self._submit(alone, command, named, context, after=first, below=below)
-            except BaseException:
+                for start in range(0, len(specs), limit):
+                    requests = []
+                    for index in range(start, min(start + limit, len(specs))):
+                        after = [Dependency("afterany", self._id_of(handles[index - limit]))] if index >= limit else []
+                        alone = replace(specs[index], dependencies=tuple(request.dependencies))
+                        named = replace(request, key=request.key and f"{request.key}.{index}")
+                        requests.append(self._asked(alone, contents, named, context, after=after, below=below))
+                    handles += [handle for (handle,) in self._send(requests, context)]
+            except HPCError:
                 with suppress(HPCError):
                     engine.cancel([handle for handle in handles if not handle.joined])
                 raise

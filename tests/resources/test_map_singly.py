@@ -62,7 +62,8 @@ def test_if_one_is_refused_none_goes_on(hpc: HPCJobRunner, monkeypatch: pytest.M
     monkeypatch.setattr(LocalHost, "run", second_refused)
     with pytest.raises(SubmitRefused, match="no more today"):
         hpc.map(Command.shell("sleep 60"), [["a"], ["b"], ["c"]], profile="small")
-    assert [row.state for row in hpc.jobs()] == [JobState.REFUSED, JobState.CANCELLED]
+    states = sorted(row.state.value for row in hpc.jobs())  # they were submitted side by side
+    assert states == ["CANCELLED", "CANCELLED", "REFUSED"]
 
 
 def test_a_limit_that_the_system_cannot_keep_is_refused(hpc: HPCJobRunner, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from dagster_hpc import (
     SlurmTarget,
     WaitTimeout,
 )
+from dagster_hpc.engine.target import Patience
 
 HELLO = Command.shell('echo hello "$@"')
 FOREVER = Command.shell("sleep 600", name="forever")
@@ -60,7 +61,7 @@ def test_a_killed_program_is_told_by_its_signal(hpc: HPCJobRunner) -> None:
 
 
 def test_a_missing_output_is_an_error_that_names_it(hpc: HPCJobRunner) -> None:
-    hpc._patience = type(hpc._patience)(file_grace_s=0.2)
+    hpc._patience = Patience(file_delay_s=0.2)
     with pytest.raises(OutputMissing) as failed:
         hpc.run(HELLO, profile="small", outputs={"answer": "out.txt"})
     assert failed.value.missing == ["answer (out.txt)"]
@@ -140,7 +141,7 @@ def test_render_shows_the_very_script_and_does_nothing(hpc: HPCJobRunner) -> Non
     assert not Path(hpc.work_root).exists()
     handle = hpc.submit(HELLO, profile="small", args=["you"])
     hpc.wait(handle)
-    submitted = next(Path(handle.work_dir).glob("*.sh")).read_text()
+    submitted = next(Path(handle.work_dir).glob(".job/script.sh")).read_text()
     assert rendered == submitted.replace(handle.token, "0" * 8)
 
 
