@@ -14,7 +14,6 @@ Isolation: TypeAlias = Literal["private", "staggered", "none"]
 START = "dice-start.sh"
 _WRAPPABLE = ("single", "mpirun", "mpiexec", "mpiexec.hydra")  # these start all ranks of one node as their children
 
-
 # Runs once for every rank: what every rank does alike can be done by all of them at once.
 PAYLOAD = """\
 # fcidump.txt, the solver's words, and last the folder of this subspace's own inputs

@@ -45,7 +45,7 @@ class SolverJobs:
         overrides["pre_commands"] = [*profile.pre_commands, f". {above}/{START}"]
         words = self._words(embedded)
         command = Command.shell(PAYLOAD, args=[asking.fcidump, *words, *asking.args], name=_name(asking.context))
-        start = start_lines(self._isolation(profile, embedded=embedded), profile.launcher)
+        start = self.start(profile, embedded=embedded)
         again = f".retry{attempt}" if attempt else ""
         how: dict[str, Any] = {
             "profile": asking.profile,
@@ -71,10 +71,10 @@ class SolverJobs:
             return [self.python or sys.executable, "-m", EMBEDDED_MODULE]
         return [self.hpc.target.executable(self.executable)]
 
-    def _isolation(self, profile: ExecutionProfile, *, embedded: bool) -> Isolation:
-        if embedded:
-            return "none"
-        return isolation_for(profile, self.hpc.target.scheduler.kind) if self.isolation == "auto" else self.isolation
+    def start(self, profile: ExecutionProfile, *, embedded: bool) -> str:
+        """The shell lines before the launcher. The embedded solver shares nothing with another one on its node."""
+        way = self.isolation if self.isolation != "auto" else isolation_for(profile, self.hpc.target.scheduler.kind)
+        return start_lines("none" if embedded else way, profile.launcher)
 
 
 def place_hamiltonian(hpc: HPCJobRunner, integrals: Integrals, nelec: tuple[int, int]) -> str:

@@ -265,7 +265,7 @@ def _simulated(
     reference = ffsim.hartree_fock_state(norb, nelec)
     rng = _stream(seed, _SAMPLING)
     if isinstance(source, LUCJSource):
-        state = ffsim.apply_unitary(reference, _lucj(source, molecule), norb=norb, nelec=nelec)
+        state = ffsim.apply_unitary(reference, lucj_operator(source, molecule), norb=norb, nelec=nelec)
         exact = _measured(ffsim, state, norb, nelec, shots, rng)
     else:
         hamiltonian = _factorized(ffsim, integrals)
@@ -291,7 +291,7 @@ def _ffsim(kind: str) -> Any:
     return ffsim
 
 
-def _lucj(source: LUCJSource, molecule: Molecule) -> Any:
+def lucj_operator(source: LUCJSource, molecule: Molecule) -> Any:
     """The circuit as ffsim's operator, with as many repetitions as asked for and CCSD's amplitudes in them."""
     ffsim = _ffsim(source.kind)
     norb, amplitudes = molecule.integrals().norb, molecule.amplitudes()
@@ -404,7 +404,7 @@ def circuits_of(source: LUCJSource | KrylovSource, molecule: Molecule) -> list[A
     qubits = range(2 * norb)
     gates: list[Any] = []
     if isinstance(source, LUCJSource):
-        operator = _lucj(source, molecule)
+        operator = lucj_operator(source, molecule)
         balanced = isinstance(operator, ffsim.UCJOpSpinBalanced)
         gates = [(ffsim.qiskit.UCJOpSpinBalancedJW if balanced else ffsim.qiskit.UCJOpSpinUnbalancedJW)(operator)]
     else:

@@ -26,6 +26,7 @@ from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.h2 import h2_case, judge_h2
 from dagster_hpc.dice.job_script import STAGGER
+from dagster_hpc.dice.jobs import SolverJobs
 from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.engine.schedulers.local import Local
 from tests.dice.golden import FOLDER, case
@@ -370,11 +371,11 @@ def test_staggered_starts_are_apart(tmp_path: Path) -> None:
     ],
 )
 def test_how_runs_are_kept_apart_follows_from_the_profile(hpc: HPCJobRunner, profile: dict[str, Any], way: str) -> None:
-    dice = DiceSolver(hpc=hpc, executable="/apps/Dice")
-    start = dice._start(ExecutionProfile(**profile), embedded=False)
+    jobs = SolverJobs(hpc, "/apps/Dice", python="", isolation="auto")
+    start = jobs.start(ExecutionProfile(**profile), embedded=False)
     assert ("unshare" in start) == (way == "private")
     assert "flock" in start
-    assert "unshare" not in dice._start(ExecutionProfile(**profile), embedded=True)
+    assert "unshare" not in jobs.start(ExecutionProfile(**profile), embedded=True)
     assert subprocess.run(["bash", "-n"], input=start, text=True).returncode == 0
 
 

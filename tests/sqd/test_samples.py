@@ -211,13 +211,13 @@ def test_simulated_circuits_conserve_the_electrons_of_each_spin(name: str, sourc
 @pytest.mark.parametrize("name", ["lih", "oh"])
 def test_the_lucj_state_is_lower_than_hartree_fock(name: str) -> None:
     ffsim = pytest.importorskip("ffsim")
-    from dagster_hpc.sqd.samples import _lucj
+    from dagster_hpc.sqd.samples import lucj_operator
 
     chosen = molecule(name)
     h, eri, core, norb, nelec = chosen.integrals()
 
     state = ffsim.apply_unitary(
-        ffsim.hartree_fock_state(norb, nelec), _lucj(LUCJSource(layers=2), chosen), norb=norb, nelec=nelec
+        ffsim.hartree_fock_state(norb, nelec), lucj_operator(LUCJSource(layers=2), chosen), norb=norb, nelec=nelec
     )
 
     hamiltonian = ffsim.linear_operator(ffsim.MolecularHamiltonian(h, eri, core), norb=norb, nelec=nelec)
