@@ -26,7 +26,7 @@ from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.dice.solver import _STAGGER, h2_case, judge_h2
-from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.local.requests import Local
 from tests.dice.golden import FOLDER, case
 
 

@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.slurm import Slurm
-from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, cannot_start, explain, state_of
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
+from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start, explain, state_of
 from dagster_hpc.engine.script import render_script
 from tests.engine.pretend import eventually
 from tests.systems.slurm import SlurmCluster

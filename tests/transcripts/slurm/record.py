@@ -18,7 +18,7 @@ from unittest import mock
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from tests.systems.slurm import SlurmCluster
 from tests.systems.slurm_config import CLUSTER, Layout
 
