@@ -64,7 +64,7 @@ class Reader:
 
 
 def readers(scheduler: Scheduler) -> list[Reader]:
-    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel")
+    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel", "read_identity")
     return [Reader(name, getattr(scheduler, name)) for name in every]
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobStatus
 
 
@@ -56,6 +57,17 @@ class Scheduler(ABC):
         own = _ONLY_ON.get(spec.launcher, self.kind)
         foreign = [] if own == self.kind else [f"launcher {spec.launcher!r} starts ranks under {own} only"]
         return [why for asked, why in self.lacks.items() if _ASKED[asked](spec)] + foreign
+
+    def identify(self) -> Call | None:
+        """Ask which cluster this is, so that two on one ledger are told apart by what they are; None where none can say."""
+        return None
+
+    def read_identity(self, answer: Answer) -> str:
+        """The name that stays as long as its job ids go on; '' where this version cannot say it.
+
+        `SchedulerUnavailable` when it was not told, so that it may be asked again.
+        """
+        raise SchedulerUnavailable(f"a system of the kind {self.kind} does not say which one it is: {answer.words}")
 
     @abstractmethod
     def log_path(self, spec: JobSpec, directory: str) -> str:

@@ -15,7 +15,24 @@ from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.schedulers.flux.words import LIVE, NODE_LOST, is_over, refusal_advice, unreached
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_FIRST_HOST = re.compile(r"([^\s\[\],]+)(?:\[([^\s\[\],-]+))?")  # of node[3,8-9],login1
 _F58 = re.compile(rf"[ƒf]([{_BASE58}]{{1,11}})", re.ASCII)
+
+
+def instance_name(answer: Answer) -> str:
+    """The host of its first broker, and what tells it from others there.
+
+    That is its job id in the instance around it, or else its socket. A system's own socket has one name on every node and
+    after every restart; one that a user starts has its own in a new folder, and forgets its jobs when it ends.
+    """
+    pairs = (line.split(maxsplit=1) for line in answer.stdout.splitlines())
+    values = {pair[0]: pair[1].strip() for pair in pairs if len(pair) == 2 and pair[1].strip() != "-"}
+    first = _FIRST_HOST.match(values.get("hostlist", ""))
+    is_job = values.get("instance-level", "0") != "0"
+    which = (values.get("jobid") if is_job else None) or values.get("local-uri")
+    if answer.code != 0 or not first or not which:
+        raise SchedulerUnavailable(f"Flux does not say which instance it is: {answer.words[:500]}")
+    return f"{first[1]}{first[2] or ''} {which}"
 
 
 def submitted(answer: Answer) -> str:

@@ -36,6 +36,14 @@ class Flux(Scheduler):
 
     uri: str = ""
 
+    # -- which instance it is
+
+    def identify(self) -> Call:
+        return self.ask("lsattr", "-v")
+
+    def read_identity(self, answer: Answer) -> str:
+        return replies.instance_name(answer)
+
     # -- what the script says
 
     def unsupported(self, spec: JobSpec) -> list[str]:

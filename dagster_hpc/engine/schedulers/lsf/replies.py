@@ -27,6 +27,7 @@ from dagster_hpc.engine.schedulers.lsf.words import (
     refusal_advice,
 )
 
+_CLUSTER_NAME = re.compile(r"^\s*My cluster name is (\S+)\s*$", re.MULTILINE)
 _SUBMITTED = re.compile(r"Job <(\d{1,18})> is submitted", re.ASCII)
 
 # What others may have written freely comes last: a separator inside it spoils nothing that a state rests on.
@@ -35,6 +36,14 @@ FIELDS = (
     "submit_time", "start_time", "finish_time", "exit_reason", "pend_reason", "job_name",
 )  # fmt: skip
 MORE_FIELDS = (*FIELDS[:-1], "kill_reason", "suspend_reason", FIELDS[-1])
+
+
+def cluster_name(answer: Answer) -> str:
+    """The name in the answer of lsid. The master's name beside it changes when another host takes over."""
+    name = _CLUSTER_NAME.search(answer.stdout) if answer.code == 0 else None
+    if not name:
+        raise SchedulerUnavailable(f"LSF does not say which cluster it is: {answer.words[:500]}")
+    return name[1]
 
 
 def submitted(answer: Answer) -> str:

@@ -34,6 +34,14 @@ class LSF(Scheduler):
 
     plain: bool = False
 
+    # -- which cluster it is
+
+    def identify(self) -> Call:
+        return Call(("lsid",))
+
+    def read_identity(self, answer: Answer) -> str:
+        return replies.cluster_name(answer)
+
     # -- what the script says
 
     def minutes(self, spans_s: int) -> int:

@@ -11,8 +11,11 @@ import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.job import JobMetrics
 
+_SERVER = re.compile(r"^Server: (\S+)\s*$", re.MULTILINE)
 _HEAD = re.compile(r"Job Id:[ \t](\S+)[ \t]*")
 _LINE = re.compile(r"(?: {4}|\t)([A-Za-z_][\w.-]*) = (.*)", re.ASCII | re.DOTALL)
 _FORGEABLE = "variable_list"
@@ -78,6 +81,14 @@ def _record(lines: Iterable[str]) -> Record:
 def clean(value: str) -> str:
     """Without what no database takes: half characters and NUL."""
     return value.encode("utf-8", "replace").decode().replace("\0", "")
+
+
+def server_name(answer: Answer, system: str) -> str:
+    """Whose `qstat -B -f` this is. The same name stands in every id of a job there."""
+    name = _SERVER.search(answer.stdout) if answer.code == 0 else None
+    if not name:
+        raise SchedulerUnavailable(f"{system} does not say which server it is: {answer.words[:500]}")
+    return name[1]
 
 
 def integer(text: str) -> int | None:

@@ -16,7 +16,7 @@ from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.schedulers.pbs import replies, words
-from dagster_hpc.engine.schedulers.pbs.records import Record, only_record, records
+from dagster_hpc.engine.schedulers.pbs.records import Record, only_record, records, server_name
 from dagster_hpc.engine.units import format_walltime
 
 # The client tries again by itself while the server is busy; cutting it short makes an ambiguous submit.
@@ -44,6 +44,16 @@ class PBS(Scheduler):
     past: str = "-x"
 
     _form: ClassVar[tuple[str, ...]] = ("-F", "json")
+
+    # -- which server it is
+
+    def identify(self) -> Call:
+        return Call(("qstat", "-B", "-f"))  # without -f the name would be cut
+
+    def read_identity(self, answer: Answer) -> str:
+        if replies.refused_option(answer) is not None:  # a site's own qstat; the name stands in every job id, too
+            return ""
+        return server_name(answer, "PBS")
 
     # -- what the script says
 

@@ -33,6 +33,14 @@ _ISO = "%Y-%m-%dT%H:%M:%S"
 _STAMP = re.compile(r"^\d\d/\d\d/\d{4} [\d:]+ (?:\[[\d:]+\]: )?(?:error: )?", re.ASCII)
 
 
+def cell_name(answer: Answer) -> str:
+    """The host of the master, and the cell: `node1/default`. Where a shadow master takes over, the name changes with it."""
+    master, cell = (re.search(rf"^{word} (\S+)$", answer.stdout, re.MULTILINE) for word in ("master", "cell"))
+    if answer.code != 0 or not master or not cell:
+        raise SchedulerUnavailable(f"Grid Engine does not say which cell it is: {answer.words[:500]}")
+    return f"{master[1]}/{cell[1]}"
+
+
 def submitted(answer: Answer) -> str:
     """The id of the new job, or of the array."""
     lines = [line.strip() for line in reversed(answer.stdout.splitlines())] if answer.code == 0 else []

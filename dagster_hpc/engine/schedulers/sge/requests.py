@@ -15,6 +15,8 @@ from dagster_hpc.engine.schedulers.sge import replies
 from dagster_hpc.engine.units import format_walltime
 
 ACCOUNTING_TIMEOUT_S = 180.0  # qacct reads through all of a file that can hold years
+# Several cells may have their master on one host. The name of the cell is in the environment only.
+_WHICH = 'master=$(qconf -sss) && echo "master $master" && echo "cell ${SGE_CELL:-default}"'
 _UNQUOTABLE = "$:,#\"'"  # a variable, a host, a second path, a comment; quotes know no escape
 
 
@@ -45,6 +47,14 @@ class SGE(Scheduler):
     exclusive_resource: str = ""
     verify: bool = False
     history_days: int = 30
+
+    # -- which cluster it is
+
+    def identify(self) -> Call:
+        return Call(("sh", "-c", _WHICH))
+
+    def read_identity(self, answer: Answer) -> str:
+        return replies.cell_name(answer)
 
     # -- what the script says
 

@@ -32,10 +32,19 @@ HISTORY_FIELDS = (
 
 _PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
 _SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
+_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
 _JOB_ID = re.compile(r"\d+(_\d+)?", re.ASCII)
 _RANGE = r"\d{1,7}(?:-\d{1,7}(?::[1-9]\d{0,6})?)?"
 _ELEMENTS = re.compile(rf"(\d+)_\[({_RANGE}(?:,{_RANGE})*)(?:%\d+)?\]", re.ASCII)
 _NO_START = 53  # Slurm's "signal" when a node cannot enter the job's directory or open its log
+
+
+def cluster_name(answer: Answer) -> str:
+    """`ClusterName` of the configuration that the controller serves."""
+    name = _CLUSTER_NAME.search(answer.stdout) if answer.code == 0 else None
+    if not name:
+        raise SchedulerUnavailable(f"Slurm does not say which cluster it is: {answer.words[:500]}")
+    return name[1]
 
 
 def submitted(answer: Answer) -> str:

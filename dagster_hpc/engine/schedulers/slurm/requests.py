@@ -29,6 +29,14 @@ class Slurm(Scheduler):
 
     cluster: str = ""
 
+    # -- which cluster it is
+
+    def identify(self) -> Call:
+        return self.ask("scontrol", "show", "config")
+
+    def read_identity(self, answer: Answer) -> str:
+        return replies.cluster_name(answer)
+
     # -- what the script says
 
     def time_limit(self, spec: JobSpec) -> str:

@@ -16,6 +16,8 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.pbs.records import server_name
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.torque import replies
 from dagster_hpc.engine.units import format_walltime
 
@@ -42,6 +44,14 @@ class Torque(Scheduler):
     }
 
     kill_orphans: ClassVar[str] = ""  # a line for what Torque does by itself: end a job whose dependency has failed
+
+    # -- which server it is
+
+    def identify(self) -> Call:
+        return Call(("qstat", "-B", "-f"))
+
+    def read_identity(self, answer: Answer) -> str:
+        return server_name(answer, "Torque")
 
     # -- what the script says
 
@@ -139,6 +149,13 @@ class TorqueOverSlurm(Torque):
 
     def _memory_mib(self, spec: JobSpec) -> int:
         return spec.memory_per_node_mib or 0
+
+    def identify(self) -> Call:
+        """These commands do not say it; Slurm's own stand beside them."""
+        return Slurm().identify()
+
+    def read_identity(self, answer: Answer) -> str:
+        return Slurm().read_identity(answer)
 
     def submit(self, script: str) -> Call:
         """The log is named here, because a default of the command would go before the directive in the script."""
