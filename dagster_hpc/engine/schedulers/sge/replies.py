@@ -29,7 +29,6 @@ MOST_ELEMENTS = 1_000_000
 _TASKS = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::([1-9]\d{0,8}))?)?", re.ASCII)
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&(?!(?:\\w+|#\\d+|#x[0-9a-fA-F]+);)")
 _TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S")
-_ISO = "%Y-%m-%dT%H:%M:%S"
 _STAMP = re.compile(r"^\d\d/\d\d/\d{4} [\d:]+ (?:\[[\d:]+\]: )?(?:error: )?", re.ASCII)
 
 
@@ -152,8 +151,8 @@ def queue_status(row: ElementTree.Element) -> JobStatus:
     waits_for = row.findtext("predecessor_jobs", "")
     running = state in (JobState.RUNNING, JobState.SUSPENDED)
     metrics = JobMetrics(
-        submitted_at=_time(row.findtext("JB_submission_time", ""), _ISO),
-        started_at=_time(row.findtext("JAT_start_time", ""), _ISO) if running else None,
+        submitted_at=_iso_time(row.findtext("JB_submission_time", "")),
+        started_at=_iso_time(row.findtext("JAT_start_time", "")) if running else None,
         cores=leading_integer(row.findtext("slots", "")),
         node_list=(row.findtext("queue_name") or "").partition("@")[2] or None,
     )
@@ -211,6 +210,16 @@ def history_status(record: Mapping[str, str]) -> JobStatus:
         raw={key: value for key, value in record.items() if value not in ("", "NONE", "undefined", "-/-")},
     ).derived()
     return JobStatus(end.state, end.reason, end.exit_code, end.signal, record["jobname"], metrics)
+
+
+def _iso_time(text: str) -> float | None:
+    """`2026-11-20T06:07:12`, or with thousandths; local time without a zone. `strptime` is slow over a long queue."""
+    if len(text) not in (19, 23) or text[10] != "T" or text[16] != ":":
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def _time(text: str, *formats: str) -> float | None:

@@ -131,16 +131,18 @@ def _expanded(job_id: str) -> list[str]:
 def queue_status(row: list[str]) -> JobStatus:
     _, state_word, reason, submitted, started, ended, nodes, cores, node_list, name = row
     state = state_of(state_word, reason)
-    over = state.is_final
+    over, runs = state.is_final, state is JobState.RUNNING
     metrics = JobMetrics(
         submitted_at=_time(submitted),
         # A job that was cancelled while it waited has a start time all the same, but never had a node.
-        started_at=_time(started) if node_list and (over or state is JobState.RUNNING) else None,
+        started_at=_time(started) if node_list and (over or runs) else None,
         ended_at=_time(ended) if over else None,
         nodes=_integer(nodes),
         cores=_integer(cores),
         node_list=node_list or None,
     )
+    if runs and reason == "None":  # most of a long queue: nothing has to be explained
+        return JobStatus(state, job_name=name, metrics=metrics)
     said = "" if state.is_success or reason == "None" else explain_end(reason) if over else explain(reason)
     stuck = cannot_start(reason) and not over
     return JobStatus(state, said, job_name=name, metrics=metrics.derived() if over else metrics, stuck=stuck)
@@ -221,9 +223,14 @@ def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> Job
 
 
 def _time(text: str) -> float | None:
-    """Slurm prints local time without a zone."""
+    """Slurm prints local time without a zone: `2026-11-20T06:07:12`; or a word, as N/A and Unknown.
+
+    `strptime` would take half of all the time in which a long queue is read.
+    """
+    if len(text) != 19 or text[10] != "T" or text[16] != ":":  # `fromisoformat` takes other forms, too
+        return None
     try:
-        return datetime.strptime(text, "%Y-%m-%dT%H:%M:%S").timestamp()
+        return datetime.fromisoformat(text).timestamp()
     except (ValueError, OverflowError):
         return None
 
