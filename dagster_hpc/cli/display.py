@@ -14,9 +14,9 @@ from typing import Any
 
 import click
 
+from dagster_hpc.checks.base import Finding
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.engine.schedulers.base import Finding
 
 _PLAIN = (
     "token", "job_id", "name", "state", "reason", "exit_code", "target", "queue", "project", "work_dir", "asset_key",

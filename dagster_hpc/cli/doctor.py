@@ -1,6 +1,6 @@
 """The checks of `dagster-hpc doctor`: can jobs be run from here, and if not, what is to be done?
 
-What is special to a batch system is asked by the probes of its scheduler; here is what concerns them all.
+Here is the round over one runner; what is asked of a batch system, of files and of the ledger is in `dagster_hpc.checks`.
 """
 
 from __future__ import annotations
@@ -14,50 +14,37 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-from sqlalchemy.exc import SQLAlchemyError
-
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Check, Demand, Finding, Level, Probe
+from dagster_hpc.checks.clocks import SCHEDULER_CLOCK_S, compare_clocks
+from dagster_hpc.checks.files import executable, work_root
+from dagster_hpc.checks.ledger import ledger
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.hosts.base import Host
-from dagster_hpc.engine.ledger import Ledger
-from dagster_hpc.engine.schedulers.base import Demand, Finding, Level, Probe
 from dagster_hpc.engine.script import templates_folder
 from dagster_hpc.engine.units import parse_walltime
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.resolve import resolve
 
-_SCANT_BYTES, _SCANT_FILES = 2**30, 1000
-_SCHEDULER_CLOCK_S = 5.0  # it is told in whole seconds, and the command takes its time
-_FILE_CLOCK_S = 2.0
-_NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 _DICE_S = 60.0  # H2 takes a real Dice half a second
 _TRUE = Command("/bin/true")
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line of the doctor's report."""
-
-    name: str
-    finding: Finding
 
 
 def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]:
     """All checks of one runner, each as soon as it is done."""
     target = hpc.target.engine_target()
     yield from _scheduler(hpc, target.host)
-    yield from _work_root(hpc)
-    yield Check("ledger", _ledger(hpc.ledger_url or ledger_url))
+    yield from work_root(Path(hpc.folder), is_shared=not _is_local(hpc))
+    yield Check("ledger", ledger(hpc.ledger_url or ledger_url))
     yield Check("template", _template(hpc))
     for name in hpc.profiles:
         yield Check(f"profile {name}", _profile(hpc, name))
     for key, path in hpc.target.executable_map.items():
-        finding = _executable(path, is_local=_is_local(hpc))
+        finding = executable(path, is_local=_is_local(hpc))
         yield Check(f"executable {key}", finding)
         if finding.level == "ok" and "dice" in (*re.split(r"[\W_]+", key.lower()), os.path.basename(path).lower()):
             yield Check(f"dice {key}", _dice(path))
@@ -68,7 +55,7 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
 
 def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
-    for probe in hpc.target.scheduler.probes(_demands(hpc), getpass.getuser()):
+    for probe in probes(hpc.target.scheduler, _demands(hpc), getpass.getuser()):
         if probe.call.argv not in answers:
             answers[probe.call.argv] = _ask(host, probe.call)
         answer = answers[probe.call.argv]
@@ -76,7 +63,7 @@ def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
         yield Check(probe.name, finding)
         if finding.clock is not None:
             behind = time.time() - finding.clock
-            yield Check("scheduler clock", compare_clocks(behind, _SCHEDULER_CLOCK_S, "the scheduler's"))
+            yield Check("scheduler clock", compare_clocks(behind, SCHEDULER_CLOCK_S, "the scheduler's"))
 
 
 def _ask(host: Host, call: Call) -> Answer | None:
@@ -106,82 +93,7 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
     return [Demand(queue, project, walltimes) for (queue, project), walltimes in demands.items()]
 
 
-# -- the file system
-
-
-def _work_root(hpc: HPCJobRunner) -> Iterator[Check]:
-    """Everything that can be said of it without making it: a file is written there, or in the folder above it."""
-    root = Path(hpc.folder)
-    folder = next(path for path in (root, *root.parents) if os.path.lexists(path))
-    try:
-        with tempfile.TemporaryDirectory(prefix=".dagster-hpc-doctor-", dir=folder) as trial:
-            file = Path(trial, "trial")
-            before = time.time()
-            file.write_bytes(b"trial\n")
-            behind = before - file.stat().st_mtime
-    except OSError as error:
-        verb = "written" if folder == root else f"made in {folder}"
-        advice = "set work_root to a folder of yours, or make it; where jobs run on other machines, one they share."
-        yield Check("work_root", Finding("fail", f"{root} cannot be {verb}: {error.strerror or error}", advice))
-        return
-    yield Check("work_root", _space(root, folder))
-    if not _is_local(hpc):
-        yield Check("shared", _shared(root, folder))
-    yield Check("file clock", compare_clocks(behind, _FILE_CLOCK_S, "the file server's"))
-
-
-def _space(root: Path, folder: Path) -> Finding:
-    space = os.statvfs(folder)
-    free = space.f_bavail * space.f_frsize
-    what = f"{root} can be {'written' if root == folder else 'made'}; {free / 2**30:.1f} GiB are free"
-    if free < _SCANT_BYTES:
-        return Finding("warn", what, "make room, or set work_root to another file system: a full one fails jobs.")
-    if space.f_files and space.f_favail < _SCANT_FILES:  # some file systems do not count files: 0 of 0
-        return Finding("warn", f"{what}, but only {space.f_favail} more files", "remove old files or raise the quota.")
-    return Finding("ok", what)
-
-
-def _shared(root: Path, folder: Path) -> Finding:
-    kind = network_filesystem(folder)
-    if kind:
-        return Finding("ok", f"it lies on {kind}, a file system that machines share")
-    advice = "set work_root to a folder that the compute nodes see under the same path."
-    resolved = os.path.realpath(folder)
-    local = next((place for place in _NODE_LOCAL if resolved == place or resolved.startswith(f"{place}/")), None)
-    if local:
-        return Finding("warn", f"{root} is below {local}, of which every machine has its own", advice)
-    return Finding("warn", f"{root} is on a disk of this machine, as far as can be seen from here", advice)
-
-
-def compare_clocks(behind_s: float, tolerated_s: float, whose: str) -> Finding:
-    if abs(behind_s) <= tolerated_s:
-        return Finding("ok", f"{whose} clock agrees with the one here")
-    direction = "behind" if behind_s > 0 else "ahead of"
-    return Finding(
-        "warn",
-        f"{whose} clock is {abs(behind_s):.0f} s {direction} the one here: times and waits of jobs will be off by that",
-        "have both machines follow one time server (NTP).",
-    )
-
-
-# -- ledger, templates, programs
-
-
-def _ledger(url: str | None) -> Finding:
-    advice = "set DAGSTER_HPC_LEDGER to a file on a local disk or a PostgreSQL URL."
-    try:
-        ledger = Ledger(url)
-        try:
-            ledger.try_writing()
-            live = len(ledger.jobs(live=True))
-            return Finding("ok", f"{ledger.public_url} can be written; {live} jobs in it are live")
-        finally:
-            ledger.close()
-    except HPCError as error:
-        return Finding("fail", error.message, error.advice)
-    except (SQLAlchemyError, ImportError) as error:
-        words = str(getattr(error, "orig", None) or error)
-        return Finding("fail", f"the ledger cannot be used: {words}", advice)
+# -- templates, programs
 
 
 def _template(hpc: HPCJobRunner) -> Finding:
@@ -213,14 +125,6 @@ def _profile(hpc: HPCJobRunner, name: str) -> Finding:
         )
     size = f"{spec.nodes} node{'' if spec.nodes == 1 else 's'}, {spec.ranks} rank{'' if spec.ranks == 1 else 's'}"
     return Finding("ok", f"{size}, {profile.walltime}, launcher {spec.launcher}")
-
-
-def _executable(path: str, *, is_local: bool) -> Finding:
-    if os.access(path, os.X_OK) and os.path.isfile(path):
-        return Finding("ok", path)
-    what = "cannot be executed" if os.path.exists(path) else "does not exist"
-    where = "" if is_local else " on this machine; it may on the compute nodes"
-    return Finding("warn", f"{path} {what}{where}", "install it, or correct executable_map of the target.")
 
 
 def _dice(path: str) -> Finding:

@@ -21,7 +21,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
-    from dagster_hpc.cli.doctor import Check
+    from dagster_hpc.checks.base import Check
     from dagster_hpc.engine.ledger import JobRow, Ledger
 
 _INTERRUPTED = 130
@@ -377,9 +377,9 @@ def _checks(
     url: str | None, runner: str | None, module: str | None, target: str | None, work_root: str | None
 ) -> Iterator[tuple[str, Check]]:
     """All checks of all runners that are meant, each with the name of its runner."""
+    from dagster_hpc.checks.base import Check, Finding
     from dagster_hpc.cli.code_location import make_runner, open_runners
-    from dagster_hpc.cli.doctor import Check, examine
-    from dagster_hpc.engine.schedulers.base import Finding
+    from dagster_hpc.cli.doctor import examine
 
     with ExitStack() as stack:
         try:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from dagster_hpc import LocalTarget
-from dagster_hpc.cli.doctor import compare_clocks
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.clocks import compare_clocks
 from tests.cli.terminal import Terminal
 from tests.systems.slurm import SlurmCluster
 
@@ -173,7 +174,7 @@ def test_an_unknown_target_suggests_the_nearest(terminal: Terminal) -> None:
 
 
 def test_checks_of_a_local_target_ask_its_own_spool() -> None:
-    (query, writable) = LocalTarget(spool="/scratch/spool").scheduler.probes([], "me")
+    (query, writable) = probes(LocalTarget(spool="/scratch/spool").scheduler, [], "me")
 
     assert "/scratch/spool" in query.call.argv
     assert "/scratch/spool" in writable.call.argv

@@ -99,3 +99,22 @@ def test_one_element_is_cancelled_and_the_others_go_on(site: Site) -> None:
             gate.open()
         states = [result.state for result in run.result(timeout=120)]
     assert states == [JobState.COMPLETED, JobState.CANCELLED, JobState.COMPLETED]
+
+
+def test_an_array_is_cancelled_in_one_word(site: Site) -> None:
+    """The id of an array stands for all its elements: nobody has to name them one by one."""
+    if "array" not in site.system.can:
+        pytest.skip(f"{site.scheduler.kind} has no arrays")
+    gate = site.gate()
+    host = site.hpc.target.engine_target().host
+    command = Command.shell(gate.closed, name="all")
+    with ThreadPoolExecutor() as threads:
+        run = threads.submit(site.hpc.map, command, [["a"], ["b"], ["c"]], profile=PLAIN)
+        try:
+            eventually(lambda: len(site.rows(state=JobState.RUNNING)) == 3, "all three run")
+            (array,) = {site.scheduler.array_id(row.job_id or "") for row in site.rows()}
+            site.scheduler.read_cancel(host.run(site.scheduler.cancel([array])))
+            results = run.result(timeout=120)  # while the gate is closed
+        finally:
+            gate.open()
+    assert not any(result.succeeded for result in results)

@@ -23,6 +23,7 @@ from tests.transcripts import names, transcript
 ALL = [pytest.param(scheduler_class(kind)(), id=kind) for kind in KINDS]
 TOKEN = "abcd2345"
 NO_WORD = "Xyzzy"
+MOST_CHARACTERS = 2**17  # of one word of a command, and little beside what a whole command may hold
 
 everything = pytest.mark.parametrize("scheduler", ALL)
 unhurried = settings(deadline=None, max_examples=50, suppress_health_check=[HealthCheck.too_slow])
@@ -64,7 +65,7 @@ class Reader:
 
 
 def readers(scheduler: Scheduler) -> list[Reader]:
-    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel")
+    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel", "read_identity")
     return [Reader(name, getattr(scheduler, name)) for name in every]
 
 
@@ -265,3 +266,15 @@ def test_the_ids_of_elements_lead_back_to_the_array(scheduler: Scheduler) -> Non
     elements = [scheduler.element_id(array, index) for index in range(3)]
     assert len(set(elements)) == 3
     assert {scheduler.array_id(element) for element in elements} == {array}
+
+
+@everything
+def test_as_many_are_cancelled_at_once_as_may_be_asked_for(scheduler: Scheduler) -> None:
+    """Every id is named, an array's by its own id, and the command is no longer than a command line may be."""
+    longest = {"pbs": f"{10**9}[].{'s' * 60}", "torque": f"{10**9}[].{'s' * 60}"}.get(scheduler.kind, str(10**12))
+    array = scheduler.array_id(scheduler.element_id(longest, 3))
+    ids = [array.replace("1", str(number), 1) for number in range(scheduler.ids_per_call)]
+    call = scheduler.cancel(ids)
+    assert list(call.argv[-len(ids) :]) == ids
+    assert sum(len(word) + 1 for word in call.argv) < MOST_CHARACTERS
+    assert max(len(word) for call in [scheduler.queue(ids)] for word in call.argv) < MOST_CHARACTERS

@@ -28,7 +28,7 @@ from dagster_hpc.dice.h2 import h2_case, judge_h2
 from dagster_hpc.dice.job_script import STAGGER
 from dagster_hpc.dice.jobs import SolverJobs
 from dagster_hpc.dice.layout import ALPHA, BETA
-from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.local.requests import Local
 from tests.dice.golden import FOLDER, case
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from dagster_hpc import HPCJobRunner, LocalTarget
-from dagster_hpc.cli.doctor import Check, examine
+from dagster_hpc.checks.base import Check
+from dagster_hpc.cli.doctor import examine
 
 EMBEDDED = f"exec {sys.executable} -m dagster_hpc.dice.pyscf_solver"
 

@@ -27,7 +27,7 @@ from dagster_hpc import (
 )
 from dagster_hpc.cli.main import main
 from dagster_hpc.engine.job import FINAL_STATES
-from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, cannot_start
+from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start
 from dagster_hpc.engine.target import Patience
 from tests.docs.pages import PAGES, page
 from tests.systems.needs import REPOSITORY

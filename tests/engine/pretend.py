@@ -19,7 +19,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.process import this_process
 from dagster_hpc.engine.schedulers import to_json
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.target import Listener, Patience, Target
 
 WHEN = "2026-11-20T07:00:00"

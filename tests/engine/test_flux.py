@@ -12,13 +12,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.base import scrubbed
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Demand
-from dagster_hpc.engine.schedulers.flux import Flux
-from dagster_hpc.engine.schedulers.flux_text import decimal_id
+from dagster_hpc.engine.schedulers.flux.replies import decimal_id
+from dagster_hpc.engine.schedulers.flux.requests import Flux
 from dagster_hpc.engine.script import command_words, render_script
 from tests.simulators.flux import f58
 from tests.transcripts import names, transcript
@@ -382,7 +383,7 @@ def test_no_answer_leads_to_an_error_that_is_not_ours(code: int | None, out: str
     for read in (FLUX.read_submit, FLUX.read_found, FLUX.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
-    for probe in FLUX.probes([Demand("batch", "", {"p": 60})], "me"):
+    for probe in probes(FLUX, [Demand("batch", "", {"p": 60})], "me"):
         assert probe.read(given).sentence
 
 
@@ -399,9 +400,9 @@ def test_garbage_is_never_a_success(record: dict[str, object]) -> None:
 
 
 def test_doctor() -> None:
-    probes = {probe.name: probe for probe in FLUX.probes([Demand("batch")], "me")}
-    assert probes["flux jobs"].read(answer("jobs_a_json")).level == "ok"
-    assert probes["flux jobs"].read(answer("down_jobs")).level == "fail"
-    assert probes["queue"].read(Answer(("flux",), 0, "batch*\ndebug\n", "")).level == "ok"
-    assert probes["queue"].read(Answer(("flux",), 0, "debug\n", "")).level == "fail"
-    assert probes["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.88.0\n", "")).sentence == "commands: 0.88.0"
+    named = {probe.name: probe for probe in probes(FLUX, [Demand("batch")], "me")}
+    assert named["flux jobs"].read(answer("jobs_a_json")).level == "ok"
+    assert named["flux jobs"].read(answer("down_jobs")).level == "fail"
+    assert named["queue"].read(Answer(("flux",), 0, "batch*\ndebug\n", "")).level == "ok"
+    assert named["queue"].read(Answer(("flux",), 0, "debug\n", "")).level == "fail"
+    assert named["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.88.0\n", "")).sentence == "commands: 0.88.0"

@@ -10,14 +10,19 @@ from pathlib import Path
 import pytest
 
 import dagster_hpc
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand
+from dagster_hpc.engine.schedulers import KINDS, scheduler_class
 
 PACKAGE = Path(dagster_hpc.__file__).parent
 ENGINE = sorted((PACKAGE / "engine").rglob("*.py"))
+ROOM = PACKAGE / "engine" / "schedulers"
+SCHEDULERS = sorted(ROOM.rglob("*.py"))
 
 # From the ground up. A module may import from its own floor and from those before it.
 FLOORS = [
     ["version", "lazy", "engine", "local_batch"],
-    ["dagster_values"],
+    ["checks", "dagster_values"],
     ["metadata"],
     ["resources"],
     ["assets"],
@@ -116,12 +121,36 @@ def test_a_part_of_the_package_imports_only_from_floors_below() -> None:
             assert mine is None or theirs is None or theirs <= mine, f"{module_name(path)} imports {name}"
 
 
-@pytest.mark.parametrize("path", sorted((PACKAGE / "engine" / "schedulers").glob("*.py")), ids=module_name)
+@pytest.mark.parametrize("path", SCHEDULERS, ids=module_name)
 def test_a_scheduler_is_pure(path: Path) -> None:
     doing = {"subprocess", "time", "socket", "pathlib", "shutil", "os", "io"}
     assert not {name.split(".")[0] for name in imports(path)} & doing
     calls = {ast.unparse(node.func) for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)}
     assert not calls & {"open", "print", "sleep"}
+
+
+@pytest.mark.parametrize("folder", sorted({path.parent for path in SCHEDULERS} - {ROOM}), ids=lambda path: path.name)
+def test_every_system_has_the_same_rooms(folder: Path) -> None:
+    assert {"__init__.py", "requests.py", "replies.py", "words.py"} <= {path.name for path in folder.glob("*.py")}
+    assert len(ast.parse((folder / "__init__.py").read_text()).body) == 1  # its docstring
+
+
+@pytest.mark.parametrize("path", SCHEDULERS, ids=module_name)
+def test_words_are_known_to_replies_and_replies_to_requests(path: Path) -> None:
+    order = ["words", "records", "replies", "requests"]
+    mine = order.index(path.stem) if path.stem in order else len(order)
+    named = {name.split(".")[4] for name in top_level_imports(path) if name.count(".") == 4 and ".schedulers." in name}
+    assert all(order.index(name) <= mine for name in named if name in order)
+
+
+def test_every_kind_has_checks() -> None:
+    for kind in KINDS:
+        assert probes(scheduler_class(kind)(), [Demand()], "me"), kind
+
+
+def test_no_check_names_dagster() -> None:
+    for path in (PACKAGE / "checks").glob("*.py"):
+        assert not {name for name in imports(path) if name.split(".")[0] == "dagster"}
 
 
 def test_a_host_knows_no_scheduler() -> None:

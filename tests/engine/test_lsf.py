@@ -13,13 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ConfigurationError, ExecutionProfile, LSFTarget
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers import from_json, to_json
-from dagster_hpc.engine.schedulers.base import Demand, Finding
-from dagster_hpc.engine.schedulers.lsf import LSF
-from dagster_hpc.engine.schedulers.lsf_text import hosts, mebibytes, seconds, time_of
+from dagster_hpc.engine.schedulers.lsf.replies import hosts, mebibytes, seconds, time_of
+from dagster_hpc.engine.schedulers.lsf.requests import LSF
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.resources.resolve import resolve
 from tests.transcripts import names, transcript
@@ -407,7 +408,7 @@ def test_a_directory_that_no_directive_can_hold_is_refused(directory: str) -> No
 
 
 def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in LSF_.probes([Demand("normal")], "me") if each.name == probe)
+    found = next(each for each in probes(LSF_, [Demand("normal")], "me") if each.name == probe)
     return found.read(Answer(found.call.argv, code, out, err))
 
 

@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, JobResult, MiyabiTarget, PBSTarget
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Demand, Report
-from dagster_hpc.engine.schedulers.pbs import PBS, PlainPBS, WidePBS
-from dagster_hpc.engine.schedulers.pbs_text import Record, hosts, kib, seconds, stamp
-from dagster_hpc.engine.schedulers.pbs_words import PBS_ENDED, status_of
+from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.pbs.records import Record, hosts, kib, seconds, stamp
+from dagster_hpc.engine.schedulers.pbs.replies import status_of
+from dagster_hpc.engine.schedulers.pbs.requests import PBS, PlainPBS, WidePBS
+from dagster_hpc.engine.schedulers.pbs.words import PBS_ENDED
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Patience
 from tests.contract.systems.pbs import PBSSystem
@@ -425,7 +428,7 @@ def test_no_answer_is_an_error_that_is_not_ours(code: int | None, out: str, err:
             scheduler.read_found(said)
         with contextlib.suppress(SchedulerUnavailable):
             scheduler.read_cancel(said)
-        for probe in scheduler.probes([Demand("workq", walltimes_s={"p": 60})], "me"):
+        for probe in probes(scheduler, [Demand("workq", walltimes_s={"p": 60})], "me"):
             assert probe.read(said).sentence
 
 
@@ -755,7 +758,7 @@ def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> Non
 def findings(site: Path, **walltimes: int) -> dict[str, tuple[str, str]]:
     demands = [Demand("debug", walltimes_s=walltimes), Demand("debig"), Demand("")]
     said = {}
-    for number, probe in enumerate(PBS().probes(demands, "me")):
+    for number, probe in enumerate(probes(PBS(), demands, "me")):
         done = subprocess.run(probe.call.argv, capture_output=True, text=True, check=False)
         finding = probe.read(Answer(probe.call.argv, done.returncode, done.stdout, done.stderr))
         said[f"{probe.name}{number if probe.name == 'queue' else ''}"] = (finding.level, finding.sentence)

@@ -13,12 +13,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ConfigurationError, ExecutionProfile, FugakuTarget, HPCTarget, PJMTarget
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobMetrics, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers import from_json, to_json
-from dagster_hpc.engine.schedulers.base import Demand, Finding
-from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
+from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.resources.resolve import resolve
 from tests.transcripts import names, transcript
@@ -539,7 +540,7 @@ def test_no_statistics_raise(noise: str, cut: int) -> None:
 
 
 def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in PJM_.probes([Demand("small")], "me") if each.name == probe)
+    found = next(each for each in probes(PJM_, [Demand("small")], "me") if each.name == probe)
     return found.read(Answer(found.call.argv, code, out, err))
 
 

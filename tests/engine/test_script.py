@@ -21,8 +21,8 @@ from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.observe.sentinel import Sentinel, read_sentinel
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.local import Local
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.local.requests import Local
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.script import DUPLICATE_EXIT_CODE, quoting_faults, render_script, script_files
 from tests.engine.pretend import eventually
 

@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Demand
-from dagster_hpc.engine.schedulers.sge import SGE
-from dagster_hpc.engine.schedulers.sge_words import ending_of, state_of
+from dagster_hpc.engine.schedulers.sge.requests import SGE
+from dagster_hpc.engine.schedulers.sge.words import ending_of, state_of
 from dagster_hpc.engine.script import render_script
 from tests.systems.sge import GridEngine
 from tests.transcripts import names, transcript
@@ -516,7 +517,7 @@ def test_no_answer_leads_to_an_error_that_is_not_ours(given: Answer) -> None:
     for read in (SITE.read_submit, SITE.read_found, SITE.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
-    for probe in SITE.probes([Demand("all.q", "", {"p": 60})], "me"):
+    for probe in probes(SITE, [Demand("all.q", "", {"p": 60})], "me"):
         assert probe.read(given).sentence
 
 
@@ -551,8 +552,8 @@ def test_no_letters_are_an_end(letters: str) -> None:
     ],
 )
 def test_doctor(name: str, transcript_name: str, level: str, word: str) -> None:
-    probes = SITE.probes([Demand("short.q", "", {"long": 3600})], "me")
-    probe = next(probe for probe in probes if probe.name == name)
+    demands = [Demand("short.q", "", {"long": 3600})]
+    probe = next(probe for probe in probes(SITE, demands, "me") if probe.name == name)
     finding = probe.read(answer(transcript_name))
     assert finding.level == level
     assert word in finding.sentence

@@ -6,8 +6,10 @@ import contextlib
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,8 @@ from hypothesis import strategies as st
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.slurm import Slurm
-from dagster_hpc.engine.schedulers.slurm_words import EXPLAINED, cannot_start, explain, state_of
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
+from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start, explain, state_of
 from dagster_hpc.engine.script import render_script
 from tests.engine.pretend import eventually
 from tests.systems.slurm import SlurmCluster
@@ -696,3 +698,23 @@ def test_a_real_slurm_writes_its_log_where_we_look_for_it(slurm: SlurmCluster, t
         slurm.run(["sbatch", str(tmp_path / name / "job.slurm")])
     logs = [tmp_path / name / "scheduler.log" for name in names]
     eventually(lambda: all(log.exists() and log.read_text() == "it writes\n" for log in logs))
+
+
+def test_a_long_queue_is_read_in_no_time() -> None:
+    """It is read at every poll, beside everything else. The limit is ten times what a slow machine needs."""
+    line = "{0}|RUNNING|None|2026-11-25T05:00:{1:02d}|2026-11-25T05:59:{1:02d}|N/A|2|32|node[1-2]|many_k7m2x9qd"
+    text = "\n".join(line.format(number, number % 60) for number in range(10_000))
+    before = time.process_time()
+    report = Slurm().read_queue(Answer(("squeue",), 0, text, ""))
+    assert time.process_time() - before < 1
+    assert len(report.jobs) == 10_000
+    assert report.jobs["61"].metrics.submitted_at == datetime(2026, 11, 25, 5, 0, 1).timestamp()
+
+
+@pytest.mark.parametrize(
+    "text", ["N/A", "Unknown", "", "2026-11-25", "20261125T050001Z000", "2026-11-25T05:00+01", "2026-13-25T05:00:00"]
+)
+def test_what_is_no_time_of_slurms_is_none(text: str) -> None:
+    row = f"1|RUNNING|None|{text}|{text}|N/A|1|1|node1|x"
+    metrics = Slurm().read_queue(Answer(("squeue",), 0, row, "")).jobs["1"].metrics
+    assert (metrics.submitted_at, metrics.started_at) == (None, None)

@@ -20,7 +20,7 @@ from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.engine.process import NOBODY
 from dagster_hpc.engine.runner import Runner
-from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.local.requests import Local
 from dagster_hpc.engine.target import Target
 from tests.engine.pretend import Heard, PretendSlurm, eventually, quick, target_on
 

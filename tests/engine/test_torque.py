@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, TorqueTarget
+from dagster_hpc.checks import probes
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.pbs_text import Record
-from dagster_hpc.engine.schedulers.torque import TORQUE_ENDED, Torque
-from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
+from dagster_hpc.engine.schedulers.pbs.records import Record
+from dagster_hpc.engine.schedulers.torque.requests import Torque, TorqueOverSlurm
+from dagster_hpc.engine.schedulers.torque.words import TORQUE_ENDED
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Patience
 from tests.systems import torque
@@ -231,7 +232,7 @@ def test_no_answer_is_an_error_that_is_not_ours(code: int | None, out: str, err:
             scheduler.read_found(said)
         with contextlib.suppress(SchedulerUnavailable):
             scheduler.read_cancel(said)
-        for probe in scheduler.probes([], "me"):
+        for probe in probes(scheduler, [], "me"):
             assert probe.read(said).sentence
 
 

@@ -14,7 +14,7 @@ import pytest
 from dagster_hpc.engine.job import JobState, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.observe.poll import Poller
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.target import Listener, Target
 from dagster_hpc.engine.wait import Watcher
 from tests.engine.pretend import Heard, PretendSlurm, eventually, put_job, quick, target_on

@@ -56,7 +56,7 @@ def wheel_metadata(wheel: Path) -> Message:
 def rendering(scheduler: str) -> str:
     return f"""
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.{scheduler.lower()} import {scheduler}
+from dagster_hpc.engine.schedulers.{scheduler.lower()}.requests import {scheduler}
 from dagster_hpc.engine.script import render_script
 print(render_script({SPEC}, {scheduler}(), directory="/scratch/x", token="abcd2345"), end="")
 """

@@ -11,7 +11,7 @@ from dagster_hpc import Command, ConfigurationError, HPCJobRunner, JobState, Sub
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.local.requests import Local
 
 NO_ARRAYS = "this system knows no array jobs"
 

@@ -39,7 +39,7 @@ def main() -> int:
         text = "Unable to connect to Flux: broker socket /nonexistent/x was not found"
         return _say(f"flux-{verb}: ERROR: {text}")
     respond = {"batch": _batch, "submit": _batch, "jobs": _jobs, "cancel": _cancel, "job": _job}
-    respond |= {"resource": _resource, "queue": _queue}
+    respond |= {"resource": _resource, "queue": _queue, "lsattr": _lsattr}
     if verb not in respond:
         return _say(f"flux: `{verb}' is not a flux command.  See 'flux --help'")
     return system.answer(lambda: respond[verb](system, rest))
@@ -48,6 +48,12 @@ def main() -> int:
 def _say(text: str, code: int = 1) -> int:
     print(text, file=sys.stderr)
     return code
+
+
+def _lsattr(system: Embedded, words: Sequence[str]) -> int:
+    for name, value in {"hostlist": "node1", "instance-level": "0", "local-uri": "local:///run/flux/local"}.items():
+        print(f"{name:<40}{value}")
+    return 0
 
 
 # -- ids

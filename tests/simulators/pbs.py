@@ -298,6 +298,8 @@ def qstat(server: Server, words: list[str]) -> int:
         complaints, code = [f"Connection refused\nqstat: cannot connect to server {HOST} (errno=15010)"], 255
     elif "Q" in flags:
         return _say("".join(_queue(name) for name in QUEUES).rstrip("\n"), "")
+    elif "B" in flags:
+        return _say(f"Server: {HOST}\n    server_state = Active\n    server_host = {HOST}\n")
     past = "H" in flags if miyabi else "x" in flags
     for text in [] if down else ids:
         if past and server.switch("history") == "off":

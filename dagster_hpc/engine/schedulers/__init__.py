@@ -1,4 +1,6 @@
-"""The batch systems, a file for each kind. Each is imported when it is first asked for.
+"""The batch systems, a folder for each. Each is imported when it is first asked for.
+
+In every folder stands the same: `requests` (what to ask), `replies` (what was answered) and `words` (its vocabulary).
 
 `from_json` builds a scheduler again from what the ledger keeps, for a command line without Dagster.
 """
@@ -12,12 +14,13 @@ from typing import Any
 
 from dagster_hpc.engine.schedulers.base import Scheduler
 
+# kind → its folder and its class there, in `requests`
 _HOME = {
     "local": ("local", "Local"),
     "slurm": ("slurm", "Slurm"),
     "pbs": ("pbs", "PBS"),
     "torque": ("torque", "Torque"),
-    "torque-slurm": ("torque_over_slurm", "TorqueOverSlurm"),
+    "torque-slurm": ("torque", "TorqueOverSlurm"),
     "pjm": ("pjm", "PJM"),
     "pjm-without-bulk": ("pjm", "PJMWithoutBulk"),
     "lsf": ("lsf", "LSF"),
@@ -29,8 +32,8 @@ KINDS = tuple(_HOME)
 
 def scheduler_class(kind: str) -> type[Any]:
     """`slurm` → `Slurm`."""
-    module, name = _HOME[kind]
-    found: type[Any] = getattr(import_module(f"{__name__}.{module}"), name)
+    folder, name = _HOME[kind]
+    found: type[Any] = getattr(import_module(f"{__name__}.{folder}.requests"), name)
     return found
 
 

@@ -2,7 +2,7 @@
 
 A scheduler is pure. It turns a request into a `Call` (an argv to run) and an `Answer` (exit code, stdout, stderr)
 into values. It never runs a command, opens a file or sleeps; a host does that. So every parser is tested from recorded
-transcripts, and a new system is one file here, one template and one folder of transcripts.
+transcripts, and a new system is one folder here, one template and one folder of transcripts.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobStatus
 
 
@@ -28,41 +29,9 @@ class Report:
     reasons: Call | None = None  # a further question, whose answer has better reasons for jobs that are stuck
 
 
-Level = Literal["ok", "warn", "fail"]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one question to the system showed; unless all is well, `advice` says what to do."""
-
-    level: Level
-    sentence: str
-    advice: str = ""
-    clock: float | None = None  # the system's own time of day, where its answer tells it
-
-
-@dataclass(frozen=True)
-class Probe:
-    """A question that shows whether this system can be used from here, and what its answer means."""
-
-    name: str
-    call: Call
-    read: Callable[[Answer], Finding]
-    if_missing: Level = "fail"  # how bad it is that there is no such command
-
-
-@dataclass(frozen=True)
-class Demand:
-    """What the execution profiles ask of one queue: for the longest of these times, at this project's cost."""
-
-    queue: str = ""
-    project: str = ""
-    walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile
-
-
 @dataclass(frozen=True)
 class Scheduler(ABC):
-    """One kind of batch system. See `slurm.py` for a complete example."""
+    """One kind of batch system. See `slurm/` for a complete example."""
 
     kind: ClassVar[str]  # its name in the ledger and in messages
     suffix: ClassVar[str]  # of its job scripts: ".slurm"
@@ -88,6 +57,17 @@ class Scheduler(ABC):
         own = _ONLY_ON.get(spec.launcher, self.kind)
         foreign = [] if own == self.kind else [f"launcher {spec.launcher!r} starts ranks under {own} only"]
         return [why for asked, why in self.lacks.items() if _ASKED[asked](spec)] + foreign
+
+    def identify(self) -> Call | None:
+        """Ask which cluster this is, so that two on one ledger are told apart by what they are; None where none can say."""
+        return None
+
+    def read_identity(self, answer: Answer) -> str:
+        """The name that stays as long as its job ids go on; '' where this version cannot say it.
+
+        `SchedulerUnavailable` when it was not told, so that it may be asked again.
+        """
+        raise SchedulerUnavailable(f"a system of the kind {self.kind} does not say which one it is: {answer.words}")
 
     @abstractmethod
     def log_path(self, spec: JobSpec, directory: str) -> str:
@@ -138,14 +118,6 @@ class Scheduler(ABC):
     def array_id(self, element_id: str) -> str:
         """The id that covers all elements in one query; the id itself where the job is no array."""
 
-    def identify(self) -> Call | None:
-        """Ask which cluster this is; None where the system has no name of its own."""
-        return None
-
-    def read_identity(self, answer: Answer) -> str:
-        """The cluster's name; `SchedulerUnavailable` when it did not answer."""
-        return ""
-
     def own_id(self, spec: JobSpec) -> str:
         """How the script names the job that it runs in: a word of bash, equal to the id that the queue shows."""
         return f"${{{self.job_id_variable}:-$$}}"
@@ -161,10 +133,6 @@ class Scheduler(ABC):
     def read_statistics(self, text: str) -> JobMetrics:
         """The figures in that file."""
         return JobMetrics()
-
-    def probes(self, demands: Sequence[Demand], user: str) -> list[Probe]:
-        """The questions of `dagster-hpc doctor`: is it there, does it answer, can it serve these demands?"""
-        return []
 
 
 _ONLY_ON = {"flux": "flux"}  # launchers that one kind of system brings along: launcher → kind

@@ -12,7 +12,7 @@ from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.filesystem import state_folder
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.local import Local
+from dagster_hpc.engine.schedulers.local.requests import Local
 from dagster_hpc.engine.units import parse_memory
 from dagster_hpc.resources.targets.base import HPCTarget
 

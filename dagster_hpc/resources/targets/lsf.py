@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.lsf import LSF
+from dagster_hpc.engine.schedulers.lsf.requests import LSF
 from dagster_hpc.resources.targets.base import HPCTarget
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.pbs import PBS
+from dagster_hpc.engine.schedulers.pbs.requests import PBS
 from dagster_hpc.resources.profile import ResourceClass
 from dagster_hpc.resources.targets.base import HPCTarget
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.pjm import PJM, PJMWithoutBulk
+from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk
 from dagster_hpc.resources.profile import ResourceClass
 from dagster_hpc.resources.targets.base import HPCTarget
 

@@ -7,7 +7,7 @@ import getpass
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.sge import SGE
+from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.resources.targets.base import HPCTarget
 
 

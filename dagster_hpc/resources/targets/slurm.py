@@ -5,7 +5,7 @@ from __future__ import annotations
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.resources.targets.base import HPCTarget
 
 

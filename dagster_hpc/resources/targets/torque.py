@@ -8,8 +8,7 @@ from typing import Literal
 from pydantic import Field
 
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.schedulers.torque import Torque
-from dagster_hpc.engine.schedulers.torque_over_slurm import TorqueOverSlurm
+from dagster_hpc.engine.schedulers.torque.requests import Torque, TorqueOverSlurm
 from dagster_hpc.resources.targets.base import HPCTarget
 
 

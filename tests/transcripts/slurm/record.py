@@ -18,7 +18,7 @@ from unittest import mock
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.schedulers.slurm import Slurm
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from tests.systems.slurm import SlurmCluster
 from tests.systems.slurm_config import CLUSTER, Layout
 
@@ -59,6 +59,7 @@ class Recorder:
             for old in HERE.glob(f"*.{kind}"):
                 if not old.name.startswith(("documented_", "history_half_written")):  # the latter is a matter of luck
                     old.unlink()
+        self.identity()
         self.submissions()
         self.refusals()
         self.waiting()
@@ -67,6 +68,11 @@ class Recorder:
         self.without_daemons()
 
     # -- cases
+
+    def identity(self) -> None:
+        self.keep("identify", SLURM.identify())
+        self.keep("identify_cluster", Slurm(cluster=CLUSTER).identify())
+        self.keep("identify_unknown_cluster", Slurm(cluster="nosuch").identify())
 
     def submissions(self) -> None:
         ok = self.script("ok")
@@ -279,7 +285,12 @@ class Recorder:
         submit, queue, cancel = SLURM.submit(ok), SLURM.queue(["1"]), SLURM.cancel(["1"])
         history, find = SLURM.history(["1"]), SLURM.find("ok")[1]
         calls = {
-            "controller_down": (("submit", submit), ("queue", queue), ("cancel", cancel)),
+            "controller_down": (
+                ("submit", submit),
+                ("queue", queue),
+                ("cancel", cancel),
+                ("identify", SLURM.identify()),
+            ),
             "accounting_down": (("history", history), ("find", find)),
             "accounting_disabled": (("history", history), ("find", find)),
             "munge_down": (("submit", submit), ("queue", queue)),

@@ -1,0 +1,34 @@
+"""What `dagster-hpc doctor` asks: can jobs be run from here, and if not, what is to be done? One file a system.
+
+`probes` gives the questions to a batch system. Each file has them under the same name, and is imported when it is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+
+from dagster_hpc.checks.base import Demand, Probe
+from dagster_hpc.engine.schedulers.base import Scheduler
+
+# kind of scheduler → the file with its questions
+_HOME = {
+    "local": "local",
+    "slurm": "slurm",
+    "pbs": "pbs",
+    "torque": "torque",
+    "torque-slurm": "torque_over_slurm",
+    "pjm": "pjm",
+    "pjm-without-bulk": "pjm",
+    "lsf": "lsf",
+    "sge": "sge",
+    "flux": "flux",
+}
+
+
+def probes(scheduler: Scheduler, demands: Sequence[Demand], user: str) -> list[Probe]:
+    """The questions to this system: is it there, does it answer, can it serve these demands? None where it has no file."""
+    if scheduler.kind not in _HOME:
+        return []
+    found: list[Probe] = import_module(f"{__name__}.{_HOME[scheduler.kind]}").probes(scheduler, demands, user)
+    return found

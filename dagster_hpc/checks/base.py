@@ -1,0 +1,48 @@
+"""What a check asks, what it finds, and what the profiles demand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dagster_hpc.engine.call import Answer, Call
+
+Level = Literal["ok", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one question to the system showed; unless all is well, `advice` says what to do."""
+
+    level: Level
+    sentence: str
+    advice: str = ""
+    clock: float | None = None  # the system's own time of day, where its answer tells it
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    finding: Finding
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A question that shows whether this system can be used from here, and what its answer means."""
+
+    name: str
+    call: Call
+    read: Callable[[Answer], Finding]
+    if_missing: Level = "fail"  # how bad it is that there is no such command
+
+
+@dataclass(frozen=True)
+class Demand:
+    """What the execution profiles ask of one queue: for the longest of these times, at this project's cost."""
+
+    queue: str = ""
+    project: str = ""
+    walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile

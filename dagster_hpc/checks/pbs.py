@@ -1,0 +1,124 @@
+"""What `dagster-hpc doctor` asks of PBS. Each function turns one answer into one finding."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from functools import partial
+
+from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.errors import did_you_mean
+from dagster_hpc.engine.schedulers.pbs.records import integer, seconds
+from dagster_hpc.engine.schedulers.pbs.requests import PBS
+from dagster_hpc.engine.schedulers.pbs.words import NO_HISTORY, unreached
+from dagster_hpc.engine.units import format_walltime
+
+_UNREACHED = "check PBS_CONF_FILE or /etc/pbs.conf, and with your site whether the server runs."
+_NO_JOB = "999999999"  # an id that no server has reached
+
+
+def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
+    """The questions in the order in which a reader wants the answers."""
+    queues = Call(("qstat", "-Q", "-f"))
+    return [
+        Probe("qsub", Call(("qsub", "--version")), _version),
+        Probe("qdel", Call(("qdel", "--version")), _version),
+        Probe("qstat", Call(("qstat", "-u", user)), _server),
+        Probe("job history", Call(("qstat", "-x", "-f", "-F", "json", _NO_JOB)), _history, "warn"),
+        Probe("qselect", Call(("qselect", "-u", user)), _look_up, "warn"),
+        *(Probe("queue", queues, partial(_queue, demand), "warn") for demand in demands),
+    ]
+
+
+def _version(answer: Answer) -> Finding:
+    program, said = answer.argv[0], answer.stdout.strip() or answer.stderr.strip()
+    if said.startswith("Version:"):
+        return Finding("fail", f"`{program}` is Torque's ({said}), not PBS's", "use TorqueTarget.")
+    if answer.code != 0 or "pbs_version" not in said:
+        return Finding("fail", f"`{program} --version` does not work: {answer.words}", _UNREACHED)
+    return Finding("ok", said)
+
+
+def _server(answer: Answer) -> Finding:
+    if answer.code != 0:
+        return Finding("fail", f"the server does not answer: {answer.words}", _UNREACHED)
+    number = sum(line[:1].isdigit() for line in answer.stdout.splitlines())
+    return Finding("ok", f"the server answers; {number} of your jobs are in the queue")
+
+
+def _history(answer: Answer) -> Finding:
+    """A question for a job that cannot be there: what is said instead of it tells whether there is a history."""
+    clock = _clock(answer.stdout)
+    if NO_HISTORY in answer.stderr:
+        return Finding(
+            "warn",
+            "the server keeps no history of jobs: how a job ended is told by its own files alone, which cannot tell why "
+            "it was killed",
+            "ask your site for job_history_enable; without it, jobs run all the same.",
+            clock,
+        )
+    if answer.code == 153 and clock is not None:
+        return Finding("ok", "the server keeps a history of jobs", clock=clock)
+    if unreached(answer.code, answer.stderr):
+        return Finding("warn", f"the history cannot be asked: {answer.words}", _UNREACHED)
+    said = f"this qstat is not asked by `-x -F json`: {answer.words.splitlines()[0]}"
+    return Finding("warn", said, "nothing: the engine finds out how it wants to be asked.", clock)
+
+
+def _clock(text: str) -> float | None:
+    """The server's time of day stands at the head of every JSON answer."""
+    try:
+        stamp = json.loads(text)["timestamp"]
+        return float(stamp) if isinstance(stamp, int) and 0 < stamp < 2**40 else None
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return None
+
+
+def _look_up(answer: Answer) -> Finding:
+    if answer.code != 0:
+        return Finding("warn", f"jobs cannot be looked up by name: {answer.words}", _UNREACHED)
+    return Finding("ok", "jobs can be looked up by name")
+
+
+def _queue(demand: Demand, answer: Answer) -> Finding:
+    if answer.code != 0:
+        return Finding("warn", f"the queues cannot be listed: {answer.words}", _UNREACHED)
+    queues = _queues(answer.stdout)
+    if not demand.queue:
+        return Finding("ok", f"the server's default; there are {', '.join(sorted(queues)) or 'no queues that you see'}")
+    if demand.queue not in queues:
+        hint = did_you_mean(demand.queue, list(queues))
+        advice = "correct queue_cpu / queue_gpu of the target."
+        return Finding("fail", f"there is no queue {demand.queue!r}: {hint}", advice)
+    queue = queues[demand.queue]
+    limit_s = seconds(queue.get("resources_max.walltime", ""))
+    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if limit_s is not None and time_s > limit_s}
+    if too_long:
+        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+        return Finding(
+            "fail",
+            f"queue {demand.queue} allows {queue['resources_max.walltime']}, but {asked}",
+            "shorten the walltime, or send these profiles to another queue.",
+        )
+    closed = [word for word in ("enabled", "started") if queue.get(word) == "False"]
+    if closed:
+        what = "takes no jobs" if "enabled" in closed else "takes jobs but starts none"
+        return Finding("warn", f"queue {demand.queue} {what}", f"wait, or ask your site; `qstat -Qf {demand.queue}`.")
+    limit = queue.get("resources_max.walltime", "none")
+    waiting = integer(queue.get("total_jobs", "")) or 0
+    return Finding("ok", f"{demand.queue}: {waiting} jobs in it, time limit {limit}")
+
+
+def _queues(text: str) -> dict[str, dict[str, str]]:
+    """`Queue: NAME`, and its attributes below it."""
+    queues: dict[str, dict[str, str]] = {}
+    name = ""
+    for line in text.replace("\n\t", "").split("\n"):
+        if head := re.fullmatch(r"Queue: (\S+)", line):
+            name = head[1]
+            queues[name] = {}
+        elif name and (match := re.fullmatch(r" {4}([\w.]+) = (.*)", line)):
+            queues[name][match[1]] = match[2]
+    return queues

@@ -1,0 +1,1 @@
+"""The embedded batch system of `local_batch/`."""

@@ -1,0 +1,1 @@
+"""PJM, the job operation software of Fujitsu's Technical Computing Suite."""

@@ -1,0 +1,1 @@
+"""Grid Engine: Sun's, Son of, Univa's, Open Cluster Scheduler."""

@@ -1,0 +1,254 @@
+"""What Slurm's commands print, as values: ids, and of each job its state, how it ended, its figures."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from datetime import datetime
+
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
+from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.slurm.words import (
+    ACCOUNTING_OFF,
+    EXPLAINED,
+    cannot_start,
+    capacity,
+    explain,
+    explain_end,
+    refusal_advice,
+    state_of,
+    transient,
+)
+
+# The name comes last: it is the only field that could hold the separator.
+QUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%D|%C|%N|%j"
+HISTORY_FIELDS = (
+    "JobID", "State", "ExitCode", "Reason", "Submit", "Eligible", "Start", "End", "ElapsedRaw", "NNodes", "NCPUS",
+    "NodeList", "TotalCPU", "UserCPU", "SystemCPU", "MaxRSS", "MaxVMSize", "MaxDiskRead", "MaxDiskWrite",
+    "ConsumedEnergyRaw", "AllocTRES", "ReqMem", "DerivedExitCode", "TRESUsageInTot", "Cluster", "JobName",
+)  # fmt: skip
+
+_PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
+_SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
+_CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
+_JOB_ID = re.compile(r"\d+(_\d+)?", re.ASCII)
+_RANGE = r"\d{1,7}(?:-\d{1,7}(?::[1-9]\d{0,6})?)?"
+_ELEMENTS = re.compile(rf"(\d+)_\[({_RANGE}(?:,{_RANGE})*)(?:%\d+)?\]", re.ASCII)
+_NO_START = 53  # Slurm's "signal" when a node cannot enter the job's directory or open its log
+
+
+def cluster_name(answer: Answer) -> str:
+    """`ClusterName` of the configuration that the controller serves."""
+    name = _CLUSTER_NAME.search(answer.stdout) if answer.code == 0 else None
+    if not name:
+        raise SchedulerUnavailable(f"Slurm does not say which cluster it is: {answer.words[:500]}")
+    return name[1]
+
+
+def submitted(answer: Answer) -> str:
+    """The id of the new job."""
+    job_id = _submitted_id(answer.stdout) if answer.code == 0 else None
+    if job_id:
+        return job_id
+    if answer.code in (None, 0) or transient(answer.words):
+        raise SchedulerUnavailable(f"sbatch left it open whether the job was taken: {answer.words}")
+    if capacity(answer.words):
+        raise CapacityReached(f"Slurm takes no more jobs of this user now: {answer.words}")
+    raise SubmitRefused(f"Slurm refused the job: {answer.words}", advice=refusal_advice(answer.words))
+
+
+def queue_report(answer: Answer) -> Report:
+    """The jobs that squeue lists in `QUEUE_FORMAT`."""
+    if answer.code != 0:
+        forgotten = "Invalid job id specified" in answer.stderr
+        return Report() if forgotten else Report(failed=answer.words)
+    rows = (line.split("|", 9) for line in answer.stdout.splitlines())
+    return Report(jobs={row[0]: queue_status(row) for row in rows if len(row) == 10 and _JOB_ID.fullmatch(row[0])})
+
+
+def history_report(answer: Answer) -> Report:
+    """The jobs that sacct lists with `HISTORY_FIELDS`, each with its steps."""
+    if answer.code != 0:
+        return Report(disabled=True) if ACCOUNTING_OFF in answer.words else Report(failed=answer.words)
+    jobs: dict[str, dict[str, str]] = {}
+    steps: dict[str, list[dict[str, str]]] = {}
+    for line in answer.stdout.splitlines():
+        cells = line.split("|", len(HISTORY_FIELDS) - 1)
+        if len(cells) != len(HISTORY_FIELDS):
+            continue
+        record = dict(zip(HISTORY_FIELDS, cells, strict=True))
+        job_id, _, step = record["JobID"].partition(".")
+        for one in _expanded(job_id):
+            if step:
+                steps.setdefault(one, []).append(record)
+            else:
+                jobs[one] = record
+    return Report(jobs={job_id: history_status(record, steps.get(job_id, [])) for job_id, record in jobs.items()})
+
+
+def found(answer: Answer) -> list[str]:
+    """The ids under the name that squeue or sacct was asked for."""
+    if answer.code != 0:
+        if ACCOUNTING_OFF in answer.words:
+            return []
+        raise SchedulerUnavailable(f"Slurm could not be asked for the job: {answer.words}")
+    ids = (line.partition("|")[0].partition("_")[0] for line in answer.stdout.splitlines())
+    return list(dict.fromkeys(job_id for job_id in ids if job_id.isdigit()))
+
+
+def check_cancelled(answer: Answer) -> None:
+    if answer.code != 0 and "Invalid job id" not in answer.words:
+        raise SchedulerUnavailable(f"scancel did not go through: {answer.words}")
+
+
+def _submitted_id(stdout: str) -> str | None:
+    """The id in sbatch's output, whatever a site's wrapper prints around it."""
+    for line in reversed(stdout.splitlines()):
+        match = _PARSABLE_ID.fullmatch(line.strip()) or _SPOKEN_ID.search(line)
+        if match:
+            return match[1]
+    return None
+
+
+def _expanded(job_id: str) -> list[str]:
+    """The ids that one line of sacct stands for: elements that never started share one, `7_[0,2-5%3]`."""
+    match = _ELEMENTS.fullmatch(job_id)
+    if not match:
+        return [job_id] if _JOB_ID.fullmatch(job_id) else []
+    ids = []
+    for part in match[2].split(","):
+        first, _, rest = part.partition("-")
+        last, _, step = rest.partition(":")
+        ids += [f"{match[1]}_{index}" for index in range(int(first), int(last or first) + 1, int(step or 1))]
+    return ids
+
+
+# -- one job
+
+
+def queue_status(row: list[str]) -> JobStatus:
+    _, state_word, reason, submitted, started, ended, nodes, cores, node_list, name = row
+    state = state_of(state_word, reason)
+    over, runs = state.is_final, state is JobState.RUNNING
+    metrics = JobMetrics(
+        submitted_at=_time(submitted),
+        # A job that was cancelled while it waited has a start time all the same, but never had a node.
+        started_at=_time(started) if node_list and (over or runs) else None,
+        ended_at=_time(ended) if over else None,
+        nodes=_integer(nodes),
+        cores=_integer(cores),
+        node_list=node_list or None,
+    )
+    if runs and reason == "None":  # most of a long queue: nothing has to be explained
+        return JobStatus(state, job_name=name, metrics=metrics)
+    said = "" if state.is_success or reason == "None" else explain_end(reason) if over else explain(reason)
+    stuck = cannot_start(reason) and not over
+    return JobStatus(state, said, job_name=name, metrics=metrics.derived() if over else metrics, stuck=stuck)
+
+
+def history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobStatus:
+    state = state_of(record["State"], record["Reason"])
+    code, _, number = record["ExitCode"].partition(":")
+    exit_code, killed_by = _integer(code), _integer(number)
+    # For TIMEOUT, CANCELLED and OUT_OF_MEMORY Slurm prints 0:0 or 0:125, which say nothing of the program.
+    meaningful = state in (JobState.COMPLETED, JobState.FAILED)
+    if meaningful and killed_by == _NO_START:
+        why = "could not be started: its node cannot enter the job's directory or write its log there (ExitCode 0:53)"
+        return JobStatus(state, why, job_name=_recorded_name(record), metrics=_history_metrics(record, steps))
+    reason = _history_reason(record, state, steps, killed_by if meaningful else None)
+    return JobStatus(
+        state,
+        reason,
+        exit_code=exit_code if meaningful and not killed_by else None,
+        signal=killed_by if meaningful and killed_by else None,
+        job_name=_recorded_name(record),
+        metrics=_history_metrics(record, steps),
+    )
+
+
+def _recorded_name(record: dict[str, str]) -> str:
+    # A short job's end may reach the database before its beginning: for some seconds it is called "allocation".
+    half_written = record["Eligible"] == "Unknown" and record["JobName"] == "allocation"
+    return "" if half_written else record["JobName"]
+
+
+def _history_reason(record: dict[str, str], state: JobState, steps: list[dict[str, str]], killed_by: int | None) -> str:
+    if state is JobState.COMPLETED:
+        starved = any(step["State"].startswith("OUT_OF_ME") for step in steps)
+        return "a step of it ran out of memory, though the job went on" if starved else ""
+    by = re.fullmatch(r"CANCELLED by (\S+)", record["State"])
+    if by:
+        return f"cancelled by user id {by[1]}"
+    if state is JobState.CANCELLED and record["Reason"] == "Dependency":
+        return "the job that it depends on did not end as required (Dependency)"
+    why = explain_end(record["Reason"]) if state.is_final else explain(record["Reason"])
+    if why and record["Reason"] in EXPLAINED:
+        return why
+    if killed_by:
+        return f"killed by signal {killed_by} ({signal_name(killed_by)})"
+    return {
+        JobState.TIMEOUT: "ran into its walltime",
+        JobState.OOM: "used more memory than it had asked for",
+        JobState.NODE_FAIL: "a node of it failed",
+    }.get(state, "")
+
+
+def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> JobMetrics:
+    # A job that was cancelled while it waited has a start time all the same, but never had a node.
+    ran = _time(record["Start"]) is not None and record["NodeList"] not in ("", "None assigned")
+    started, ended = _time(record["Start"]) if ran else None, _time(record["End"])
+    eligible = _time(record["Eligible"])
+    peaks = [size for step in steps if (size := _bytes(step["MaxRSS"])) is not None]
+    energy = _integer(record["ConsumedEnergyRaw"])
+    metrics = JobMetrics(
+        submitted_at=_time(record["Submit"]),
+        started_at=started,
+        ended_at=ended,
+        queue_wait_s=started - eligible if started is not None and eligible is not None else None,
+        elapsed_s=float(record["ElapsedRaw"]) if ran and record["ElapsedRaw"].isdigit() else None,
+        cpu_time_s=_cpu_seconds(record["TotalCPU"]) if ran else None,
+        max_rss_mib=max(peaks) / 2**20 if peaks else None,
+        energy_j=float(energy) if energy else None,  # 0 where the site has no power meter
+        nodes=_integer(record["NNodes"]) if ran else None,
+        cores=_integer(record["NCPUS"]) if ran else None,
+        node_list=record["NodeList"] if ran else None,
+        raw={name: value for name, value in record.items() if value not in ("", "Unknown")},
+    )
+    disk = {
+        name: max((step[name] for step in steps), default="") for name in ("MaxDiskRead", "MaxDiskWrite", "MaxVMSize")
+    }
+    return replace(metrics, raw={**metrics.raw, **{name: value for name, value in disk.items() if value}}).derived()
+
+
+def _time(text: str) -> float | None:
+    """Slurm prints local time without a zone: `2026-11-20T06:07:12`; or a word, as N/A and Unknown.
+
+    `strptime` would take half of all the time in which a long queue is read.
+    """
+    if len(text) != 19 or text[10] != "T" or text[16] != ":":  # `fromisoformat` takes other forms, too
+        return None
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _integer(text: str) -> int | None:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
+
+
+def _bytes(text: str) -> float | None:
+    """`71072K`, `1.2G`, or plain bytes with --noconvert."""
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)([KMGT]?)", text, re.ASCII)
+    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
+
+
+def _cpu_seconds(text: str) -> float | None:
+    """`1-02:03:04`, `02:03:04` or `03:04.567`."""
+    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d{1,9})?)", text, re.ASCII)
+    if not match:
+        return None
+    days, hours, minutes = (int(part or 0) for part in match.groups()[:3])
+    return days * 86400 + hours * 3600 + minutes * 60 + float(match[4])

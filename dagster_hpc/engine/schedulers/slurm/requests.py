@@ -1,0 +1,108 @@
+"""Slurm: what sbatch, squeue, sacct and scancel are asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.slurm import replies
+
+# sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
+SUBMIT_TIMEOUT_S = 150.0
+_ENVIRONMENT = {"SLURM_TIME_FORMAT": "standard", "SLURM_BITSTR_LEN": "0"}
+
+
+@dataclass(frozen=True)
+class Slurm(Scheduler):
+    """Slurm 20.11 and later. `cluster` is asked with `-M` where one controller serves several."""
+
+    kind: ClassVar[str] = "slurm"
+    suffix: ClassVar[str] = ".slurm"
+    template: ClassVar[str] = "slurm.sh.j2"
+    job_id_variable: ClassVar[str] = "SLURM_JOB_ID"
+    index_variable: ClassVar[str] = "SLURM_ARRAY_TASK_ID"
+
+    cluster: str = ""
+
+    # -- which cluster it is
+
+    def identify(self) -> Call:
+        return self.ask("scontrol", "show", "config")
+
+    def read_identity(self, answer: Answer) -> str:
+        return replies.cluster_name(answer)
+
+    # -- what the script says
+
+    def time_limit(self, spec: JobSpec) -> str:
+        days, rest = divmod(spec.walltime_s, 86400)
+        clock = f"{rest // 3600:02d}:{rest % 3600 // 60:02d}:{rest % 60:02d}"
+        return f"{days}-{clock}" if days else clock
+
+    def dependency(self, spec: JobSpec) -> str:
+        # Every id carries its kind: a bare id after a comma is old syntax and means afterany.
+        return ",".join(f"{dependency.kind}:{dependency.job_id}" for dependency in spec.dependencies)
+
+    def log_path(self, spec: JobSpec, directory: str) -> str:
+        if "\\" in directory:
+            raise ConfigurationError(f"{directory!r} contains a backslash, which Slurm drops from the path of its log")
+        escaped = directory.replace("%", "%%")
+        return f"{escaped}/%a/scheduler.log" if spec.is_array else f"{escaped}/scheduler.log"
+
+    # -- submit
+
+    def submit(self, script: str) -> Call:
+        return self.ask("sbatch", "--parsable", script, timeout_s=SUBMIT_TIMEOUT_S)
+
+    def read_submit(self, answer: Answer) -> str:
+        return replies.submitted(answer)
+
+    # -- status
+
+    def queue(self, ids: Sequence[str]) -> Call:
+        # A single id that squeue has forgotten is an error to it; the same id twice is not.
+        asked = [*ids, *ids] if len(ids) == 1 else list(ids)
+        return self.ask("squeue", "-h", "-r", "-t", "all", "-j", ",".join(asked), "-o", replies.QUEUE_FORMAT)
+
+    def read_queue(self, answer: Answer) -> Report:
+        return replies.queue_report(answer)
+
+    def history(self, ids: Sequence[str]) -> Call:
+        fields = ",".join(replies.HISTORY_FIELDS)
+        return self.ask("sacct", "-n", "-P", "--noconvert", "-j", ",".join(ids), f"--format={fields}")
+
+    def read_history(self, answer: Answer) -> Report:
+        return replies.history_report(answer)
+
+    # -- find and cancel
+
+    def find(self, job_name: str) -> list[Call]:
+        queue = self.ask("squeue", "-h", "-r", "-t", "all", f"--name={job_name}", "-o", "%F|%j")
+        # Without -j, sacct starts at midnight unless told otherwise.
+        history = self.ask("sacct", "-n", "-P", "-X", "-S", "now-7days", f"--name={job_name}", "--format=JobID,JobName")
+        return [queue, history]
+
+    def read_found(self, answer: Answer) -> list[str]:
+        return replies.found(answer)
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        return self.ask("scancel", *ids)
+
+    def read_cancel(self, answer: Answer) -> None:
+        replies.check_cancelled(answer)
+
+    def element_id(self, job_id: str, index: int) -> str:
+        return f"{job_id}_{index}"
+
+    def array_id(self, element_id: str) -> str:
+        return element_id.partition("_")[0]
+
+    def ask(self, program: str, *arguments: str, timeout_s: float = 60.0) -> Call:
+        """A command of Slurm's, of the right cluster and in the form that is read here."""
+        cluster = ("-M", self.cluster) if self.cluster else ()
+        return Call((program, *cluster, *arguments), timeout_s, _ENVIRONMENT)

@@ -1,0 +1,1 @@
+"""Torque, and the commands that Slurm brings for Torque's users."""

@@ -1,0 +1,88 @@
+"""What the doctor reads from Slurm's answers: the words are a real cluster's."""
+
+from __future__ import annotations
+
+import pytest
+
+from dagster_hpc.checks import probes
+from dagster_hpc.checks.base import Demand, Finding
+from dagster_hpc.checks.slurm import parse_limit
+from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
+
+PARTITIONS = "cpu*|1-00:00:00|up|3\ngpu|1-00:00:00|up|1\nshort|1:00|up|4\ndown|infinite|down|1\n"
+
+
+def finding(probe_name: str, stdout: str = "", stderr: str = "", code: int = 0, demand: Demand = Demand()) -> Finding:  # noqa: B008
+    probe = next(probe for probe in probes(Slurm(), [demand], "me") if probe.name == probe_name)
+    return probe.read(Answer(probe.call.argv, code, stdout, stderr))
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("1:00", 60), ("12:30:00", 45000), ("1-00:00:00", 86400), ("infinite", None), ("n/a", None), ("", None)],
+)
+def test_time_limits_count_from_the_right(text: str, seconds: int | None) -> None:
+    assert parse_limit(text) == seconds
+
+
+def test_an_empty_queue_means_the_default_partition() -> None:
+    assert finding("partition", PARTITIONS).sentence == "cpu, the default: 3 nodes, time limit 1-00:00:00"
+    assert finding("partition", PARTITIONS.replace("*", "")).level == "fail"
+
+
+def test_a_walltime_just_at_the_limit_fits() -> None:
+    at, over = (Demand("short", "", {"brief": seconds}) for seconds in (60, 61))
+
+    assert finding("partition", PARTITIONS, demand=at).level == "ok"
+    assert finding("partition", PARTITIONS, demand=over).level == "fail"
+
+
+def test_no_limit_fits_everything() -> None:
+    demand = Demand("down", "", {"long": 10**8})
+
+    assert "down: jobs wait there" in finding("partition", PARTITIONS, demand=demand).sentence
+
+
+def test_an_old_slurm_is_a_warning() -> None:
+    assert finding("sbatch", "slurm 22.05.8\n").level == "ok"
+    assert finding("sbatch", "slurm 19.05.5\n").level == "warn"
+
+
+def test_the_head_line_of_a_multi_cluster_answer_is_no_job() -> None:
+    assert "; 2 of your jobs" in finding("squeue", "CLUSTER: one\n11\n12_[3-9]\n").sentence
+
+
+def test_the_controller_tells_its_time() -> None:
+    answer = finding("slurmctld", "Configuration data as of 2026-11-20T07:46:00\nClusterName             = testing\n")
+
+    assert answer.sentence == "cluster testing"
+    assert answer.clock is not None
+    assert finding("slurmctld", "Configuration data as of yesterday\n").clock is None
+
+
+def test_a_database_that_is_down_is_a_warning_in_its_words() -> None:
+    words = "sacct: error: Problem talking to the database: Connection refused"
+
+    answer = finding("sacct", stderr=words, code=1)
+
+    assert answer.level == "warn"
+    assert "Connection refused" in answer.sentence
+
+
+def test_accounts_are_compared_as_slurm_does() -> None:
+    demand = Demand(project="Proj1")
+
+    assert finding("account", "proj1\nroot\n", demand=demand).level == "ok"
+    assert finding("account", "root\n", demand=demand).level == "fail"
+    assert finding("account", "", demand=demand).level == "warn"
+
+
+def test_nothing_is_asked_about_an_account_that_is_not_named() -> None:
+    assert "account" not in {probe.name for probe in probes(Slurm(), [Demand()], "me")}
+
+
+def test_another_cluster_is_asked_where_one_is_named() -> None:
+    calls = [probe.call.argv for probe in probes(Slurm(cluster="two"), [Demand(project="p")], "me")]
+
+    assert all(argv[1:3] == ("-M", "two") for argv in calls if argv[0] != "sacctmgr")

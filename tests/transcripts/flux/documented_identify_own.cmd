@@ -1,0 +1,1 @@
+flux lsattr -v

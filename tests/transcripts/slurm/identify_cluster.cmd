@@ -1,0 +1,1 @@
+scontrol -M testing show config

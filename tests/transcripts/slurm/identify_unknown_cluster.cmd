@@ -1,0 +1,1 @@
+scontrol -M nosuch show config
