@@ -65,6 +65,9 @@ class Local(Scheduler):
     def element_id(self, job_id: str, index: int) -> str:
         return f"{job_id}_{index}"
 
+    def own_id(self, spec: JobSpec) -> str:
+        return '"${LOCAL_JOB_ID}_${LOCAL_ARRAY_INDEX}"' if spec.is_array else super().own_id(spec)
+
     def array_id(self, element_id: str) -> str:
         return element_id.partition("_")[0]
 

@@ -117,5 +117,8 @@ class LSF(Scheduler):
     def element_id(self, job_id: str, index: int) -> str:
         return f"{job_id}[{index + self.first_index}]"
 
+    def own_id(self, spec: JobSpec) -> str:
+        return "${LSB_JOBID}[${LSB_JOBINDEX}]" if spec.is_array else super().own_id(spec)
+
     def array_id(self, element_id: str) -> str:
         return replies.array_of(element_id)

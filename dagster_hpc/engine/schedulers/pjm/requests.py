@@ -147,6 +147,9 @@ class PJM(Scheduler):
     def element_id(self, job_id: str, index: int) -> str:
         return f"{job_id}[{index}]"
 
+    def own_id(self, spec: JobSpec) -> str:
+        return "${PJM_JOBID}[${PJM_BULKNUM}]" if spec.is_array else super().own_id(spec)
+
     def array_id(self, element_id: str) -> str:
         return element_id.partition("[")[0]
 

@@ -183,6 +183,9 @@ class SGE(Scheduler):
     def element_id(self, job_id: str, index: int) -> str:
         return f"{job_id}.{index + self.first_index}"
 
+    def own_id(self, spec: JobSpec) -> str:
+        return "${JOB_ID}.${SGE_TASK_ID}" if spec.is_array else super().own_id(spec)
+
     def array_id(self, element_id: str) -> str:
         return replies.array_of(element_id)
 

@@ -99,6 +99,9 @@ class Slurm(Scheduler):
     def element_id(self, job_id: str, index: int) -> str:
         return f"{job_id}_{index}"
 
+    def own_id(self, spec: JobSpec) -> str:
+        return "${SLURM_ARRAY_JOB_ID}_${SLURM_ARRAY_TASK_ID}" if spec.is_array else super().own_id(spec)
+
     def array_id(self, element_id: str) -> str:
         return element_id.partition("_")[0]
 
