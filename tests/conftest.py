@@ -3,21 +3,51 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.systems.groups import scheduler, write_groups
 from tests.systems.needs import REQUIRE, SYSTEMS, place_for, require, required_systems
 from tests.systems.postgres import PostgresServer
 from tests.systems.sge import GridEngine
 from tests.systems.slurm import SlurmCluster
+
+FOLDER: pytest.StashKey[tempfile.TemporaryDirectory[str]] = pytest.StashKey()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     unknown = required_systems() - set(SYSTEMS)
     if unknown:
         raise pytest.UsageError(f"{REQUIRE} names {', '.join(sorted(unknown))}: known are {', '.join(SYSTEMS)}")
+
+
+# Side by side, as pytest-xdist calls these: the first process, then a worker, then the first process again.
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    node.workerinput["groups"] = str(_groups_file(node.config))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if hasattr(config, "workerinput"):
+        write_groups(items, Path(config.workerinput["groups"]))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return scheduler(config, log, _groups_file(config))
+
+
+def _groups_file(config: pytest.Config) -> Path:
+    if FOLDER not in config.stash:
+        config.stash[FOLDER] = tempfile.TemporaryDirectory(prefix="dagster-hpc-groups-")
+    return Path(config.stash[FOLDER].name, "groups.json")
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,7 +10,7 @@ from tests.cli.terminal import Terminal, row
 def test_prints_stdout_and_stderr_where_they_belong(terminal: Terminal) -> None:
     handle = terminal.hpc.run(Command.shell("echo out; printf 'no end' ; echo err >&2"), profile="small").handle
 
-    done = terminal.run("logs", handle.token)
+    done = terminal.run_alone("logs", handle.token)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\nno end", "err\n")
     assert terminal.run("logs", "--stderr", handle.token).stdout == "err\n"
