@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.systems import stalls
 from tests.systems.groups import scheduler, write_groups
 from tests.systems.needs import REQUIRE, SYSTEMS, place_for, require, required_systems
 from tests.systems.postgres import PostgresServer
@@ -58,6 +60,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
             if system not in SYSTEMS:
                 pytest.fail(f"needs({system!r}): known are {', '.join(SYSTEMS)}", pytrace=False)
             require(system)
+    stalls.refuse_what_stalled(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[object]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    stalls.look_after(item, call, report)
+    return report
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +82,14 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT interrupts this process and those that it starts, also where a shell's `&` or nohup has it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.fixture(scope="session")
 def slurm() -> Iterator[SlurmCluster]:
     """A Slurm with accounting, as a site has it."""
@@ -77,6 +97,7 @@ def slurm() -> Iterator[SlurmCluster]:
     with place_for("slurm") as folder:
         cluster = SlurmCluster(folder)
         cluster.start()
+        stalls.running["slurm"] = cluster
         yield cluster
 
 
@@ -97,6 +118,7 @@ def sge() -> Iterator[GridEngine]:
     with place_for("sge") as folder:
         engine = GridEngine(folder)
         engine.start()
+        stalls.running["sge"] = engine
         yield engine
 
 

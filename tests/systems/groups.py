@@ -1,8 +1,8 @@
 """Which tests run one after the other when others run beside them, as in `pytest -n 4`.
 
 The tests of one real system are a group: they share daemons that some of them stop. Those of Slurm, which starts quickly,
-are three with a cluster each. All others are in the groups of their files, whose fixtures they share. What takes longest comes first, so that no group is left at the end
-while the other workers have nothing to do.
+are three with a cluster each. All others are in the groups of their files, whose fixtures they share. What takes longest
+comes first, so that no group is left at the end while the other workers have nothing to do.
 """
 
 from __future__ import annotations
