@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
 from tests.systems import stalls
@@ -17,6 +18,12 @@ from tests.systems.needs import REQUIRE, SYSTEMS, place_for, require, required_s
 from tests.systems.postgres import PostgresServer
 from tests.systems.sge import GridEngine
 from tests.systems.slurm import SlurmCluster
+
+# On a machine with much else to do an example may take any time.
+hypothesis.settings.register_profile(
+    "unhurried", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("unhurried")
 
 FOLDER: pytest.StashKey[tempfile.TemporaryDirectory[str]] = pytest.StashKey()
 
