@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 ARGS ?=
+WORKERS ?= 4
 INSTALL_VENV = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "Installing python3-venv" && \
 	apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends python3-venv >/dev/null; } || \
 	{ echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
@@ -20,10 +21,11 @@ venv: .venv/.dev  ## a virtual environment with everything for development
 demo: .venv/.demo  ## see it work: a Dagster with HPC jobs, on this machine
 	@$(BIN)/python -m definitions.demo
 
+# Most tests wait for a scheduler most of the time: more of them than cores run side by side. A chosen few run in one process.
 test: .venv/.dev  ## all tests; ARGS="-k slurm" goes to pytest; as root on Debian installs the systems they need
 	@tests/systems/debian.sh
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS))
 
 lint: .venv/.dev  ## style
 	$(BIN)/ruff check .

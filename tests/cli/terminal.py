@@ -1,4 +1,4 @@
-"""The command as a person at a terminal uses it: a real process, and what it prints."""
+"""The command as a person at a terminal uses it, and what it prints: in this process, or in one of its own."""
 
 from __future__ import annotations
 
@@ -9,11 +9,16 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+from click.testing import CliRunner
+
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
+from dagster_hpc.cli.main import main
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
 
@@ -35,9 +40,19 @@ class Terminal:
         )
 
     def run(self, *words: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        """The command in this process, which costs none of the seconds that a Python takes to start."""
+        argv = ["--ledger", self.url, *words]
+        with _standing_in(self.folder):
+            done = CliRunner().invoke(main, argv, prog_name="dagster-hpc", env=dict(env or {}))
+        stderr = done.stderr
+        if done.exc_info and not issubclass(done.exc_info[0], SystemExit):
+            stderr += "".join(traceback.format_exception(*done.exc_info))
+        return subprocess.CompletedProcess(argv, done.exit_code, done.stdout, stderr)
+
+    def run_alone(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """The command as it is started from a shell."""
         argv = [*COMMAND, "--ledger", self.url, *words]
-        environment = {**os.environ, **(env or {})}
-        return subprocess.run(argv, cwd=self.folder, env=environment, capture_output=True, text=True, timeout=120)
+        return subprocess.run(argv, cwd=self.folder, capture_output=True, text=True, timeout=120)
 
     def start(self, *words: str) -> subprocess.Popen[str]:
         argv = [*COMMAND, "--ledger", self.url, *words]
@@ -74,6 +89,21 @@ class Terminal:
         ledger = self.ledger()
         ledger.claim(rows)
         ledger.close()
+
+
+@contextmanager
+def _standing_in(folder: Path) -> Iterator[None]:
+    """In this folder, and afterwards as if never there: the code location in it may be another the next time."""
+    before, path, modules = Path.cwd(), list(sys.path), set(sys.modules)
+    os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+        sys.path[:] = path
+        for name in set(sys.modules) - modules:
+            if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
+                del sys.modules[name]
 
 
 def row(token: str, **values: Any) -> JobRow:

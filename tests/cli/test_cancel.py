@@ -18,7 +18,7 @@ def test_a_running_job_is_cancelled_and_its_process_gone(terminal: Terminal) -> 
     process = Path("/proc", pid_file.read_text().strip())
     assert process.exists()
 
-    done = terminal.run("cancel", handle.token)
+    done = terminal.run_alone("cancel", handle.token)
 
     assert done.returncode == 0
     assert done.stdout == f"{handle.token} (job {handle.job_id}): cancelled\n"

@@ -43,7 +43,7 @@ def location(folder: Path, target: str, profile: str = "", **runner: str) -> Non
 
 
 def test_a_laptop_is_healthy(terminal: Terminal) -> None:
-    done = terminal.run(*ad_hoc("local", terminal.folder / "work"))
+    done = terminal.run_alone(*ad_hoc("local", terminal.folder / "work"))
 
     assert done.returncode == 0, done.stdout
     lines = [line.split()[0] for line in done.stdout.splitlines()[1:-1]]

@@ -102,7 +102,7 @@ def test_without_a_ledger_there_are_no_jobs_and_none_is_made(terminal: Terminal)
 def test_what_is_no_ledger_is_an_error_and_no_traceback(terminal: Terminal) -> None:
     (terminal.folder / "ledger.db").write_text("this is a letter to my aunt, and no database\n" * 50)
 
-    done = terminal.run("jobs")
+    done = terminal.run_alone("jobs")
 
     assert done.returncode == 1
     assert "error:" in done.stderr

@@ -3,6 +3,8 @@ from __future__ import annotations
 import signal
 import subprocess
 
+import pytest
+
 from dagster_hpc import Command
 from tests.cli.terminal import Terminal, row
 
@@ -10,7 +12,7 @@ from tests.cli.terminal import Terminal, row
 def test_prints_stdout_and_stderr_where_they_belong(terminal: Terminal) -> None:
     handle = terminal.hpc.run(Command.shell("echo out; printf 'no end' ; echo err >&2"), profile="small").handle
 
-    done = terminal.run("logs", handle.token)
+    done = terminal.run_alone("logs", handle.token)
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "out\nno end", "err\n")
     assert terminal.run("logs", "--stderr", handle.token).stdout == "err\n"
@@ -48,6 +50,7 @@ def test_follow_tells_by_its_exit_code_that_the_job_ended_badly(terminal: Termin
     assert terminal.run("logs", handle.token).returncode == 0
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_follow_is_left_by_ctrl_c_and_the_job_goes_on(terminal: Terminal) -> None:
     handle = terminal.hpc.submit(Command.shell("echo begun; sleep 60"), profile="small")
     follower = terminal.start("logs", "-f", handle.token)

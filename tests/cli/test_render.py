@@ -28,7 +28,7 @@ def location(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def test_prints_the_script_and_submits_nothing(location: Terminal) -> None:
-    done = location.run("render", "--profile", "two", "--", "count", "--input", "a b")
+    done = location.run_alone("render", "--profile", "two", "--", "count", "--input", "a b")
 
     assert done.returncode == 0, done.stderr
     assert "#SBATCH --partition=regular\n" in done.stdout

@@ -8,7 +8,7 @@ from tests.cli.terminal import Terminal, row
 def test_shows_everything_about_a_job(terminal: Terminal) -> None:
     result = terminal.hpc.run(Command.shell("echo 1 >o.txt", name="count"), profile="small", outputs={"one": "o.txt"})
 
-    page = terminal.run("show", result.handle.token).stdout
+    page = terminal.run_alone("show", result.handle.token).stdout
 
     facts = dict(line.strip().split("  ", 1) for line in page.splitlines() if "  " in line.strip())
     assert page.startswith("count\n")
@@ -61,7 +61,7 @@ def test_script_is_the_one_that_was_submitted(terminal: Terminal) -> None:
 def test_a_script_that_is_gone_is_not_found(terminal: Terminal) -> None:
     terminal.keep(row("abcdefgh", work_dir=f"{terminal.folder}/nowhere"))
 
-    done = terminal.run("show", "abcdefgh", "--script")
+    done = terminal.run_alone("show", "abcdefgh", "--script")
 
     assert (done.returncode, done.stdout) == (3, "")
 

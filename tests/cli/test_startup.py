@@ -53,8 +53,8 @@ def test_ten_thousand_jobs_are_listed_about_as_quickly_as_the_libraries_start(te
 
 
 def test_help_says_what_the_exit_codes_mean(terminal: Terminal) -> None:
-    assert "Exit codes: 0" in " ".join(terminal.run("--help").stdout.split())
-    assert __version__ in terminal.run("--version").stdout
+    assert "Exit codes: 0" in " ".join(terminal.run_alone("--help").stdout.split())
+    assert __version__ in terminal.run_alone("--version").stdout
 
 
 def test_wrong_usage_ends_with_2(terminal: Terminal) -> None:

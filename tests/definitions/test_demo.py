@@ -40,6 +40,7 @@ def test_it_shows_result_and_cost_and_how_to_see_them(tmp_path: Path) -> None:
         assert instance.get_latest_materialization_event(dg.AssetKey("histogram"))
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_is_no_traceback(tmp_path: Path) -> None:
     demo = subprocess.Popen(
         [sys.executable, "-m", "definitions.demo"],

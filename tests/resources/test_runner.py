@@ -218,6 +218,7 @@ def test_the_job_is_named_after_command_or_script(hpc: HPCJobRunner) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_in_a_plain_script_cancels_the_job(hpc: HPCJobRunner) -> None:
     # the predecessor swallowed the cancellation and reported exit status 0
     handles: list[JobHandle] = [hpc.submit(FOREVER, profile="small")]
@@ -227,6 +228,7 @@ def test_ctrl_c_in_a_plain_script_cancels_the_job(hpc: HPCJobRunner) -> None:
     assert hpc.jobs()[0].state is JobState.CANCELLED
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_leaves_the_job_where_that_was_chosen(hpc: HPCJobRunner) -> None:
     detached = hpc.model_copy(update={"on_interrupt": "detach"})
     handle = detached.submit(FOREVER, profile="small")

@@ -19,8 +19,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.systems.daemon import Daemon, SystemFailed, port_is_free
+from tests.systems.slots import claim, slot_of
 
-PORTS = range(27200, 27300)
+FIRST_PORT = 27200
+SLOTS = 100
 
 
 def program(name: str) -> str | None:
@@ -48,18 +50,15 @@ class PostgresServer:
         self._daemon.start(ready=self._answers, seconds=60)
 
     def stop(self) -> None:
-        if self._port_file.exists():
+        if slot_of(self.folder) is not None:
             self._daemon.stop()
 
     def _create(self) -> None:
-        port = next(filter(port_is_free, PORTS), None)
-        if port is None:
-            raise SystemFailed(f"all ports for test databases ({PORTS[0]}-{PORTS[-1]}) are taken")
+        claim("postgres", self.folder, range(SLOTS), lambda slot: port_is_free(FIRST_PORT + slot))
         shutil.rmtree(self._data, ignore_errors=True)  # of a creation that was killed
         self._data.mkdir(parents=True, mode=0o700)
         if self.user is not None:
             shutil.chown(self._data, self.user, self.user)
-        self._port_file.write_text(f"{port}\n")
         self._run(
             "initdb", f"--pgdata={self._data}", "--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"
         )
@@ -99,12 +98,11 @@ class PostgresServer:
         return self.folder / "data"
 
     @property
-    def _port_file(self) -> Path:
-        return self.folder / "port"
-
-    @property
     def _port(self) -> int:
-        return int(self._port_file.read_text())
+        slot = slot_of(self.folder)
+        if slot is None:
+            raise SystemFailed(f"the PostgreSQL in {self.folder} was never started")
+        return FIRST_PORT + slot
 
 
 def main(argv: Sequence[str] | None = None) -> None:

@@ -25,10 +25,14 @@ from functools import cached_property
 from pathlib import Path
 
 from tests.systems.daemon import SBIN, Daemon, SystemFailed, port_answers, port_is_free, send, stop_all, wait_until
-from tests.systems.slurm import HPC_USER, add_hpc_user, one_at_a_time
+from tests.systems.slots import claim, slot_of
+from tests.systems.slurm import HPC_USER, add_hpc_user
 
 ADMIN = "sgeadmin"
-PORTS = range(27300, 27400, 2)
+FIRST_PORT, PORTS_PER_SLOT = 27300, 2
+# Each job's processes carry a group of their own, by which the daemon finds and kills them: another cell's must differ.
+FIRST_GROUP, GROUPS_PER_SLOT = 55000, 100
+MACHINE_SLOTS = 50
 PROGRAMS, SHARED = Path("/usr/lib/gridengine"), Path("/usr/share/gridengine")
 SLOTS = 8
 
@@ -74,6 +78,14 @@ class GridEngine:
             raise SystemFailed(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
 
+    def works(self) -> bool:
+        """Whether a job comes to its end within half a minute."""
+        argv = ["qsub", "-sync", "y", "-o", "/dev/null", "-j", "y", "-b", "y", "true"]
+        try:
+            return self.run(argv, check=False, timeout=30).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
     def stop_server(self) -> None:
         """qstat, qsub and qdel fail at once; qacct, which reads a file, and running jobs go on."""
         self._qmaster.stop()
@@ -99,8 +111,8 @@ class GridEngine:
         """Bring up whatever does not run yet. A failure stops all again and quotes the daemon at fault."""
         if os.geteuid() != 0:
             raise SystemFailed("Grid Engine's daemons change their user, which only root can")
-        with contextlib.ExitStack() as undo, one_at_a_time():
-            self._claim_port()
+        with contextlib.ExitStack() as undo:
+            claim("sge", self.folder, range(MACHINE_SLOTS), is_free)
             undo.callback(self.stop)
             add_hpc_user()
             if not self._installed.exists():
@@ -109,15 +121,6 @@ class GridEngine:
             self._configure()
             self._execd.start(ready=self._node_is_up, seconds=60)
             undo.pop_all()
-
-    def _claim_port(self) -> None:
-        if self._port_file.exists():
-            return
-        port = next((port for port in PORTS if port_is_free(port) and port_is_free(port + 1)), None)
-        if port is None:
-            raise SystemFailed(f"all ports for test cells ({PORTS[0]}-{PORTS[-1]}) are taken")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._port_file.write_text(f"{port}\n")
 
     def _install(self) -> None:
         """A cell of its own, as /usr/share/gridengine/scripts/init_cluster makes Debian's."""
@@ -131,6 +134,8 @@ class GridEngine:
             folder.mkdir(parents=True)
         for name, text in self._files().items():
             (self._common / name).write_text(text)
+        self._temporary.mkdir(exist_ok=True)
+        self._temporary.chmod(0o1777)
         for path in (self._root / "default", self._spool):
             subprocess.run(["chown", "-R", f"{ADMIN}:{ADMIN}", path], check=True)
         resources = SHARED / "util" / "resources"
@@ -144,6 +149,7 @@ class GridEngine:
         self._installed.touch()
 
     def _files(self) -> dict[str, str]:
+        first_group = FIRST_GROUP + GROUPS_PER_SLOT * self._slot
         bootstrap = {
             "admin_user": ADMIN,
             "spooling_params": str(self._spool / "db"),
@@ -151,6 +157,7 @@ class GridEngine:
         }
         configuration = {
             "execd_spool_dir": str(self._spool / "execd"),
+            "gid_range": f"{first_group}-{first_group + GROUPS_PER_SLOT - 1}",
             "mailer": "/bin/true",
             "login_shells": "csh",  # else every job reads the profile of whoever runs the tests
             "min_uid": "0",  # so that root, who runs the tests, may have jobs
@@ -182,7 +189,7 @@ class GridEngine:
         for name, rule in {"smp": "$pe_slots", "mpi": "$fill_up"}.items():
             self._give("-Ap", name, _lines(ENVIRONMENT) | {"pe_name": name, "allocation_rule": rule})
         for name, limit in {"all.q": "INFINITY", "short.q": "00:01:00"}.items():
-            queue = _queue() | {"qname": name, "hostlist": self.host, "h_rt": limit}
+            queue = _queue() | {"qname": name, "hostlist": self.host, "h_rt": limit, "tmpdir": str(self._temporary)}
             self._give("-Aq", name, queue)
         self._configured.touch()
 
@@ -198,11 +205,11 @@ class GridEngine:
 
     def stop(self) -> None:
         """End the jobs, then the daemons that this folder knows."""
-        if not self._port_file.exists():
+        if slot_of(self.folder) is None:
             return
         if self._qmaster.pid and self._answers():
             self.run(["qdel", "-f", "-u", "*"], check=False)
-        stop_all([self._execd, self._qmaster])
+        stop_all([self._execd, self._qmaster], seconds=2)  # what they would still write is worth nothing
         for pid in self._job_processes():
             send(pid, signal.SIGKILL)
 
@@ -214,14 +221,20 @@ class GridEngine:
         return socket.gethostname().lower()
 
     @property
-    def _port(self) -> int:
-        if not self._port_file.exists():
+    def _slot(self) -> int:
+        slot = slot_of(self.folder)
+        if slot is None:
             raise SystemFailed(f"the Grid Engine in {self.folder} was never started")
-        return int(self._port_file.read_text())
+        return slot
 
     @property
-    def _port_file(self) -> Path:
-        return self.folder / "port"
+    def _port(self) -> int:
+        return FIRST_PORT + PORTS_PER_SLOT * self._slot
+
+    @property
+    def _temporary(self) -> Path:
+        """In which each job has a folder JOB.TASK.QUEUE, a name that another cell's jobs have too."""
+        return self.folder / "tmp"
 
     @property
     def _root(self) -> Path:
@@ -281,6 +294,12 @@ class GridEngine:
                 if (inside or shepherd) and pid not in daemons and pid != os.getpid():
                     found.append(pid)
         return found
+
+
+def is_free(slot: int) -> bool:
+    """Nobody listens on its ports."""
+    first = FIRST_PORT + PORTS_PER_SLOT * slot
+    return all(map(port_is_free, range(first, first + PORTS_PER_SLOT)))
 
 
 def _lines(text: str) -> dict[str, str]:

@@ -15,20 +15,19 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import os
 import pwd
 import secrets
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from tests.systems.cgroups import processes, remove_cgroups
 from tests.systems.daemon import SBIN, Daemon, SystemFailed, port_answers, stop_all, wait_until
+from tests.systems.slots import claim, one_at_a_time, slot_of
 from tests.systems.slurm_config import ACCOUNT, CLUSTER, Layout, slots
 
 HPC_USER = "hpcuser"
@@ -90,6 +89,14 @@ class SlurmCluster:
             raise SystemFailed(f"{' '.join(argv)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
         return done
 
+    def works(self) -> bool:
+        """Whether a job comes to its end within half a minute."""
+        argv = ["sbatch", "--wait", "--output=/dev/null", "--chdir=/", "--wrap=true"]
+        try:
+            return self.run(argv, check=False, timeout=30).returncode == 0
+        except subprocess.TimeoutExpired:
+            return False
+
     def expire(self, job: str) -> None:
         """Let a running job end as TIMEOUT within half a minute, when slurmctld looks; limits are whole minutes."""
         end = datetime.now() + timedelta(seconds=1)
@@ -113,7 +120,7 @@ class SlurmCluster:
 
     def start(self) -> None:
         """Bring up whatever does not run yet. A failure stops all again and quotes the daemon at fault."""
-        with contextlib.ExitStack() as undo, one_at_a_time():
+        with contextlib.ExitStack() as undo:
             self._claim_slot()
             undo.callback(self.stop)
             self._prepare_folder()
@@ -130,16 +137,13 @@ class SlurmCluster:
 
     def _claim_slot(self) -> None:
         """Take the ports and node names of an earlier start of this folder, or the first free ones."""
-        if self._slot_file.exists():
+        if slot_of(self.folder) is not None:
             self._check_ports()
             return
-        free = (slot for slot in slots(self.accounting) if is_free(Layout(self.folder, self.accounting, slot)))
-        slot = next(free, None)
-        if slot is None:
-            raise SystemFailed("all ports for test clusters (26800-26999) are taken: stop the clusters that hold them")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._check_others_can_enter()
-        self._slot_file.write_text(f"{slot}\n")
+        layout = partial(Layout, self.folder, self.accounting)
+        claim("slurm", self.folder, slots(self.accounting), lambda slot: is_free(layout(slot)))
 
     def _check_ports(self) -> None:
         if any(daemon.pid for daemon in self._daemons):
@@ -204,7 +208,7 @@ class SlurmCluster:
 
     def stop(self) -> None:
         """End the jobs, then the daemons that this folder knows, then what is left of their cgroups."""
-        if not self._slot_file.exists():
+        if slot_of(self.folder) is None:
             return
         if self._slurmctld.pid and self._controller_answers():
             self._end_jobs()
@@ -227,13 +231,10 @@ class SlurmCluster:
 
     @property
     def layout(self) -> Layout:
-        if not self._slot_file.exists():
+        slot = slot_of(self.folder)
+        if slot is None:
             raise SystemFailed(f"the cluster in {self.folder} was never started")
-        return Layout(self.folder, self.accounting, int(self._slot_file.read_text()))
-
-    @property
-    def _slot_file(self) -> Path:
-        return self.folder / "slot"
+        return Layout(self.folder, self.accounting, slot)
 
     @property
     def _installed(self) -> Path:
@@ -340,20 +341,13 @@ GRANT ALL ON slurm.* TO slurm@'127.0.0.1';
 """
 
 
-@contextlib.contextmanager
-def one_at_a_time() -> Iterator[None]:
-    """Two clusters that start at the same moment must not both find the same ports free."""
-    with Path(tempfile.gettempdir(), f"dagster-hpc-slurm-{os.geteuid()}.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
 def add_hpc_user() -> None:
     """An ordinary user for jobs that are not root's: the one thing that outlives the cluster."""
-    try:
-        pwd.getpwnam(HPC_USER)
-    except KeyError:
-        subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", HPC_USER], check=True)
+    with one_at_a_time():
+        try:
+            pwd.getpwnam(HPC_USER)
+        except KeyError:
+            subprocess.run(["useradd", "--create-home", "--shell", "/bin/bash", HPC_USER], check=True)
 
 
 def is_free(layout: Layout) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from tests.systems.daemon import Daemon, SystemFailed, wait_until
 from tests.systems.needs import REPOSITORY, REQUIRE
 from tests.systems.postgres import PostgresServer
 from tests.systems.sge import GridEngine
+from tests.systems.slots import claim
 from tests.systems.slurm import SlurmCluster
 
 needs_slurm = pytest.mark.needs("slurm")
@@ -266,6 +268,41 @@ def test_a_required_system_that_nobody_knows_is_an_error(tmp_path: Path) -> None
     assert f"{REQUIRE} names pbs" in done.stderr
 
 
+def test_a_system_that_stalls_fails_its_tests_once(tmp_path: Path) -> None:
+    done = session(
+        tmp_path,
+        """
+import pytest
+from tests.systems import stalls
+
+class Stalled:
+    def works(self): return False
+
+stalls.running["sge"] = Stalled()
+stalls.WAITED_S = 0
+pytestmark = pytest.mark.needs("sge")
+
+def test_first(): assert 6 * 9 == 42
+
+def test_second(): pass
+
+def test_third(): pass
+""",
+    )
+    assert "1 failed, 2 errors" in done.stdout
+    assert re.search(r"sge has stalled since \S+::test_first", done.stdout)
+
+
+def test_a_slot_belongs_to_one_folder_for_as_long_as_that_exists(tmp_path: Path) -> None:
+    claimed = [claim(tmp_path.name, tmp_path / name, range(3), lambda slot: slot != 1) for name in "ab"]
+    assert claimed == [0, 2]
+    assert claim(tmp_path.name, tmp_path / "b", range(3), lambda slot: False) == 2
+    with pytest.raises(SystemFailed, match="are taken"):
+        claim(tmp_path.name, tmp_path / "c", range(3), lambda slot: slot != 1)
+    shutil.rmtree(tmp_path / "a")
+    assert claim(tmp_path.name, tmp_path / "c", range(3), lambda slot: slot != 1) == 0
+
+
 @needs_slurm
 def test_a_killed_session_leaves_no_daemon(tmp_path: Path) -> None:
     note = tmp_path / "note"
@@ -320,6 +357,8 @@ def test_two_grid_engines_do_not_meet_and_a_stopped_one_leaves_nothing(sge: Grid
         other.start()
         try:
             assert other.environment["SGE_QMASTER_PORT"] != sge.environment["SGE_QMASTER_PORT"]
+            groups = [re.findall(r"gid_range +(\S+)", cell.run(["qconf", "-sconf"]).stdout) for cell in (sge, other)]
+            assert groups[0] != groups[1]
             job = other.run(
                 ["qsub", "-terse", "-o", "/dev/null", "-j", "y", "-b", "y", "/bin/sleep", "100"]
             ).stdout.strip()
