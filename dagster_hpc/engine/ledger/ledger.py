@@ -41,8 +41,10 @@ _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long
 class Ledger:
     """The table of jobs behind one database URL."""
 
-    def __init__(self, url: str | None = None, clock: Clock = SYSTEM_CLOCK) -> None:
-        self._database = Database(url, clock)
+    def __init__(
+        self, url: str | None = None, clock: Clock = SYSTEM_CLOCK, *, database: Database | None = None
+    ) -> None:
+        self._database = database or Database(url, clock)
         self.url = self._database.url
         self.claims = Claims(self._database)
         self.observations = Observations(self._database)

@@ -1,0 +1,302 @@
+"""A simulated batch system that keeps the truth, and lies about it as real ones do.
+
+Replies are lost before or after they took effect, come late, or are given twice; the history is behind, or forgets;
+jobs are requeued, or lose their node; ids come round again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from tests.simulation.files import Files
+from tests.simulation.time import Process, Time
+
+_QUEUE_KEEPS_S = 60.0  # a job that is over is still shown by the queue
+
+
+@dataclass(frozen=True)
+class SimulatedScheduler(Scheduler):
+    """The pure half: questions as words, answers as JSON."""
+
+    kind: ClassVar[str] = "local"
+    suffix: ClassVar[str] = ".sim"
+    template: ClassVar[str] = "job.sim.j2"
+    job_id_variable: ClassVar[str] = "SIM_ID"
+    index_variable: ClassVar[str] = "SIM_INDEX"
+
+    spool: str = ""
+
+    def log_path(self, spec: JobSpec, directory: str) -> str:
+        return f"{directory}/scheduler.log"
+
+    def submit(self, script: str) -> Call:
+        return Call(("submit", script))
+
+    def read_submit(self, answer: Answer) -> str:
+        if answer.code == 0:
+            return answer.stdout
+        if answer.code is None or answer.stderr == "lost":
+            raise SchedulerUnavailable("the reply was lost")
+        if answer.stderr == "full":
+            raise CapacityReached("no more jobs now")
+        raise SubmitRefused(answer.stderr)
+
+    def queue(self, ids: Sequence[str]) -> Call:
+        return Call(("queue", *ids))
+
+    def read_queue(self, answer: Answer) -> Report:
+        if answer.code != 0:
+            return Report(failed="down")
+        return Report(jobs={job_id: _status(values) for job_id, values in json.loads(answer.stdout).items()})
+
+    def history(self, ids: Sequence[str]) -> Call:
+        return Call(("history", *ids))
+
+    def read_history(self, answer: Answer) -> Report:
+        return Report(disabled=True) if answer.code == 3 else self.read_queue(answer)
+
+    def find(self, job_name: str) -> list[Call]:
+        return [Call(("find", "queue", job_name)), Call(("find", "history", job_name))]
+
+    def read_found(self, answer: Answer) -> list[str]:
+        if answer.code != 0:
+            raise SchedulerUnavailable("down")
+        return list(dict.fromkeys(job_id.partition("_")[0] for job_id in json.loads(answer.stdout)))
+
+    def cancel(self, ids: Sequence[str]) -> Call:
+        return Call(("cancel", *ids))
+
+    def read_cancel(self, answer: Answer) -> None:
+        if answer.code != 0:
+            raise SchedulerUnavailable("down")
+
+    def element_id(self, job_id: str, index: int) -> str:
+        return f"{job_id}_{index}"
+
+    def array_id(self, element_id: str) -> str:
+        return element_id.partition("_")[0]
+
+    def own_id(self, spec: JobSpec) -> str:
+        return '"$SIM_ID"'
+
+
+def _status(values: list[object]) -> JobStatus:
+    state, code, name, started = values
+    assert isinstance(name, str)
+    metrics = JobMetrics(started_at=started if isinstance(started, float) else None)
+    return JobStatus(JobState(state), exit_code=code if isinstance(code, int) else None, job_name=name, metrics=metrics)
+
+
+@dataclass
+class Work:
+    """What the payload of one directory will do."""
+
+    seconds: float
+    code: int
+
+
+@dataclass
+class Job:
+    """The truth about one job."""
+
+    id: str
+    name: str
+    directory: str
+    state: JobState = JobState.PENDING
+    visible_from: float = 0.0
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    runs: int = 0  # how often the payload was started: more than once after a requeue
+    told_to_end: bool = False
+    epoch: int = 0  # an event of an earlier run does nothing to a later one
+    queue_forgets_at: float = float("inf")
+    history_from: float = float("inf")
+
+
+@dataclass
+class Lies:
+    """What goes wrong, each with its probability; all of it ends when `stop` is called."""
+
+    lost_after: float = 0.0  # the submission took effect, and its reply was lost
+    lost_before: float = 0.0
+    doubled: float = 0.0
+    full: float = 0.0
+    refused: float = 0.0
+    down: float = 0.0  # a question fails
+    cancel_lost: float = 0.0
+    requeue: float = 0.0
+    node_loss: float = 0.0
+    late_s: float = 0.0  # a job is shown by queue and history so much later, at most
+    history_late_s: float = 0.0
+    has_history: bool = True
+
+    def stop(self) -> None:
+        self.lost_after = self.lost_before = self.doubled = self.full = self.refused = self.down = 0.0
+        self.cancel_lost = self.requeue = self.node_loss = self.late_s = 0.0
+
+
+class Cluster:
+    """The batch system itself."""
+
+    def __init__(self, time: Time, files: Files, lies: Lies) -> None:
+        self._time, self._files, self._lies = time, files, lies
+        self.jobs: dict[str, Job] = {}
+        self.work = Work(10.0, 0)
+        self.ran: list[Job] = []  # jobs in the order in which their payloads first started
+        self._next_id = 100
+
+    def execute(self, process: Process, call: Call) -> Answer:
+        """A command of one process: it may die before the command takes effect, and before the answer arrives."""
+        process.pause()
+        code, text, words = getattr(self, f"_{call.argv[0]}")(*call.argv[1:])
+        process.pause(self._time.random.choice((0.0, 0.0, 0.1, 1.0)))
+        return Answer(call.argv, code, text, words)
+
+    def _happens(self, probability: float) -> bool:
+        return probability > 0 and self._time.random.random() < probability
+
+    # -- commands
+
+    def _submit(self, script: str) -> tuple[int | None, str, str]:
+        lies = self._lies
+        if self._happens(lies.refused):
+            return 1, "", "invalid account"
+        if self._happens(lies.full):
+            return 1, "", "full"
+        if self._happens(lies.lost_before):
+            return 1, "", "lost"
+        job_id = self._take(script)
+        if self._happens(lies.doubled):
+            self._take(script)
+        if self._happens(lies.lost_after):
+            return (None, "", "") if self._time.random.random() < 0.5 else (1, "", "lost")
+        return 0, job_id, ""
+
+    def _take(self, script: str) -> str:
+        text = self._files.contents[script].decode()
+        name = next(line.partition("=")[2] for line in text.splitlines() if "--job-name=" in line)
+        directory = jobdir.directory_of_script(script)
+        array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
+        count = int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
+        self._next_id += 1
+        batch = str(self._next_id)
+        visible = self._time.passed + self._time.random.uniform(0.0, self._lies.late_s)
+        for index in range(max(1, count)):
+            job_id = f"{batch}_{index}" if count else batch
+            place = jobdir.element_directory(directory, index) if count else directory
+            job = self.jobs[job_id] = Job(job_id, name, place, visible_from=visible)
+            self._time.at(self._time.random.uniform(0.0, 30.0), lambda job=job: self._start(job, job.epoch))  # type: ignore[misc]
+        return batch
+
+    def _queue(self, *ids: str) -> tuple[int, str, str]:
+        now = self._time.passed
+        return self._tell([job for job in self._asked(ids) if now < job.queue_forgets_at])
+
+    def _history(self, *ids: str) -> tuple[int, str, str]:
+        if not self._lies.has_history:
+            return 3, "", "disabled"
+        return self._tell([job for job in self._asked(ids) if self._time.passed >= job.history_from])
+
+    def _find(self, where: str, name: str) -> tuple[int, str, str]:
+        if self._happens(self._lies.down):
+            return 1, "", "down"
+        now = self._time.passed
+        known = [
+            job.id
+            for job in self.jobs.values()
+            if job.name == name
+            and now >= job.visible_from
+            and (now < job.queue_forgets_at if where == "queue" else self._lies.has_history and now >= job.history_from)
+        ]
+        return 0, json.dumps(known), ""
+
+    def _cancel(self, *ids: str) -> tuple[int, str, str]:
+        if self._happens(self._lies.cancel_lost):
+            return 1, "", "down"
+        for job in self._asked(ids, hidden=True):
+            if job.state is JobState.PENDING:
+                self._end(job, JobState.CANCELLED, None)
+            elif job.state is JobState.RUNNING and not job.told_to_end:
+                job.told_to_end = True
+                self._time.at(2.0, lambda job=job, epoch=job.epoch: self._killed(job, epoch))  # type: ignore[misc]
+        return 0, "", ""
+
+    def _asked(self, ids: Sequence[str], *, hidden: bool = False) -> list[Job]:
+        now = self._time.passed
+        wanted = set(ids)
+        found = [job for job in self.jobs.values() if {job.id, job.id.partition("_")[0]} & wanted]
+        return [job for job in found if hidden or now >= job.visible_from]
+
+    def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
+        if self._happens(self._lies.down):
+            return 1, "", "down"
+        offset = self._time.now() - self._time.passed
+        told = {
+            job.id: [
+                job.state.value,
+                job.exit_code,
+                job.name,
+                None if job.started_at is None else float(job.started_at + offset),
+            ]
+            for job in jobs
+        }
+        return 0, json.dumps(told), ""
+
+    # -- the life of a job on its node, as the job script lives it
+
+    def _start(self, job: Job, epoch: int) -> None:
+        if job.state is not JobState.PENDING or job.epoch != epoch:
+            return
+        job.state, job.started_at = JobState.RUNNING, self._time.passed
+        lock = jobdir.protocol_path(job.directory, jobdir.LOCK)
+        holder = self._files.contents.get(lock, b"").decode().strip()
+        if holder not in ("", job.id):
+            self._time.at(0.5, lambda: self._end(job, JobState.FAILED, jobdir.DUPLICATE_EXIT_CODE))
+            return
+        self._files.write(lock, f"{job.id}\n".encode())
+        for name in (jobdir.EXIT_CODE, jobdir.SIGNAL, jobdir.FAILURE):
+            self._files.remove(jobdir.protocol_path(job.directory, name))
+        job.runs += 1
+        if job.runs == 1:
+            self.ran.append(job)
+        self._note(job, jobdir.STARTED, f"{self._time.now()} {job.id} node1\n")
+        self._time.at(self.work.seconds, lambda: self._finish(job, epoch))
+
+    def _finish(self, job: Job, epoch: int) -> None:
+        if job.state is not JobState.RUNNING or job.epoch != epoch or job.told_to_end:
+            return
+        if self._happens(self._lies.node_loss):
+            self._end(job, JobState.NODE_FAIL, None)
+            return
+        if self._happens(self._lies.requeue):
+            job.state, job.started_at, job.epoch = JobState.PENDING, None, job.epoch + 1
+            self._note(job, jobdir.EXIT_CODE, f"143 {self._time.now()}\n")
+            self._time.at(20.0, lambda: self._start(job, job.epoch))
+            return
+        self._note(job, jobdir.EXIT_CODE, f"{self.work.code} {self._time.now()}\n")
+        self._end(job, JobState.COMPLETED if self.work.code == 0 else JobState.FAILED, self.work.code)
+
+    def _killed(self, job: Job, epoch: int) -> None:
+        if job.state is JobState.RUNNING and job.epoch == epoch:
+            self._note(job, jobdir.SIGNAL, "TERM\n")
+            self._note(job, jobdir.EXIT_CODE, f"143 {self._time.now()}\n")
+            self._end(job, JobState.CANCELLED, None)
+
+    def _note(self, job: Job, name: str, text: str) -> None:
+        self._files.write(jobdir.protocol_path(job.directory, name), text.encode(), late=True)
+
+    def _end(self, job: Job, state: JobState, code: int | None) -> None:
+        if job.state.is_final:
+            return
+        job.state, job.exit_code, job.ended_at = state, code, self._time.passed
+        job.queue_forgets_at = self._time.passed + _QUEUE_KEEPS_S
+        job.history_from = self._time.passed + self._time.random.uniform(0.0, self._lies.history_late_s)

@@ -1,0 +1,142 @@
+"""Simulated time: many processes, one at a time, in an order that the seed decides.
+
+A process runs until it sleeps, asks a host, or passes one of the engine's named points. There another may go on, and
+there it may die. A process that has died does nothing any more: not even the clean-up of its own `finally`.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+from greenlet import getcurrent, greenlet
+
+from dagster_hpc.engine.clock import Clock
+
+START = 1_800_000_000.0
+_COARSEST_S = 2.0  # nobody looks more often: what happens in between is seen together, and a history costs less
+
+
+class Death(BaseException):
+    """The end of a simulated process. Nothing in the engine may catch it and go on."""
+
+
+class Process:
+    """One process of an orchestrator host."""
+
+    def __init__(self, time: Time, name: str, host: str, work: Callable[[Process], None]) -> None:
+        self.name, self.host = name, host
+        self.time = time
+        self.wakes_at = time.passed
+        self.dead = self.over = False
+        self.dies_at: tuple[str, int] | None = None  # a named point, and at which passage
+        self.points: Counter[str] = Counter()
+        self.error: BaseException | None = None
+        self._thread = greenlet(lambda: self._run(work), parent=getcurrent())
+
+    def _run(self, work: Callable[[Process], None]) -> None:
+        try:
+            work(self)
+        except Death:
+            self.dead = True
+        except BaseException as error:  # noqa: BLE001 - told by whoever steps the time
+            self.error = error
+        self.over = True
+
+    def go_on(self) -> None:
+        self._thread.switch()
+        if self.error is not None:
+            raise self.error
+
+    def pause(self, seconds: float = 0.0) -> None:
+        """Let the others go on; come back after so many seconds."""
+        self.check()
+        self.wakes_at = self.time.passed + seconds
+        self._thread.parent.switch()
+        self.check()
+
+    def check(self) -> None:
+        if self.dead:
+            raise Death(self.name)
+
+    def kill(self) -> None:
+        self.dead = True
+
+
+class Time:
+    """The time that has passed, the events to come, and the processes."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.passed = 0.0
+        self.stepped = 0.0  # by how much the clocks on the wall were set
+        self.processes: list[Process] = []
+        self.current: Process | None = None
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._count = 0
+
+    def now(self) -> float:
+        return START + self.passed + self.stepped
+
+    def start(self, name: str, host: str, work: Callable[[Process], None]) -> Process:
+        process = Process(self, name, host, work)
+        self.processes.append(process)
+        return process
+
+    def at(self, seconds: float, event: Callable[[], None]) -> None:
+        """Let this happen after so many seconds."""
+        self._count += 1
+        self._events.append((self.passed + max(0.0, seconds), self._count, event))
+
+    def run(self, until: Callable[[], bool], limit: float) -> bool:
+        """Let time pass until this is so. False when the limit comes first."""
+        while not until():
+            if self.passed > limit:
+                return False
+            self._step()
+        return True
+
+    def _step(self) -> None:
+        waiting = [process for process in self.processes if not process.over]
+        next_event = min(self._events, default=None)
+        first = min((process.wakes_at for process in waiting), default=None)
+        if next_event is not None and (first is None or next_event[0] <= first):
+            self._events.remove(next_event)
+            self.passed = max(self.passed, next_event[0])
+            next_event[2]()
+            return
+        if first is None:
+            self.passed += 60.0
+            return
+        self.passed = max(self.passed, first)
+        ready = [process for process in waiting if process.wakes_at <= self.passed]
+        self.current = self.random.choice(ready)
+        self.current.go_on()
+        self.current = None
+
+
+class SimulatedClock(Clock):
+    """The clock of one simulated process."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    def now(self) -> float:
+        return self._process.time.now()
+
+    def monotonic(self) -> float:
+        return self._process.time.passed
+
+    def sleep(self, seconds: float) -> None:
+        self._process.pause(max(seconds, _COARSEST_S))
+
+    def point(self, name: str) -> None:
+        process = self._process
+        process.points[name] += 1
+        if process.dies_at == (name, process.points[name]):
+            process.kill()
+        process.pause()
+
+    def within(self, seconds: float | None, work: Callable[[], None]) -> None:
+        work()
