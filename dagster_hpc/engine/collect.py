@@ -8,10 +8,11 @@ from dataclasses import replace
 
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobResult, JobState
+from dagster_hpc.engine.jobdir import batch_directory, script_path
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.observe.logs import read_tails
 from dagster_hpc.engine.schedulers import from_json
-from dagster_hpc.engine.target import Target, script_stem
+from dagster_hpc.engine.target import Target
 
 _LONGEST_SCRIPT = 256 * 1024
 _LONGEST_STATISTICS = 1024 * 1024  # the job's own figures stand before those of its nodes
@@ -49,8 +50,7 @@ def collect(row: JobRow, target: Target, ledger: Ledger, *, joined: bool = False
 
 def read_script(row: JobRow, host: Host) -> str:
     """The script of this job as it was submitted."""
-    folder = row.work_dir if row.array_index is None else posixpath.dirname(row.work_dir)
-    path = posixpath.join(folder, script_stem(row.name) + from_json(row.scheduler).suffix)
+    path = script_path(batch_directory(row.work_dir, row.array_index), from_json(row.scheduler).suffix)
     return (host.read(path, limit=_LONGEST_SCRIPT) or b"").decode("utf-8", "replace")
 
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus, signal_name
+from dagster_hpc.engine.jobdir import directory_of_script
 from dagster_hpc.engine.schedulers.base import Demand, Probe, Report, Scheduler
 from dagster_hpc.engine.schedulers.pjm_probes import pjm_probes
 from dagster_hpc.engine.schedulers.pjm_text import DELIMITER, JOB_ID, read_statistics, table
@@ -121,7 +122,7 @@ class PJM(Scheduler):
 
     def submit(self, script: str) -> Call:
         # A job starts where pjsub ran, and does not start at all if its nodes do not see that folder.
-        return Call(("pjsub", script), SUBMIT_TIMEOUT_S, directory=posixpath.dirname(script) or None)
+        return Call(("pjsub", script), SUBMIT_TIMEOUT_S, directory=directory_of_script(script) or None)
 
     def read_submit(self, answer: Answer) -> str:
         said = f"{answer.stdout}\n{answer.stderr}"

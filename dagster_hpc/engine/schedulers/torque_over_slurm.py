@@ -6,7 +6,6 @@ every end and no exit status, so the job's own files decide. For memory alone it
 
 from __future__ import annotations
 
-import posixpath
 import re
 import shlex
 from collections.abc import Sequence
@@ -16,6 +15,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.jobdir import directory_of_script
 from dagster_hpc.engine.schedulers.base import Demand, Finding, Probe
 from dagster_hpc.engine.schedulers.pbs_text import Record, stamp, used
 from dagster_hpc.engine.schedulers.torque import SUBMIT_TIMEOUT_S, Torque
@@ -39,7 +39,7 @@ class TorqueOverSlurm(Torque):
 
     def submit(self, script: str) -> Call:
         """The log is named here, because a default of the command would go before the directive in the script."""
-        log = f"{posixpath.dirname(script)}/scheduler.log".replace("%", "%%")
+        log = f"{directory_of_script(script)}/scheduler.log".replace("%", "%%")
         return Call(("qsub", "-j", "oe", "-o", shlex.quote(log), shlex.quote(script)), SUBMIT_TIMEOUT_S)
 
     def _status(self, record: Record) -> JobStatus:

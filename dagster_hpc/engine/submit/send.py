@@ -17,6 +17,7 @@ from dagster_hpc.engine.errors import (
     SubmitRefused,
 )
 from dagster_hpc.engine.job import JobState, Request
+from dagster_hpc.engine.jobdir import folders, script_name, script_path
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.process import process_lives, this_process
 from dagster_hpc.engine.schedulers import to_json
@@ -159,11 +160,9 @@ def _place(request: Request, rows: list[JobRow], script: str, target: Target) ->
     files = {
         **request.inputs,
         **script_files(request.spec),
-        posixpath.basename(_script_path(rows, target)): encode(script),
+        script_name(target.scheduler.suffix): encode(script),
     }
-    elements = [str(row.array_index) for row in rows if row.array_index is not None]
-    folders = [PROTOCOL_DIR, *(posixpath.join(element, PROTOCOL_DIR) for element in elements)]
-    place(directory, files, target, folders)
+    place(directory, files, target, folders(len(request.spec.elements)))
 
 
 def place(directory: str, files: Mapping[str, bytes], target: Target, folders: Sequence[str] = ()) -> None:
@@ -284,4 +283,4 @@ def _directory(rows: list[JobRow]) -> str:
 
 
 def _script_path(rows: list[JobRow], target: Target) -> str:
-    return posixpath.join(_directory(rows), script_stem(rows[0].name) + target.scheduler.suffix)
+    return script_path(_directory(rows), target.scheduler.suffix)
