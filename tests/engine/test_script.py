@@ -664,7 +664,9 @@ def test_a_pre_command_that_fails_elsewhere_leaves_its_words_with_the_job(direct
 # -- what no script can say
 
 
-@pytest.mark.parametrize("directive", ["#BSUB -q secret", "#SBATCH -p secret", "# flux: --queue=secret", "#$ -q secret"])
+@pytest.mark.parametrize(
+    "directive", ["#BSUB -q secret", "#SBATCH -p secret", "# flux: --queue=secret", "#$ -q secret"]
+)
 def test_no_line_of_the_script_begins_with_a_directive_that_came_from_an_argument(directive: str) -> None:
     given = f"a\n{directive}\nb"
     spec = JobSpec(name="x", executable="/bin/echo", args=(given,), environment=(("E", given),), pre_commands=(given,))
