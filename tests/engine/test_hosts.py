@@ -110,6 +110,12 @@ def test_the_environment_of_a_command_is_what_the_table_says() -> None:
     assert command_environment(given, {}) == {"LC_ALL": "C.UTF-8"}
 
 
+def test_the_documentation_shows_the_table() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "targets.md").read_text()
+    for reason, names in ENVIRONMENT.items():
+        assert f"| {reason} | {', '.join(f'`{name}`' for name in names)} |" in page
+
+
 # -- files
 
 
