@@ -31,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     directory = Path(asked.spool)
     try:
         directory = Path(os.path.realpath(directory))  # one name for one spool: it is part of every job's mark
+        spool.check_private(directory)
         if asked.command == "submit":
             return _submit(directory, asked, umask)
         if asked.command == "query":
