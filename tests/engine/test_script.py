@@ -584,6 +584,18 @@ def test_of_copies_that_meet_an_empty_lock_one_runs(directory: Path) -> None:
     assert job.read("stdout.log") == "ran\n"
 
 
+def test_without_hard_links_one_copy_runs_too(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    job.script.write_text(job.script.read_text().replace("command -p ln", "false"))
+    processes = [job.start(str(number)) for number in range(5)]
+    for process in processes:
+        process.communicate(timeout=60)
+    codes = [process.returncode for process in processes]
+    assert codes.count(0) == 1
+    assert set(codes) <= {0, 73, DUPLICATE_EXIT_CODE}
+    assert job.read("stdout.log") == "ran\n"
+
+
 def test_the_lock_is_whole_whenever_it_is_there(directory: Path) -> None:
     job = shell(directory, "true")
     process = job.start()
