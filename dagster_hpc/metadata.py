@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import dagster as dg
 
 from dagster_hpc.dagster_values import code, number, text, timestamp
@@ -17,6 +19,12 @@ _NUMBERS = (
 _TIMES = ("submitted_at", "started_at", "ended_at")
 _LOG_LINES = 40
 _DIGITS = 6  # of seconds, shares and node-hours
+_SECRET_WORDS = (
+    "PASSWORD", "PASSWD", "PASSPHRASE", "SECRET", "TOKEN", "CREDENTIAL", "API_?KEY", "ACCESS_?KEY", "PRIVATE_?KEY",
+)  # fmt: skip
+_SECRET_NAME = re.compile(
+    rf"^(export (?!HPC_JOB_TOKEN=)\w*(?:{'|'.join(_SECRET_WORDS)})\w*=).+$", re.IGNORECASE | re.MULTILINE
+)
 
 
 def job_metadata(result: JobResult) -> dict[str, dg.MetadataValue]:
@@ -38,9 +46,17 @@ def job_metadata(result: JobResult) -> dict[str, dg.MetadataValue]:
         "outputs": dg.MetadataValue.json(dict(result.outputs)),
         "stdout_tail": code(tail(result.stdout_tail, _LOG_LINES)),
         "stderr_tail": code(tail(result.stderr_tail, _LOG_LINES)),
-        "script": code(result.script, "bash"),
+        "script": code(masked(result.script), "bash"),
         "scheduler_raw": dg.MetadataValue.json(dict(metrics.raw)),
     }
+
+
+def masked(script: str) -> str:
+    """A job script without the values of variables whose names sound secret: the event log is kept, copied and shown.
+
+    Values given as EnvVar stand in no script at all; this is for those that were written into a profile as text.
+    """
+    return _SECRET_NAME.sub(r"\1'***'", script)
 
 
 def array_metadata(results: list[JobResult]) -> dict[str, dg.MetadataValue]:

@@ -10,6 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.jobdir import (
+    COMMAND,
+    DUPLICATE_EXIT_CODE,
+    ELEMENTS,
+    ENVIRONMENT,
+    PROTOCOL_DIR,
+    SCHEDULER_LOG,
+    STDERR,
+    STDIN,
+    STDOUT,
+)
 from dagster_hpc.engine.launchers import launch_prefix
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.units import format_walltime
@@ -17,9 +28,13 @@ from dagster_hpc.engine.units import format_walltime
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-PROTOCOL_DIR = ".job"  # what the script writes of its own life, beside the user's files
-STDOUT, STDERR, SCHEDULER_LOG = "stdout.log", "stderr.log", "scheduler.log"
-DUPLICATE_EXIT_CODE = 94  # a second copy of one submission steps aside with this code
+__all__ = [
+    "DUPLICATE_EXIT_CODE", "PROTOCOL_DIR", "SCHEDULER_LOG", "STDERR", "STDOUT", "encode", "quoting_faults",
+    "render_script", "script_files", "templates_folder",
+]  # fmt: skip
+
+# Bash dies of a warning that the program inside may want to hear, unless it has a trap; its children do not inherit it.
+_SHELL = ("bash", "-eo", "pipefail", "-c", 'trap : USR1 USR2; . "$0"')
 
 
 def render_script(
@@ -52,23 +67,25 @@ def render_script(
 
 
 def script_files(spec: JobSpec) -> dict[str, bytes]:
-    """The files that the script reads: the inline shell script, standard input, the arguments of array elements."""
+    """The files that the script reads: inline shell script, standard input, arguments of array elements, secrets."""
     files: dict[str, bytes] = {}
     if spec.shell is not None:
-        files[f"{PROTOCOL_DIR}/command.sh"] = encode(spec.shell if spec.shell.endswith("\n") else spec.shell + "\n")
+        files[f"{PROTOCOL_DIR}/{COMMAND}"] = encode(spec.shell if spec.shell.endswith("\n") else spec.shell + "\n")
     if spec.stdin is not None:
-        files[f"{PROTOCOL_DIR}/stdin"] = encode(spec.stdin)
+        files[f"{PROTOCOL_DIR}/{STDIN}"] = encode(spec.stdin)
     if spec.elements:
         cases = [f"{index}) set -- {quote_all(args)} ;;" for index, args in enumerate(spec.elements)]
-        files[f"{PROTOCOL_DIR}/elements.sh"] = encode("\n".join(['case "$HPC_ARRAY_INDEX" in', *cases, "esac", ""]))
+        files[f"{PROTOCOL_DIR}/{ELEMENTS}"] = encode("\n".join(['case "$HPC_ARRAY_INDEX" in', *cases, "esac", ""]))
+    if spec.secret_environment:
+        lines = [f"export {name}={_quote(value)}\n" for name, value in spec.secret_environment]
+        files[f"{PROTOCOL_DIR}/{ENVIRONMENT}"] = encode("".join(lines))
     return files
 
 
 def command_words(spec: JobSpec) -> str:
     """The payload as one shell-quoted line, launcher first."""
     if spec.shell is not None:
-        program = ["bash", "-eo", "pipefail", "--"]
-        words = quote_all([*launch_prefix(spec), *program]) + f' "$HPC_JOB_DIR/{PROTOCOL_DIR}/command.sh"'
+        words = quote_all([*launch_prefix(spec), *_SHELL]) + f' "$HPC_JOB_DIR/{PROTOCOL_DIR}/{COMMAND}"'
     else:
         words = quote_all([*launch_prefix(spec), spec.executable])
     arguments = quote_all(spec.args)
@@ -81,8 +98,9 @@ def quote_all(words: tuple[str, ...] | list[str]) -> str:
 
 
 def _quote(word: str) -> str:
-    """For bash. A carriage return is spelled out: PBS refuses a script with DOS line ends, wherever they stand in it."""
-    return shlex.quote(word).replace("\r", "'$'\\r''")
+    """For bash. Line ends are spelled out: a line that begins inside a word could be read as a scheduler's directive,
+    and PBS refuses a script with DOS line ends, wherever they stand in it."""
+    return shlex.quote(word).replace("\r", "'$'\\r''").replace("\n", "'$'\\n''")
 
 
 def encode(text: str) -> bytes:

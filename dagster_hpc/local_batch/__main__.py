@@ -20,6 +20,9 @@ from dagster_hpc.local_batch.processes import MARK
 from dagster_hpc.local_batch.report import report
 from dagster_hpc.local_batch.spool import Spool
 
+# Of another job, or by which Python found this program: a job that needs PYTHONPATH is to set its own.
+_NOT_FOR_JOBS = (b"LOCAL_ARRAY_INDEX", MARK.encode(), b"PYTHONPATH")
+
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command; every refusal is one line on stderr."""
@@ -28,6 +31,7 @@ def main(argv: list[str] | None = None) -> int:
     directory = Path(asked.spool)
     try:
         directory = Path(os.path.realpath(directory))  # one name for one spool: it is part of every job's mark
+        spool.check_private(directory)
         if asked.command == "submit":
             return _submit(directory, asked, umask)
         if asked.command == "query":
@@ -60,7 +64,7 @@ def _submit(directory: Path, asked: argparse.Namespace, umask: int) -> int:
         request = parse_script(script)
     except Refused as error:
         raise Refused(f"{path}: {error}") from error
-    environment = {key: value for key, value in os.environb.items() if key not in (b"LOCAL_ARRAY_INDEX", MARK.encode())}
+    environment = {key: value for key, value in os.environb.items() if key not in _NOT_FOR_JOBS}
     knobs.check()
     grace = knobs.seconds("KILL_AFTER") if asked.kill_after is None else asked.kill_after
     spool.create(directory)

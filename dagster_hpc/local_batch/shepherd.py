@@ -19,6 +19,7 @@ from dagster_hpc.local_batch.spool import Spool
 from dagster_hpc.local_batch.transitions import End
 
 _RETRY_S = 2.0
+_RAREST_SEARCH = 32  # samples of memory between two readings of the whole process table
 
 
 def run(directory: Path, seq: int) -> int:
@@ -109,6 +110,9 @@ class _Watch:
     mark: str
     stop: tuple[str, str] | None = None  # the state and the reason, if we ended it
     peak_mib: float = 0.0
+    members: list[processes.Process] = field(default_factory=list)  # as far as we know
+    samples: int = 0
+    next_search: int = 0  # at this sample the whole process table is read, for members that have left the family
     due: dict[Callable[[], None], float] = field(default_factory=dict)  # what is to be done, and when
 
     def until_end(self, inbox: SignalInbox) -> End:
@@ -137,7 +141,6 @@ class _Watch:
         exit_code = os.WEXITSTATUS(status) if os.WIFEXITED(status) else None
         number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
         state, reason = self.stop or _judge(exit_code, number)
-        unit = 2**20 if sys.platform == "darwin" else 2**10
         return End(
             state,
             reason,
@@ -146,7 +149,7 @@ class _Watch:
             number,
             usage.ru_utime,
             usage.ru_stime,
-            round(max(usage.ru_maxrss / unit, self.peak_mib), 3),
+            round(max(usage.ru_maxrss / 2**10, self.peak_mib), 3),
         )
 
     def _walltime(self) -> None:
@@ -158,13 +161,26 @@ class _Watch:
 
     def _memory(self) -> None:
         limit = self.job.memory_mib
-        used = processes.resident_mib(processes.members(self.leader, self.mark), limit)
+        self.members = self._find_members()
+        used = processes.resident_mib(self.members, limit)
         self.peak_mib = max(self.peak_mib, used)
         if used > limit:
             self.stop = self.stop or ("OOM", f"used {used:.0f} MiB of memory, more than the {limit} MiB it asked for")
             self._kill()
         else:
             self.due[self._memory] = time.monotonic() + knobs.seconds("SAMPLE")
+
+    def _find_members(self) -> list[processes.Process]:
+        """All processes of the job. On a full machine the whole table is long, so it is read ever more rarely; in
+        between only the family of those that we know."""
+        self.samples += 1
+        if self.samples <= self.next_search:
+            found = processes.relatives(self.leader, self.members)
+            if found is not None:
+                return found
+        else:
+            self.next_search = self.samples + min(self.samples, _RAREST_SEARCH)
+        return processes.members(self.leader, self.mark)
 
     def _look_for_cancel(self) -> None:
         """A TERM without a row that says so is not a cancel: the machine may be going down."""

@@ -7,12 +7,17 @@ again. A connection never crosses a fork (SQLite forbids it), so the daemon open
 import fcntl
 import os
 import sqlite3
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from dagster_hpc.engine.process import PROC
+from dagster_hpc.local_batch.directives import Refused
+
+CGROUPS = Path("/sys/fs/cgroup")
 LIVE = ("PENDING", "HELD", "RUNNING")
 _PATIENCE_S = 30.0
 
@@ -112,9 +117,27 @@ def exists(directory: Path) -> bool:
     return (directory / "spool.db").exists()
 
 
+def check_private(directory: Path) -> None:
+    """Refuse a spool that somebody else could write: what stands in its queue is run as us."""
+    for path in (directory, directory / "spool.db"):
+        try:
+            found = path.stat()
+        except FileNotFoundError:
+            return
+        if found.st_uid != os.geteuid():
+            raise Refused(f"{path} belongs to the user with the number {found.st_uid}: choose a folder of your own")
+        if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            mode = stat.S_IMODE(found.st_mode)
+            raise Refused(
+                f"{path} can be written by others (its mode is {mode:o}), who could run jobs in your name: "
+                f"`chmod go-w {path}` if all in it is yours, or choose another folder"
+            )
+
+
 def create(directory: Path) -> None:
     """Make the spool unless it is there; two who do so at once get one spool."""
     directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(directory)
     lock = os.open(directory / "create.lock", os.O_RDWR | os.O_CREAT, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -140,6 +163,34 @@ def usable_cores() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def usable_memory_mib() -> int:
-    """Physical memory less a tenth, which the system and the user's shell keep."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 9 // 10 // 2**20
+def usable_memory_mib(proc: Path = PROC, cgroups: Path = CGROUPS) -> int:
+    """The memory we may use less a tenth, which the system and the user's shell keep: all of the machine's, or what the
+    control groups leave of it to a container or a login session."""
+    physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return min([physical, *_memory_limits(proc, cgroups)]) * 9 // 10 // 2**20
+
+
+def _memory_limits(proc: Path, cgroups: Path) -> Iterator[int]:
+    """The limits in bytes of this process's control group and of those around it, in version 2 and 1."""
+    try:
+        lines = (proc / "self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, inside = line.split(":", 2)
+        if controllers == "":
+            root, name = cgroups, "memory.max"
+        elif "memory" in controllers.split(","):
+            root, name = cgroups / "memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = root / inside.lstrip("/")  # in a container it may not be visible, and the root is the container's own
+        for folder in (group, *group.parents):
+            try:
+                text = (folder / name).read_text().strip()
+            except OSError:
+                text = ""
+            if text.isdigit():
+                yield int(text)
+            if folder == root:
+                break

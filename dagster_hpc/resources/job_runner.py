@@ -19,6 +19,7 @@ from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, Jo
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
 from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.identity import CallCounter, identity_of
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest, RequestOptions
@@ -144,7 +145,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The very script that `run` would submit, with a token of zeros. Nothing is written or submitted."""
         spec = self._spec(command, JobRequest(**options), None)
         token = "0" * 8
-        target = self.target.engine_target()
+        target = with_env_values(self.target).engine_target()
         directory = os.path.join(self.folder, script_stem(spec.name), token)
         return render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
 
@@ -162,7 +163,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         limit: int | None = 100,
     ) -> "list[JobRow]":
         """The jobs of this target in the ledger, newest first."""
-        target, ledger = self.target.engine_target(), self._engine().ledger
+        target, ledger = with_env_values(self.target).engine_target(), self._engine().ledger
         rows = ledger.jobs(live=live, state=state, asset_key=asset_key, run_id=run_id)
         return [row for row in rows if row.target.removesuffix(f"@{row.cluster}") == target.name][:limit]
 
@@ -180,7 +181,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def folder(self) -> str:
         """`work_root` as an absolute path."""
-        return os.path.abspath(os.path.expanduser(os.path.expandvars(self.work_root)))
+        return os.path.abspath(os.path.expanduser(os.path.expandvars(env_value(self.work_root))))
 
     def _engine(self) -> "Runner":
         if self._runner is None:
@@ -188,7 +189,10 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             from dagster_hpc.engine.ledger import Ledger
             from dagster_hpc.engine.runner import Runner
 
-            self._runner = Runner(self.target.engine_target(self._patience), Ledger(self.ledger_url))
+            self._runner = Runner(
+                with_env_values(self.target).engine_target(self._patience),
+                Ledger(self.ledger_url and env_value(self.ledger_url)),
+            )
         return self._runner
 
     def _spec(self, command: Command, request: JobRequest, context: Context | None, **how: Any) -> JobSpec:

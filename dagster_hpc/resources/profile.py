@@ -44,7 +44,11 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
     pre_commands: list[str] = Field(
         default=[], description="Shell lines run before the command; one that fails ends the job."
     )
-    environments: dict[str, str] = Field(default={}, description="Environment variables.")
+    environments: dict[str, str] = Field(default={}, description="Environment variables; EnvVar(…) for a secret one.")
+    secret_environments: list[str] = Field(
+        default=[],
+        description="Names of environments whose values stand in no script and no metadata. An EnvVar is secret by itself.",
+    )
     container: str | None = Field(default=None, description="Apptainer image in which the command runs.")
     exclusive: bool = Field(default=False, description="Whole nodes for this job alone.")
     qos: str | None = Field(default=None, description="Quality of service, where the scheduler has it.")
@@ -53,6 +57,11 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=None, description="Warn the job before its walltime ends: USR1@120, TERM@5m."
     )
     directives: list[str] = Field(default=[], description="Raw scheduler directives, whole lines: the escape hatch.")
+
+    if not TYPE_CHECKING:  # which would hide the fields from a type checker
+
+        def __init__(self, **given: Any) -> None:
+            super().__init__(**_with_secrets_named(given))
 
     def with_overrides(self, overrides: Mapping[str, Any] | None) -> ExecutionProfile:
         """This profile with some fields replaced (never merged). An unknown field is an error with a suggestion."""
@@ -64,10 +73,21 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         if not given:
             return self
         current = {name: getattr(self, name) for name in type(self).model_fields}
+        if "environments" in given:
+            current["secret_environments"] = [n for n in self.secret_environments if n in given["environments"]]
         try:
             return ExecutionProfile(**{**current, **given})
         except ValidationError as error:
             raise ConfigurationError([_fault(part) for part in error.errors()]) from error
+
+
+def _with_secrets_named(given: dict[str, Any]) -> dict[str, Any]:
+    # Dagster puts the value in place of an EnvVar before the profile is used: their names are kept from now on.
+    environments, named = given.get("environments"), given.get("secret_environments") or []
+    if not isinstance(environments, Mapping) or not isinstance(named, list):
+        return given
+    secret = [name for name, value in environments.items() if isinstance(value, dg.EnvVar) and name not in named]
+    return {**given, "secret_environments": [*named, *secret]} if secret else given
 
 
 def _fault(part: Mapping[str, Any]) -> str:

@@ -8,12 +8,14 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.job import Dependency, JobSpec
+from dagster_hpc.engine.jobdir import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOUT
 from dagster_hpc.engine.launchers import launcher_faults
-from dagster_hpc.engine.script import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOUT, quoting_faults
+from dagster_hpc.engine.script import quoting_faults
 from dagster_hpc.engine.units import parse_memory, parse_signal, parse_walltime
 from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.env_vars import with_env_values
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
 
@@ -46,6 +48,9 @@ def resolve(
             faults.extend(error.faults)
         return None
 
+    profile, target = with_env_values(profile), with_env_values(target)
+    environment = sorted(profile.environments.items())
+    secret = set(profile.secret_environments)
     route = target.route(profile.resource_class)
     signal = checked(parse_signal, profile.signal_before_end) if profile.signal_before_end else None
     spec = JobSpec(
@@ -67,7 +72,8 @@ def resolve(
         launcher_options=tuple(profile.mpi_options),
         modules=tuple(profile.modules),
         pre_commands=tuple(profile.pre_commands),
-        environment=tuple(sorted(profile.environments.items())),
+        environment=tuple((name, value) for name, value in environment if name not in secret),
+        secret_environment=tuple((name, value) for name, value in environment if name in secret),
         container=profile.container,
         exclusive=profile.exclusive,
         qos=profile.qos,
@@ -84,7 +90,8 @@ def resolve(
     faults += target.faults(profile.resource_class)
     faults += launcher_faults(spec) + target.scheduler.unsupported(spec)
     faults += (
-        _environment_faults(spec)
+        _secret_faults(profile)
+        + _environment_faults(spec)
         + _text_faults(spec)
         + _directive_faults(spec)
         + _path_faults([path for _, path in spec.outputs], "output")
@@ -126,12 +133,23 @@ def _option_pairs(options: Mapping[str, str | Sequence[str]]) -> tuple[tuple[str
     return tuple((name, value) for name, values in lists for value in values)
 
 
+def _secret_faults(profile: ExecutionProfile) -> list[str]:
+    """A secret under a mistyped name would stand in the script."""
+    known = list(profile.environments)
+    return [
+        f"secret_environments has {name!r}, which environments does not set: {did_you_mean(name, known)}"
+        for name in profile.secret_environments
+        if name not in known
+    ]
+
+
 def _environment_faults(spec: JobSpec) -> list[str]:
+    names = [name for name, _ in (*spec.environment, *spec.secret_environment)]
     return [
         f"environments: {name!r} is no name for an environment variable"
-        for name, _ in spec.environment
+        for name in names
         if not _VARIABLE.fullmatch(name)
-    ] + [f"environments: bash does not let {name} be set" for name, _ in spec.environment if name in _READ_ONLY]
+    ] + [f"environments: bash does not let {name} be set" for name in names if name in _READ_ONLY]
 
 
 def _text_faults(spec: JobSpec) -> list[str]:
@@ -139,8 +157,9 @@ def _text_faults(spec: JobSpec) -> list[str]:
     words = {f"argument {number}": word for number, word in enumerate(spec.args, 1)}
     for index, element in enumerate(spec.elements):
         words |= {f"argument {number} of element {index}": word for number, word in enumerate(element, 1)}
-    environment = {f"environments[{name}]": value for name, value in spec.environment}
-    entries = {f"environments[{name}]": f"{name}={value}" for name, value in spec.environment}
+    variables = (*spec.environment, *spec.secret_environment)
+    environment = {f"environments[{name}]": value for name, value in variables}
+    entries = {f"environments[{name}]": f"{name}={value}" for name, value in variables}
     words |= {"executable": spec.executable, **{f"mpi_options[{n}]": w for n, w in enumerate(spec.launcher_options)}}
     faults = [
         f"{where} is longer than the {_LONGEST_WORD} bytes that Linux takes: put it into an input file"

@@ -16,7 +16,7 @@ from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.hosts.base import scrubbed
+from dagster_hpc.engine.hosts.base import command_environment
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers.flux.replies import decimal_id
 from dagster_hpc.engine.schedulers.flux.requests import Flux
@@ -334,7 +334,7 @@ def test_the_instance_goes_with_every_command() -> None:
 
 
 def test_the_instance_of_the_caller_is_kept_and_its_job_is_not() -> None:
-    kept = scrubbed({"FLUX_URI": "local:///x", "FLUX_JOB_ID": "ƒ1", "FLUX_JOB_CC": "3"}, {})
+    kept = command_environment({"FLUX_URI": "local:///x", "FLUX_JOB_ID": "ƒ1", "FLUX_JOB_CC": "3"}, {})
     assert kept["FLUX_URI"] == "local:///x"
     assert not any(name.startswith("FLUX_JOB") for name in kept)
 

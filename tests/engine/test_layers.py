@@ -30,11 +30,11 @@ FLOORS = [
     ["sqd"],
 ]
 ENGINE_FLOORS = [
-    ["errors", "units", "filesystem", "process", "call", "clock"],
+    ["errors", "units", "filesystem", "process", "call", "clock", "jobdir"],
     ["job"],
     ["launchers"],
     ["schedulers"],
-    ["script", "jobdir", "hosts"],
+    ["script", "hosts"],
     ["target", "ledger"],
     ["observe"],
     ["submit", "cancel"],

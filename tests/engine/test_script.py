@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -376,6 +377,102 @@ def test_a_script_that_is_killed_leaves_no_exit_code(directory: Path) -> None:
     assert job.sentinel.started_at is not None
 
 
+PATIENT = """\
+import signal, sys, time
+def warned(*_):
+    print("checkpoint written", flush=True)
+    sys.exit(0)
+signal.signal(getattr(signal, "SIG" + sys.argv[1]), warned)
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+def warn(job: Job, number: signal.Signals) -> int:
+    process = job.start()
+    eventually(lambda: "ready" in job.read("stdout.log"))
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    return process.returncode
+
+
+def test_a_warning_reaches_the_program_inside_an_inline_script_which_goes_on(directory: Path) -> None:
+    # only the inline script's own bash got it, and died of it: the checkpoint of a long job was lost
+    job = shell(directory, f"{sys.executable} -IS p.py USR1\necho after")
+    (directory / "p.py").write_text(PATIENT)
+    assert warn(job, signal.SIGUSR1) == 0, job.read("stderr.log")
+    assert job.read("stdout.log") == "ready\ncheckpoint written\nafter\n"
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (0, "USR1")
+
+
+def test_a_warning_ends_none_of_those_that_do_not_listen(directory: Path) -> None:
+    job = shell(directory, f"(sleep 0.5; {sys.executable} -IS p.py USR1) | tee seen | cat\necho after")
+    (directory / "p.py").write_text(PATIENT)
+    assert warn(job, signal.SIGUSR1) == 0, job.read("stderr.log")
+    assert job.read("seen") == "ready\ncheckpoint written\n"
+
+
+def test_a_warning_does_not_end_an_inline_script_that_cleans_up_at_its_exit(directory: Path) -> None:
+    # bash catches every deadly signal for the sake of an EXIT trap
+    job = shell(directory, "trap 'echo cleaned' EXIT; echo ready; sleep 0.5; echo after")
+    assert warn(job, signal.SIGUSR1) == 0
+    assert job.read("stdout.log") == "ready\nafter\ncleaned\n"
+
+
+def test_a_termination_reaches_the_program_inside_an_inline_script_and_its_last_words_are_awaited(
+    directory: Path,
+) -> None:
+    slow = PATIENT.replace("    print(", "    time.sleep(0.5)\n    print(").replace("sys.exit(0)", "sys.exit(143)")
+    job = shell(directory, f"{sys.executable} -IS p.py TERM\necho never")
+    (directory / "p.py").write_text(slow)
+    assert warn(job, signal.SIGTERM) == 143
+    assert job.read("stdout.log") == "ready\ncheckpoint written\n"
+
+
+def test_a_warning_that_is_no_termination_reaches_a_direct_program(directory: Path) -> None:
+    job = Job(directory, JobSpec(name="x", executable=sys.executable, args=("-IS", "p.py", "CONT"), signal_name="CONT"))
+    job.place()
+    (directory / "p.py").write_text(PATIENT)
+    assert warn(job, signal.SIGCONT) == 0
+    assert "checkpoint written" in job.read("stdout.log")
+
+
+def test_a_job_cannot_run_its_own_script_again(directory: Path) -> None:
+    # an input named like the script was replaced by it, and the program started it, until the walltime
+    job = shell(directory, 'bash "$HPC_JOB_DIR/job.slurm"; echo never')
+    assert job.run() == 71
+    assert "run again from inside the job" in job.read("stderr.log")
+    assert job.read("stdout.log") == ""
+
+
+def test_what_the_script_writes_is_private_and_the_program_keeps_its_umask(directory: Path) -> None:
+    job = shell(directory, "umask; touch made", secret_environment=(("TOKEN", "hunter2"),))
+    before = os.umask(0o002)
+    try:
+        assert job.run() == 0
+    finally:
+        os.umask(before)
+    written = [directory / "stdout.log", directory / "stderr.log"]
+    written += [directory / ".job" / name for name in ("lock", "started", "exit_code", "times")]
+    assert {path.name: oct(path.stat().st_mode & 0o777) for path in written} == {p.name: "0o600" for p in written}
+    assert job.read("stdout.log") == "0002\n"
+    assert (directory / "made").stat().st_mode & 0o777 == 0o664
+
+
+def test_secret_values_arrive_and_do_not_stand_in_the_script(directory: Path) -> None:
+    secrets = tuple((f"VALUE_{number}", value) for number, value in enumerate(NASTY))
+    job = dumping(directory, secret_environment=(*secrets, ("TOKEN", "hunter2")))
+    assert job.run() == 0, job.read("stderr.log")
+    assert {name: job.dump["env"][name.encode()] for name, _ in secrets} == {n: os.fsencode(v) for n, v in secrets}
+    assert "hunter2" not in job.script.read_text()
+    assert "hunter2" not in repr(job.spec)
+
+
+def test_a_secret_is_part_of_what_makes_two_jobs_equal() -> None:
+    prints = {JobSpec(name="x", secret_environment=(("T", value),)).fingerprint("t", {}) for value in ("a", "b")}
+    assert len(prints) == 2
+
+
 # -- the steps before the program
 
 
@@ -466,10 +563,56 @@ def test_of_two_copies_that_start_together_one_runs(directory: Path) -> None:
     assert job.read("stdout.log") == "ran\n"
 
 
-def test_a_copy_that_meets_a_lock_in_the_moment_of_its_making_steps_aside(directory: Path) -> None:
+def test_a_lock_that_a_dead_node_left_empty_dooms_no_job(directory: Path) -> None:
+    # the lock was created first and written then: a full disk or a dead node in between stopped every later run with 94
     job = shell(directory, "echo ran")
     (directory / ".job" / "lock").touch()
+    assert job.run("43") == 0
+    assert job.read("stdout.log") == "ran\n"
+    assert job.read(".job/lock") == "43\n"
+    assert job.run("44") == DUPLICATE_EXIT_CODE
+    assert job.run("43") == 0
+
+
+def test_of_copies_that_meet_an_empty_lock_one_runs(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    (directory / ".job" / "lock").touch()
+    processes = [job.start(str(number)) for number in range(5)]
+    for process in processes:
+        process.communicate(timeout=60)
+    assert sorted(process.returncode for process in processes) == [0, *[DUPLICATE_EXIT_CODE] * 4]
+    assert job.read("stdout.log") == "ran\n"
+
+
+def test_without_hard_links_one_copy_runs_too(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    job.script.write_text(job.script.read_text().replace("command -p ln", "false"))
+    processes = [job.start(str(number)) for number in range(5)]
+    for process in processes:
+        process.communicate(timeout=60)
+    codes = [process.returncode for process in processes]
+    assert codes.count(0) == 1
+    assert set(codes) <= {0, 73, DUPLICATE_EXIT_CODE}
+    assert job.read("stdout.log") == "ran\n"
+
+
+def test_the_lock_is_whole_whenever_it_is_there(directory: Path) -> None:
+    job = shell(directory, "true")
+    process = job.start()
+    seen = set()
+    while process.poll() is None:
+        path = directory / ".job" / "lock"
+        seen.add(path.read_text() if path.exists() else "not there")
+    process.communicate()
+    assert seen <= {"not there", "42\n"}
+    assert [path.name for path in (directory / ".job").glob("lock*")] == ["lock"]
+
+
+def test_no_copy_of_a_closed_submission_runs(directory: Path) -> None:
+    job = shell(directory, "echo ran")
+    assert HOST.create(str(directory / ".job" / "lock"), b"closed\n")
     assert job.run("43") == DUPLICATE_EXIT_CODE
+    assert b"closed before this copy of it began" in job.said
     assert job.read("stdout.log") == ""
 
 
@@ -496,6 +639,16 @@ def test_each_element_of_an_array_has_a_lock_of_its_own(directory: Path) -> None
     assert [job.run(str(n), SLURM_ARRAY_TASK_ID=str(n)) for n in range(2)] == [0, 0]
 
 
+def test_one_listing_tells_which_elements_of_an_array_have_ended(directory: Path) -> None:
+    job = Job(directory, JobSpec(name="x", shell='[ ! -e "$HPC_JOB_DIR/.job/ended/0" ]', elements=(("a",), ("b",))))
+    job.place()
+    job.run("7", SLURM_ARRAY_TASK_ID="0")
+    assert os.listdir(directory / ".job" / "ended") == ["0"]
+    job.run("8", SLURM_ARRAY_TASK_ID="1")
+    assert sorted(os.listdir(directory / ".job" / "ended")) == ["0", "1"]
+    assert job.run("7", SLURM_ARRAY_TASK_ID="0") == 0  # while it runs again, it has not ended
+
+
 def test_a_node_that_does_not_see_the_directory_says_so(tmp_path: Path, directory: Path) -> None:
     job = shell(directory, "true")
     elsewhere = tmp_path / "job.slurm"
@@ -514,7 +667,28 @@ def test_a_node_that_cannot_write_says_so_and_is_no_duplicate(directory: Path) -
     assert b"same submission" not in job.said
 
 
+def test_a_pre_command_that_fails_elsewhere_leaves_its_words_with_the_job(directory: Path) -> None:
+    job = shell(directory, "true", pre_commands=("cd /", "false"))
+    assert job.run() == 1
+    assert job.sentinel.failure == "pre_command false failed with exit code 1"
+
+
 # -- what no script can say
+
+
+@pytest.mark.parametrize(
+    "directive", ["#BSUB -q secret", "#SBATCH -p secret", "# flux: --queue=secret", "#$ -q secret"]
+)
+def test_no_line_of_the_script_begins_with_a_directive_that_came_from_an_argument(directive: str) -> None:
+    given = f"a\n{directive}\nb"
+    spec = JobSpec(name="x", executable="/bin/echo", args=(given,), environment=(("E", given),), pre_commands=(given,))
+    script = render_script(spec, SLURM, directory="/x", token="abcd2345")
+    assert directive not in script.splitlines()
+
+
+def test_a_comment_in_an_inline_script_is_no_directive_of_flux() -> None:
+    script = render_script(JobSpec(name="x", shell="# flux: --queue=q"), SLURM, directory="/x", token="abcd2345")
+    assert not re.search(r"^[^\w]*flux:", script, re.MULTILINE)
 
 
 @pytest.mark.parametrize("bad", ["a\nb", "a\rb", "a\0b"])

@@ -86,7 +86,7 @@ def test_the_claim_and_all_files_are_there_before_the_submit_command_runs(
     def look() -> None:
         (row,) = Ledger(ledger.url).jobs()
         folder = Path(row.work_dir)
-        seen.append((row.state, (folder / "in.txt").read_bytes(), (folder / "count.slurm").exists()))
+        seen.append((row.state, (folder / "in.txt").read_bytes(), (folder / ".job/script.slurm").exists()))
 
     host.before_submit = look
     runner.submit(request(tmp_path, inputs={"in.txt": b"0110"}))
@@ -289,7 +289,7 @@ def test_a_job_whose_files_were_never_written_is_refused_and_can_be_asked_for_ag
     runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
 ) -> None:
     left = leave_behind(runner, host, ledger, tmp_path, a_dead_process())
-    (Path(left.work_dir) / "count.slurm").unlink()
+    (Path(left.work_dir) / ".job/script.slurm").unlink()
     (result,) = runner.wait([left], timeout_s=20)
     (again,) = runner.submit(request(tmp_path, identity="same"))
     assert result.state is JobState.REFUSED
@@ -527,7 +527,7 @@ def test_cancelling_a_submission_that_was_left_open_stops_every_copy_of_it(
     host.put("777", f"count_{left.token}", "PENDING", "Priority")
     runner.cancel([left])
     late = subprocess.run(
-        ["bash", f"{left.work_dir}/count.slurm"], env={**os.environ, "SLURM_JOB_ID": "888"}, capture_output=True
+        ["bash", f"{left.work_dir}/.job/script.slurm"], env={**os.environ, "SLURM_JOB_ID": "888"}, capture_output=True
     )
     assert ledger.job(left.token).state is JobState.CANCELLED
     assert host.jobs["777"]["state"].startswith("CANCELLED")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from dagster_hpc.engine.process import identify
+from dagster_hpc.engine.process import alive, identify
 from dagster_hpc.local_batch import processes, spool
 from dagster_hpc.local_batch.spool import Spool
 from tests.local_batch.system import Batch, content, eventually, living
@@ -236,9 +236,9 @@ def test_a_full_disk_is_an_error_and_changes_nothing(tmp_path: Path) -> None:
 def test_the_same_pid_with_another_start_time_is_another_process() -> None:
     me = identify(os.getpid())
     assert me is not None
-    assert processes.alive(me)
-    assert not processes.alive(me._replace(start="1"))
-    assert not processes.alive(me._replace(boot="an earlier one"))
+    assert alive(me)
+    assert not alive(me._replace(start="1"))
+    assert not alive(me._replace(boot="an earlier one"))
 
 
 def test_a_zombie_is_a_finished_process() -> None:
@@ -271,20 +271,3 @@ def test_a_mark_is_not_taken_for_a_longer_one() -> None:
     finally:
         child.kill()
         child.wait()
-
-
-def test_processes_are_known_without_a_proc_file_system_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(processes, "PROC", tmp_path / "no-proc")
-    child = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    try:
-        identity = identify(child.pid)
-        assert identity is not None
-        assert processes.alive(identity)
-        assert not processes.alive(identity._replace(start="Thu Jan  1 00:00:00 1970"))
-        (member,) = processes.members(identity, "none")
-        assert member.pid == child.pid
-        assert member.resident_kib > 0
-    finally:
-        child.kill()
-        child.wait()
-    assert identify(child.pid) is None

@@ -141,7 +141,7 @@ def test_render_shows_the_very_script_and_does_nothing(hpc: HPCJobRunner) -> Non
     assert not Path(hpc.work_root).exists()
     handle = hpc.submit(HELLO, profile="small", args=["you"])
     hpc.wait(handle)
-    submitted = next(Path(handle.work_dir).glob(".job/script.sh")).read_text()
+    submitted = Path(handle.work_dir, ".job", "script.sh").read_text()
     assert rendered == submitted.replace(handle.token, "0" * 8)
 
 

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
+import select
+import signal
 import socket
+import stat
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 from dagster_hpc.engine.call import Answer, Call
-from dagster_hpc.engine.hosts.base import Host, scrubbed
+from dagster_hpc.engine.hosts.base import Host, Names, command_environment
+
+_KILLED_WITHIN_S = 5.0  # a process that a dead file server holds does not even die of KILL
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
 class LocalHost(Host):
@@ -21,45 +30,70 @@ class LocalHost(Host):
         self.name = socket.gethostname()
 
     def run(self, call: Call) -> Answer:
-        with open(call.stdin or os.devnull, "rb") as stdin:
+        # Into files in memory, not pipes: those are open until the last grandchild of a site's wrapper has ended.
+        with (
+            open(call.stdin or os.devnull, "rb") as stdin,
+            open(os.memfd_create("stdout"), "rb") as stdout,
+            open(os.memfd_create("stderr"), "rb") as stderr,
+        ):
             try:
                 process = subprocess.Popen(
                     call.argv,
                     stdin=stdin,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.PIPE,
-                    env=scrubbed(os.environ, call.environment),
+                    stdout=stdout,
+                    stderr=stderr,
+                    env=_environment(call),
                     cwd=call.directory,
+                    start_new_session=True,
                 )
             except PermissionError as error:  # a file of that name that we may not run is no command
                 raise FileNotFoundError(*error.args) from error
-        try:
-            stdout, stderr = process.communicate(timeout=call.timeout_s)
-            code = process.returncode if process.returncode >= 0 else None  # killed: it had no time to end
-        except subprocess.TimeoutExpired:
-            process.kill()
-            stdout, stderr = process.communicate()
-            code = None
-        except BaseException:  # an interrupt of the caller: do not leave the command behind unwaited
-            process.kill()
-            process.wait()
-            raise
-        return Answer(call.argv, code, stdout.decode("utf-8", "replace"), stderr.decode("utf-8", "replace"))
+            try:
+                code = process.wait() if _ends(process, call.timeout_s) else None
+            finally:  # also after an interrupt of the caller: do not leave the command behind
+                if process.returncode is None:
+                    _kill(process)
+            if code is not None and code < 0:
+                code = None  # killed: it had no time to end
+            return Answer(call.argv, code, _text(stdout), _text(stderr))
 
     def place(self, directory: str, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> None:
         root = Path(directory)
-        root.mkdir(parents=True, exist_ok=True)
-        made = {root}
+        changed = _make_directory(root) | {root}
         for folder in folders:
-            (root / folder).mkdir(parents=True, exist_ok=True)
+            _make_directory(root / folder)
         for name, content in files.items():
             path = root / name
-            if path.parent not in made:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                made.add(path.parent)
+            if path.parent not in changed:
+                _make_directory(path.parent)
+                changed.add(path.parent)
             _write_durably(path, content)
-        for folder_path in made:
+        for folder_path in changed:
             _sync_directory(folder_path)
+
+    def create(self, path: str, content: bytes) -> bool:
+        whole = f"{path}.{secrets.token_hex(8)}"
+        try:
+            _write_durably(Path(whole), content)
+            try:
+                os.link(whole, path)
+            except FileExistsError:
+                # A network file system that lost the answer to a link that was made says this too.
+                if not os.path.samefile(whole, path):
+                    return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise
+                return _create_without_links(path, content)
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(whole)
+        _sync_directory(Path(path).parent)
+        return True
+
+    def is_private(self, path: str) -> bool:
+        found = os.stat(path)
+        return found.st_uid == os.geteuid() and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
     def read(self, path: str, offset: int = 0, limit: int | None = None) -> bytes | None:
         try:
@@ -69,33 +103,12 @@ class LocalHost(Host):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def create(self, path: str, content: bytes) -> bool:
-        temporary = f"{path}.{os.getpid()}.{secrets.token_hex(4)}"
-        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(temporary, path)
-        except FileExistsError:
-            return False
-        finally:
-            os.unlink(temporary)
-        return True
-
-    def list(self, path: str) -> list[str]:
-        try:
-            return sorted(os.listdir(path))
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-
     def tail(self, path: str, limit: int) -> bytes:
         try:
             with open(path, "rb") as file:
                 end = file.seek(0, os.SEEK_END)
                 file.seek(max(0, end - limit))
-                return file.read()
+                return file.read(limit)
         except (FileNotFoundError, NotADirectoryError):
             return b""
 
@@ -108,13 +121,82 @@ class LocalHost(Host):
         except (FileNotFoundError, NotADirectoryError):
             return None
 
+    def list(self, path: str) -> Names:
+        try:
+            return sorted(os.listdir(path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+
+def _environment(call: Call) -> dict[str, str]:
+    environment = command_environment(os.environ, call.environment)
+    if call.argv[0] == sys.executable and "PYTHONPATH" in os.environ:
+        # A program of our own finds its modules where we found them. The local batch system keeps it from its jobs.
+        environment.setdefault("PYTHONPATH", os.environ["PYTHONPATH"])
+    return environment
+
+
+def _ends(process: subprocess.Popen[bytes], timeout_s: float) -> bool:
+    """Wait for the process itself, whatever it has left behind; False if it takes longer."""
+    try:
+        descriptor = os.pidfd_open(process.pid)  # wakes at once, where Popen.wait sleeps and looks
+    except OSError:
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout_s)
+        return process.returncode is not None
+    try:
+        watch = select.poll()
+        watch.register(descriptor, select.POLLIN)
+        return bool(watch.poll(max(0.0, timeout_s) * 1000))
+    finally:
+        os.close(descriptor)
+
+
+def _kill(process: subprocess.Popen[bytes]) -> None:
+    """End a command and all of its session that did not leave it; not waited for longer than is sure to end."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_KILLED_WITHIN_S)
+
+
+def _text(output: BinaryIO) -> str:
+    output.seek(0)
+    return output.read().decode("utf-8", "replace")
+
+
+def _make_directory(path: Path) -> set[Path]:
+    """Make it and what is missing above it, each for this user alone; returns where something was added."""
+    missing = []
+    while not path.is_dir():
+        missing.append(path)
+        path = path.parent
+    for directory in reversed(missing):
+        with contextlib.suppress(FileExistsError):  # made by another process just now; a file of that name fails below
+            os.mkdir(directory, 0o700)
+    return {directory.parent for directory in missing}
+
 
 def _write_durably(path: Path, content: bytes) -> None:
     # A scheduler on another machine reads the script at once: it has met empty files that were only in a write cache.
-    with open(path, "wb") as file:
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)  # it may have been there
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _create_without_links(path: str, content: bytes) -> bool:
+    """The second best, for a file system without hard links: exclusive, but not whole at once."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        return False
+    with open(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return True
 
 
 def _sync_directory(path: Path) -> None:

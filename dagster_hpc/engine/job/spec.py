@@ -48,6 +48,8 @@ class JobSpec:
     modules: tuple[str, ...] = ()
     pre_commands: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
+    # Never in the script, and not in the text of this object; the fingerprint depends on them.
+    secret_environment: tuple[tuple[str, str], ...] = field(default=(), repr=False)
     container: str | None = None
     exclusive: bool = False
     qos: str | None = None

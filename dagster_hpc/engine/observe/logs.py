@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 import posixpath
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.jobdir import STDERR, STDOUT
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.schedulers.base import Scheduler
-from dagster_hpc.engine.script import STDERR, STDOUT
 from dagster_hpc.engine.target import Listener
 
 _CHUNK = 1 << 20
+_LOOK = 8 * _CHUNK  # of one stream at one look, so that a chatty job does not keep its watcher from the others
+_LAST_LOOK = 64 * _CHUNK  # of what is left when the job is over; the file has all of it
+_LONGEST_LINE = 64 * 1024
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 100
 
 
 @dataclass
 class _Stream:
+    """One log file, and what of it has been read but not yet passed on."""
+
     name: str
     path: str
     offset: int = 0
-    rest: bytes = b""
+    rest: bytes = b""  # the line that is not finished: no longer than a line may be
+    state: bytes = b""  # what a carriage return ended in this line: a progress bar's last state
+    is_shown: bool = False  # the state before the rest has been passed on, so a mere line end after it says nothing new
+
+    def take(self, chunk: bytes) -> Iterator[bytes]:
+        """The lines that this chunk finishes."""
+        *lines, rest = (self.rest + chunk).split(b"\n")
+        for line in lines:
+            text = last_state(line) or self.state
+            if text or not self.is_shown:
+                yield from _pieces(text)
+            self.state, self.is_shown = b"", False
+        before, is_returned, self.rest = rest.rpartition(b"\r")
+        if is_returned:
+            self.state, self.is_shown = last_state(before) or self.state, False
+        *pieces, self.rest = _pieces(self.rest)
+        yield from pieces
+
+    def pause(self) -> Iterator[bytes]:
+        """At the end of a look: how far a progress bar has come, once however often it was redrawn."""
+        if self.state:
+            yield from _pieces(self.state)
+            self.state, self.is_shown = b"", True
 
 
 @dataclass
 class LogFollower:
-    """Hands the lines of a job's stdout.log and stderr.log to a listener, each once."""
+    """Hands the lines of a job's stdout.log and stderr.log to a listener, each once.
+
+    A carriage return ends a line too: of a progress bar each look passes on the last state. However much a job writes,
+    a look reads at most a few MiB and keeps less than one. A file that cannot be read now is read at the next look.
+    """
 
     host: Host
     row: JobRow
@@ -40,31 +72,75 @@ class LogFollower:
     def follow(self) -> None:
         """Pass on the lines that were finished since the last call."""
         for stream in self._streams:
-            while chunk := self.host.read(stream.path, stream.offset, _CHUNK):
-                stream.offset += len(chunk)
-                *lines, stream.rest = (stream.rest + chunk).split(b"\n")
-                for line in lines:
-                    self._pass_on(stream, line)
+            self._read(stream, _LOOK)
+            self._pass_on(stream, stream.pause())
 
     def finish(self) -> None:
-        """Pass on everything, a last line without its end too."""
-        self.follow()
+        """Pass on everything, a last line without its end too. What would take too long is left to the file."""
         for stream in self._streams:
+            self._skip(stream)
+            self._read(stream, _LAST_LOOK + _CHUNK)
             if stream.rest:
-                self._pass_on(stream, stream.rest)
-                stream.rest = b""
+                self._pass_on(stream, stream.take(b"\n"))
+            self._pass_on(stream, stream.pause())
 
-    def _pass_on(self, stream: _Stream, line: bytes) -> None:
-        self.listener.on_output(self.row.handle(), stream.name, line.decode("utf-8", "replace").rstrip("\r"))
+    def _read(self, stream: _Stream, limit: int) -> None:
+        end = stream.offset + limit
+        while stream.offset < end:
+            try:
+                chunk = self.host.read(stream.path, stream.offset, _CHUNK)
+            except OSError:
+                return
+            if not chunk:
+                return
+            stream.offset += len(chunk)
+            self._pass_on(stream, stream.take(chunk))
+
+    def _skip(self, stream: _Stream) -> None:
+        try:
+            left = (self.host.size(stream.path) or 0) - stream.offset
+        except OSError:
+            return
+        if left > _LAST_LOOK:
+            skipped = left - _LAST_LOOK
+            stream.offset += skipped
+            self._pass_on(stream, stream.take(b"\n") if stream.rest else ())
+            note = f"dagster_hpc: {skipped / 2**20:.0f} MiB are left out here; all of it is in {stream.path}"
+            self._pass_on(stream, [note.encode()])
+
+    def _pass_on(self, stream: _Stream, lines: Iterable[bytes]) -> None:
+        for line in lines:
+            self.listener.on_output(self.row.handle(), stream.name, line.decode("utf-8", "replace"))
+
+
+def last_state(line: bytes) -> bytes:
+    """What a terminal shows of a line that was written over: the text after the last carriage return but for its end."""
+    return line.rstrip(b"\r").rpartition(b"\r")[2]
+
+
+def _pieces(line: bytes) -> list[bytes]:
+    """A line in parts that are not too long; no character is cut in two."""
+    parts = []
+    while len(line) > _LONGEST_LINE:
+        cut = _LONGEST_LINE
+        while cut > _LONGEST_LINE - 4 and line[cut] & 0xC0 == 0x80:
+            cut -= 1
+        parts.append(line[:cut])
+        line = line[cut:]
+    return [*parts, line]
 
 
 def read_tail(host: Host, path: str, limit: int = _TAIL_BYTES) -> str:
     """The last lines of a log: where the error message stands."""
-    content = host.tail(path, limit)
-    text = content.decode("utf-8", "replace")
-    if len(content) == limit:
-        text = text.partition("\n")[2]  # the first line may be cut
-    return "\n".join(text.splitlines()[-_TAIL_LINES:])
+    try:
+        content = host.tail(path, limit)
+    except OSError as error:
+        return f"dagster_hpc: {path} cannot be read now: {error.strerror or error}"
+    lines = content.removesuffix(b"\n").split(b"\n")
+    if len(content) == limit and len(lines) > 1 and b"\r" not in lines[0]:
+        del lines[0]  # it may be cut
+    lines = lines[-_TAIL_LINES:]
+    return "\n".join(last_state(line).decode("utf-8", "replace") for line in lines)
 
 
 def read_tails(host: Host, row: JobRow, scheduler: Scheduler, limit: int = _TAIL_BYTES) -> tuple[str, str]:

@@ -182,8 +182,8 @@ def _place(request: Request, rows: list[JobRow], script: str, work: Workplace) -
     files = {
         **request.inputs,
         **script_files(request.spec),
-        jobdir.script_name(work.target.scheduler.suffix): encode(script),
         jobdir.protocol_path("", jobdir.ROW): encode_rows(rows),
+        jobdir.script_name(work.target.scheduler.suffix): encode(script),  # the last: with it, all are there
     }
     folders = jobdir.folders(len(rows) if rows[0].array_index is not None else 0)
     place(directory, files, work.target, folders)

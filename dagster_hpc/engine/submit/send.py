@@ -194,6 +194,7 @@ def cancel_ids(ids: Sequence[str], work: Workplace) -> None:
 def _try(rows: Sequence[JobRow], work: Workplace) -> str:
     target, directory = work.target, rows[0].batch_dir
     path = jobdir.script_path(rows[0].batch_dir, target.scheduler.suffix)
+    _refuse_if_not_private(rows[0], path, work)
     call = target.scheduler.submit(path)
     try:
         answer = target.host.run(call)
@@ -207,6 +208,21 @@ def _try(rows: Sequence[JobRow], work: Workplace) -> str:
         return target.scheduler.read_submit(answer)
     except SubmitRefused as error:
         raise SubmitRefused(error.message, advice=error.advice, work_dir=directory) from error
+
+
+def _refuse_if_not_private(row: JobRow, script: str, work: Workplace) -> None:
+    """What others may write, they may make run as this user."""
+    for path in (script, jobdir.protocol_path(row.batch_dir, "")):
+        try:
+            private = work.target.host.is_private(path)
+        except OSError as error:
+            raise SchedulerUnavailable(f"the script {path} cannot be seen: {error}", work_dir=row.batch_dir) from error
+        if not private:
+            raise ConfigurationError(
+                f"{path} may be written by others, who could change what runs as you",
+                advice="take the rights of group and others away (chmod go-w), or choose another work_root.",
+                work_dir=row.batch_dir,
+            )
 
 
 def _find_patiently(name: str, rows: Sequence[JobRow], owner: str, work: Workplace) -> list[str]:

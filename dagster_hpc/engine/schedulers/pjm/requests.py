@@ -11,6 +11,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobMetrics, JobSpec
+from dagster_hpc.engine.jobdir import directory_of_script
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.schedulers.pjm import replies
 from dagster_hpc.engine.schedulers.pjm.words import knows_no_option
@@ -108,7 +109,7 @@ class PJM(Scheduler):
 
     def submit(self, script: str) -> Call:
         # A job starts where pjsub ran, and does not start at all if its nodes do not see that folder.
-        return Call(("pjsub", script), SUBMIT_TIMEOUT_S, directory=posixpath.dirname(script) or None)
+        return Call(("pjsub", script), SUBMIT_TIMEOUT_S, directory=directory_of_script(script) or None)
 
     def read_submit(self, answer: Answer) -> str:
         return replies.submitted(answer)

@@ -15,6 +15,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.jobdir import directory_of_script
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.schedulers.pbs.records import server_name
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
@@ -159,7 +160,7 @@ class TorqueOverSlurm(Torque):
 
     def submit(self, script: str) -> Call:
         """The log is named here, because a default of the command would go before the directive in the script."""
-        log = f"{posixpath.dirname(script)}/scheduler.log".replace("%", "%%")
+        log = f"{directory_of_script(script)}/scheduler.log".replace("%", "%%")
         return Call(("qsub", "-j", "oe", "-o", shlex.quote(log), shlex.quote(script)), SUBMIT_TIMEOUT_S)
 
     def read_queue(self, answer: Answer) -> Report:
