@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -95,12 +96,15 @@ class Terminal:
 def _standing_in(folder: Path) -> Iterator[None]:
     """In this folder, and afterwards as if never there: the code location in it may be another the next time."""
     before, path, modules = Path.cwd(), list(sys.path), set(sys.modules)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}  # Dagster's stay
     os.chdir(folder)
     try:
         yield
     finally:
         os.chdir(before)
         sys.path[:] = path
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
         for name in set(sys.modules) - modules:
             if str(getattr(sys.modules[name], "__file__", None)).startswith(str(folder)):
                 del sys.modules[name]

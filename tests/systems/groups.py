@@ -73,7 +73,7 @@ def write_groups(items: list[pytest.Item], file: Path) -> None:
 
 def scheduler(config: pytest.Config, log: Any, file: Path) -> Any:
     """For the first process: whole groups, in the order of the collection, to whoever has nothing to do."""
-    from xdist.scheduler import LoadScopeScheduling
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
     class Groups(LoadScopeScheduling):  # type: ignore[misc]
         """A scope is a group."""

@@ -166,7 +166,8 @@ class SlurmCluster:
             add_hpc_user()
         if not any(slurmd.pid for slurmd in self._slurmds):
             remove_cgroups(self.layout.cgroups())  # of a cluster that was killed
-        for name, owner in {"etc": "root", "run": "slurm", "state": "slurm", "munge": "munge", "db": "mysql"}.items():
+        owners = {"etc": "root", "run": "slurm", "state": "slurm", "munge": "munge", "db": "mysql", "db/tmp": "mysql"}
+        for name, owner in owners.items():
             self._own(self.folder / name, owner).chmod(0o755)
         for node in self.nodes:
             (self.folder / "spool" / node).mkdir(parents=True, exist_ok=True)
@@ -182,7 +183,15 @@ class SlurmCluster:
         data = self.folder / "db" / "data"
         if not self._installed.exists():
             shutil.rmtree(data, ignore_errors=True)  # of an installation that was killed
-            argv = ["mariadb-install-db", "--no-defaults", f"--datadir={data}", "--skip-test-db"]
+            # a MariaDB that starts removes what others have of temporary tables in the same folder
+            argv = [
+                "env",
+                f"TMPDIR={self.folder}/db/tmp",
+                "mariadb-install-db",
+                "--no-defaults",
+                f"--datadir={data}",
+                "--skip-test-db",
+            ]
             self.run(argv, user=self._as("mysql"), cwd=self.folder, timeout=120)
             self._installed.touch()
         self._mariadbd.start(ready=lambda: port_answers(self.layout.database_port), seconds=60)
@@ -262,6 +271,7 @@ class SlurmCluster:
         argv = ["mariadbd", "--no-defaults", f"--datadir={at}/data", f"--socket={at}/socket", f"--pid-file={at}/pid"]
         loopback = ["--bind-address=127.0.0.1", f"--port={port}", "--skip-name-resolve"]
         quick = [
+            f"--tmpdir={at}/tmp",
             "--innodb-flush-log-at-trx-commit=0",
             "--innodb-buffer-pool-size=64M",
             "--innodb-lock-wait-timeout=900",

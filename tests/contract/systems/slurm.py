@@ -59,7 +59,8 @@ class SlurmSystem(System):
     def lose_node(self, job_id: str) -> None:
         node = self.cluster.run(["squeue", "-h", "-j", job_id, "-o", "%N"]).stdout.strip()
         self.cluster.run(["scontrol", "update", f"nodename={node}", "state=down", "reason=contract"])
-        self.cluster.run(["scontrol", "update", f"nodename={node}", "state=resume"])
+        # refused where the node's daemon has come back by itself meanwhile
+        self.cluster.run(["scontrol", "update", f"nodename={node}", "state=resume"], check=False)
         eventually(lambda: self._state(node) in USABLE, f"{node} is back")
 
     def _state(self, node: str) -> str:
