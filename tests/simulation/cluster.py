@@ -113,6 +113,7 @@ class Job:
     state: JobState = JobState.PENDING
     visible_from: float = 0.0
     started_at: float | None = None
+    started_by_clock: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None
     runs: int = 0  # how often the payload was started: more than once after a requeue
@@ -239,16 +240,7 @@ class Cluster:
     def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
         if self._happens(self._lies.down):
             return 1, "", "down"
-        offset = self._time.now() - self._time.passed
-        told = {
-            job.id: [
-                job.state.value,
-                job.exit_code,
-                job.name,
-                None if job.started_at is None else float(job.started_at + offset),
-            ]
-            for job in jobs
-        }
+        told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock] for job in jobs}
         return 0, json.dumps(told), ""
 
     # -- the life of a job on its node, as the job script lives it
@@ -257,6 +249,7 @@ class Cluster:
         if job.state is not JobState.PENDING or job.epoch != epoch:
             return
         job.state, job.started_at = JobState.RUNNING, self._time.passed
+        job.started_by_clock = self._time.now()
         lock = jobdir.protocol_path(job.directory, jobdir.LOCK)
         holder = self._files.contents.get(lock, b"").decode().strip()
         if holder not in ("", job.id):
@@ -278,7 +271,8 @@ class Cluster:
             self._end(job, JobState.NODE_FAIL, None)
             return
         if self._happens(self._lies.requeue):
-            job.state, job.started_at, job.epoch = JobState.PENDING, None, job.epoch + 1
+            job.state, job.started_at, job.started_by_clock = JobState.PENDING, None, None
+            job.epoch += 1
             self._note(job, jobdir.EXIT_CODE, f"143 {self._time.now()}\n")
             self._time.at(20.0, lambda: self._start(job, job.epoch))
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,11 +50,19 @@ class SimulatedDatabase(Database):
         self.url, self.clock, self._engine = str(engine.url), clock, engine
 
 
+class _Kept(sqlite3.Connection):
+    """The connection holds the database in memory: what SQLAlchemy gives up when a process dies is kept."""
+
+    def close(self) -> None:
+        self.rollback()
+
+
 class Storage:
     """The database server: its tables are made once and emptied for each history."""
 
     def __init__(self) -> None:
-        self.engine = sa.create_engine("sqlite://", poolclass=sa.pool.StaticPool)
+        kept = sqlite3.connect(":memory:", factory=_Kept, isolation_level=None)
+        self.engine = sa.create_engine("sqlite://", creator=lambda: kept, poolclass=sa.pool.StaticPool)
         self.process: Callable[[], Process | None] = lambda: None
         self.down: Callable[[], bool] = lambda: False
 

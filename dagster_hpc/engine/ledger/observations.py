@@ -74,8 +74,11 @@ class Observations:
     def request_cancel(self, tokens: Sequence[str]) -> None:
         """Durable before any command is sent: whoever polls sends it until the job is gone."""
         self._update(tokens, _OPEN, cancel_requested=True)
-        # What nobody has begun to submit is cancelled by this alone.
+        # What nobody has begun to submit is cancelled by this alone; an array only as a whole.
+        others = JOBS.alias()
+        wanted = others.c.cancel_requested.is_(False) & (others.c.batch == JOBS.c.batch)
         unsent = (JOBS.c.state == JobState.READY.value) & (JOBS.c.owner == NOBODY) & (JOBS.c.attempts == 0)
+        unsent &= ~sa.exists().where(wanted)
         words = "cancelled before it was submitted"
         self._update(tokens, unsent, state=JobState.CANCELLED.value, reason=words, held_identity=None)
 

@@ -6,6 +6,7 @@ in this process, in others and on other hosts. The load on a scheduler does not 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -96,12 +97,11 @@ class Poller:
         now = self._work.clock.now()
         # A job whose accounts are overdue may not be over at all: a requeued one leaves an exit code behind.
         overdue = any(now - (job.ending_since or now) >= _OVERDUE_S for job in unaccounted)
-        queue = Report()
-        if unaccounted and (history.failed or not self._has_history or overdue):
-            queue = self._queue(ended)
-        self._record(ended, queue, history)
+        asks_queue = bool(unaccounted) and (bool(history.failed) or not self._has_history or overdue)
+        queue = self._queue(ended) if asks_queue else Report()
+        self._record(ended, queue, history, queue_asked=asks_queue)
 
-    def _record(self, jobs: Sequence[Watched], queue: Report, history: Report) -> bool:
+    def _record(self, jobs: Sequence[Watched], queue: Report, history: Report, *, queue_asked: bool = True) -> bool:
         """Judge each job by what was found and write down what is new. True if anything is."""
         work, changes = self._work, []
         # Read anew: a cancellation that these answers already show was asked for after the question had begun.
@@ -112,6 +112,7 @@ class Poller:
                 queue=_of_this_job(queue, row),
                 history=_of_this_job(history, row),
                 asked=not (queue.failed or history.failed),
+                queue_heard=queue_asked and not queue.failed,
                 has_history=self._has_history,
                 forgets_deleted=self._scheduler.forgets_deleted,
             )
@@ -141,13 +142,13 @@ class Poller:
         """
         codes = [status.exit_code for status in (evidence.queue, evidence.history) if status]
         is_copy = jobdir.DUPLICATE_EXIT_CODE in codes
-        if not is_copy and row.attempts <= 1 and not row.copies:
+        if not (is_copy or row.attempts > 1 or row.copies or _is_another(evidence.sentinel.job_id, row.job_id)):
             return True
         try:
             runs_as = lock_holder(self._work.target.host, row.work_dir)
         except OSError:
             return False
-        if runs_as in ("", jobdir.CLOSED) or runs_as == row.job_id or len(runs_as.split()) != 1:
+        if runs_as in ("", jobdir.CLOSED) or not _is_another(runs_as, row.job_id) or len(runs_as.split()) != 1:
             # No lock yet to be seen, though a copy has found one: it will appear.
             return not (is_copy and runs_as == "")
         self._work.listener.on_warning(
@@ -223,6 +224,14 @@ class Poller:
         elif not words and source in self._silent:
             self._silent.remove(source)
             self._work.listener.on_warning(f"{source} answers again.")
+
+
+def _is_another(told: str | None, known: str | None) -> bool:
+    """Whether two ids name two jobs. One system spells an id in several ways; the number in front stays the same."""
+    if told is None or known is None or told == known:
+        return False
+    one, other = (re.match(r"\d+|[fƒ]\w+", word, re.ASCII) for word in (told, known))
+    return one is not None and other is not None and one[0].lstrip("ƒf") != other[0].lstrip("ƒf")
 
 
 def _of_this_job(report: Report, job: Watched | JobRow) -> JobStatus | None:

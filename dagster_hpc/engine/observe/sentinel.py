@@ -18,6 +18,7 @@ class Sentinel:
     """The third witness beside queue and accounting. An exit code in it proves that the script ran to its end."""
 
     started_at: float | None = None
+    job_id: str | None = None  # of the job that runs here, as it names itself
     node: str | None = None
     exit_code: int | None = None
     ended_at: float | None = None
@@ -46,6 +47,7 @@ def _read(host: Host, directory: str) -> Sentinel:
     exit_code, ended_at = parse_exit_code(_text(host, directory, jobdir.EXIT_CODE))
     return Sentinel(
         started_at=_number(started[0]) if started else None,
+        job_id=started[1] if len(started) == 3 else None,
         node=started[2] if len(started) == 3 else None,
         exit_code=exit_code,
         ended_at=ended_at,

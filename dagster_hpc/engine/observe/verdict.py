@@ -28,6 +28,7 @@ class Evidence:
     queue: JobStatus | None = None
     history: JobStatus | None = None
     asked: bool = True  # False: the scheduler did not answer, so an absence proves nothing
+    queue_heard: bool = True  # False: the queue was not asked, or did not answer: the job may have been requeued
     has_history: bool = True  # False: there is no accounting here to wait for
     forgets_deleted: bool = False  # True: a job that was deleted while it waited is nowhere to be found
 
@@ -58,6 +59,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     grace_s = min(patience.accounting_delay_s, worth_s)
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
+    if final is None and not evidence.queue_heard and sentinel.exit_code != 0:
+        return _ending(row, ending_since)  # what ended badly may have been requeued: only the queue can tell
     if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
         return _ending(row, ending_since)
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
@@ -80,10 +83,11 @@ def _of_this_run(sentinel: Sentinel, queue: JobStatus | None, history: JobStatus
     if sentinel.ended_at is None:
         return sentinel
     runs_since = queue.metrics.started_at if queue and queue.state is JobState.RUNNING else None
-    began_at = history.metrics.started_at if history and history.state.is_final else None
-    earlier = (runs_since is not None and sentinel.ended_at < runs_since) or (
-        began_at is not None and sentinel.ended_at < began_at - _CLOCKS_DIFFER_S
-    )
+    earlier = runs_since is not None and sentinel.ended_at < runs_since
+    if history and history.state.is_final and history.metrics.started_at is not None:
+        # Clocks differ and are set: a file is called old only where it also contradicts the accounts.
+        contradicts = (sentinel.exit_code == 0) != history.state.is_success
+        earlier |= contradicts and sentinel.ended_at < history.metrics.started_at - _CLOCKS_DIFFER_S
     return replace(sentinel, exit_code=None, ended_at=None, signal=None, failure="") if earlier else sentinel
 
 
@@ -128,7 +132,8 @@ def _with_start(reason: str, sentinel: Sentinel) -> str:
 
 def _active(row: JobRow, queue: JobStatus, sentinel: Sentinel, now: float) -> Change:
     stuck_since = (row.stuck_since or now) if queue.stuck else None
-    ending_since = row.ending_since if sentinel.exit_code is not None else None
+    is_completing = sentinel.exit_code is not None and queue.state is JobState.RUNNING
+    ending_since = row.ending_since if is_completing else None  # a requeued job has not ended
     return Change(
         row.token,
         queue.state,

@@ -26,8 +26,8 @@ def settle(row: JobRow, work: Workplace) -> None:
     """
     if row.state not in (JobState.SUBMITTING, JobState.READY) or not _is_orphan(row, work):
         return
-    if row.state is JobState.READY and row.owner == NOBODY and not row.cancel_requested:
-        return  # it waits for room, as it should: see `submit_ready`
+    if row.state is JobState.READY and row.owner == NOBODY:
+        return  # it waits for room, as it should; see `submit_ready`, which also finds that it was cancelled
     owner = new_owner()
     if not work.ledger.claims.take_over(row, owner):
         return
@@ -87,7 +87,7 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
         # Its files were never whole, so no submit command can have been given them.
         work.ledger.claims.refuse(first.batch, owner, _STILLBORN)
         return
-    if first.cancel_requested or not placed:
+    if all(row.cancel_requested for row in rows) or not placed:
         if not (first.attempts and adopt(rows, owner, work)):
             why, state = (_CANCELLED, JobState.CANCELLED) if placed else (_PURGED, JobState.REFUSED)
             give_up(rows, owner, work, why, state)

@@ -116,11 +116,12 @@ def store(rows: Sequence[JobRow], job_ids: Sequence[str], owner: str, work: Work
     if extra:
         copies = {row.token: [more[row.token] for more in extra] for row in rows}
         work.insist(lambda: claims.add_copies(copies))
-    now = work.ledger.job(first.token)
-    if now.cancel_requested or (not stored and now.state.is_final):
-        # It was cancelled (or given up) while the command ran: this id must not live on.
+    now = work.insist(lambda: work.ledger.jobs(batch=first.batch))
+    unwanted = [row.token for row in now if row.cancel_requested or (not stored and row.state.is_final)]
+    if unwanted:
+        # They were cancelled (or given up) while the command ran: these ids must not live on.
         try:
-            cancel_ids([one for more in ids for one in more.values()], work)
+            cancel_ids([more[token] for more in ids for token in unwanted], work)
         except SchedulerUnavailable as error:  # whoever polls next sends it again
             work.listener.on_warning(f"{first.name} is not cancelled yet: {error.message}")
 
