@@ -15,7 +15,7 @@ from greenlet import getcurrent, greenlet
 from dagster_hpc.engine.clock import Clock
 
 START = 1_800_000_000.0
-_COARSEST_S = 2.0  # nobody looks more often: what happens in between is seen together, and a history costs less
+_COARSEST_S = 4.0  # nobody looks more often: what happens in between is seen together, and a history costs less
 
 
 class Death(BaseException):

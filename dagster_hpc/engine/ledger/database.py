@@ -48,6 +48,13 @@ class Database:
             return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
         return sa.literal(self.clock.now(), sa.Float)
 
+    def now_later(self) -> sa.ColumnElement[float]:
+        """The same for a statement that is made once and executed often, with `here()` among its parameters."""
+        return self.now() if not self.is_sqlite else sa.bindparam("here", type_=sa.Float)
+
+    def here(self) -> dict[str, float]:
+        return {"here": self.clock.now()} if self.is_sqlite else {}
+
     @property
     def is_sqlite(self) -> bool:
         return self._engine.dialect.name == "sqlite"

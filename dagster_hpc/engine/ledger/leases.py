@@ -37,6 +37,10 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        c = LEASES.c
+        seen = (c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick)
+        # Asked again and again by all who wait: made once.
+        self._look_up = sa.select(*seen, database.now_later().label("now")).where(c.target == sa.bindparam("target"))
 
     def take(self, target: str, holder: str, *, hurry: bool = False) -> Lease:
         """Become the one who asks this target's scheduler now, if that is due and nobody else is at it."""
@@ -74,12 +78,7 @@ class Leases:
         self._database.write(lambda connection: sooner(connection, target, self._database.now() + within_s))
 
     def _look(self, connection: sa.Connection, target: str) -> sa.Row[Any] | None:
-        now = self._database.now()
-        c = LEASES.c
-        query = sa.select(
-            c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick, sa.type_coerce(now, sa.Float).label("now")
-        ).where(c.target == target)
-        found: sa.Row[Any] | None = connection.execute(query).first()  # type: ignore[assignment]
+        found: sa.Row[Any] | None = connection.execute(self._look_up, {"target": target, **self._database.here()}).first()
         return found
 
     def _take(

@@ -34,6 +34,19 @@ class Watched(NamedTuple):
 
 
 _WATCHED = [JOBS.c[name] for name in Watched._fields]
+# Asked again and again by all who wait: made once.
+_TOKENS: sa.BindParameter[str] = sa.bindparam("tokens", expanding=True)
+_BY_TOKENS = sa.select(JOBS).where(JOBS.c.token.in_(_TOKENS))
+_STAMPS = sa.select(JOBS.c.token, JOBS.c.state, JOBS.c.updated_at, JOBS.c.job_id).where(JOBS.c.token.in_(_TOKENS))
+_LOST_BUT_HELD = (
+    (JOBS.c.state == JobState.LOST.value)
+    & JOBS.c.held_identity.is_not(None)
+    & JOBS.c.job_id.is_not(None)
+    & (JOBS.c.updated_at > sa.bindparam("recently"))
+)
+_WATCHED_OF = sa.select(*_WATCHED).where(
+    JOBS.c.target == sa.bindparam("target"), JOBS.c.state.not_in(FINAL_STATES) | _LOST_BUT_HELD
+)
 _FEW = 20
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
@@ -60,8 +73,8 @@ class Ledger:
         def look(connection: sa.Connection) -> list[JobRow]:
             found: list[JobRow] = []
             for start in range(0, len(tokens), 500):  # databases limit the values of one statement
-                query = sa.select(JOBS).where(JOBS.c.token.in_(tokens[start : start + 500]))
-                found += [from_columns(row._asdict()) for row in connection.execute(query)]
+                some = {"tokens": tokens[start : start + 500]}
+                found += [from_columns(row._asdict()) for row in connection.execute(_BY_TOKENS, some)]
             return found
 
         found = self._database.read(look)
@@ -77,11 +90,10 @@ class Ledger:
             return [row for row, was in zip(self._in_order(tokens), known, strict=True) if row != was]
 
         def look(connection: sa.Connection) -> dict[str, tuple[str, float, str | None]]:
-            c = JOBS.c
             found: dict[str, tuple[str, float, str | None]] = {}
             for start in range(0, len(tokens), 500):
-                query = sa.select(c.token, c.state, c.updated_at, c.job_id).where(c.token.in_(tokens[start : start + 500]))
-                found |= {row.token: (row.state, row.updated_at, row.job_id) for row in connection.execute(query)}
+                some = {"tokens": tokens[start : start + 500]}
+                found |= {row.token: (row.state, row.updated_at, row.job_id) for row in connection.execute(_STAMPS, some)}
             return found
 
         now = self._database.read(look)
@@ -90,11 +102,11 @@ class Ledger:
 
     def watched(self, target: str) -> list[Watched]:
         """All jobs of a target that are not over, and those that were lost and may turn up again."""
-        lost = (JOBS.c.state == JobState.LOST.value) & JOBS.c.held_identity.is_not(None) & JOBS.c.job_id.is_not(None)
-        recently = JOBS.c.updated_at > self._database.now() - _LOST_FOR_GOOD_S
-        live = JOBS.c.state.not_in(FINAL_STATES)
-        query = sa.select(*_WATCHED).where(JOBS.c.target == target, live | (lost & recently))
-        return self._database.read(lambda connection: [Watched._make(row) for row in connection.execute(query)])
+        recently = self._database.clock.now() - _LOST_FOR_GOOD_S
+        asked = {"target": target, "recently": recently}
+        return self._database.read(
+            lambda connection: [Watched._make(row) for row in connection.execute(_WATCHED_OF, asked)]
+        )
 
     def _in_order(self, tokens: Sequence[str]) -> list[JobRow]:
         found = {row.token: row for row in self.rows(tokens)}

@@ -71,7 +71,7 @@ def send_all(submissions: Sequence[Sequence[JobRow]], work: Workplace) -> None:
 def _send_side_by_side(admitted: Sequence[tuple[list[JobRow], str]], work: Workplace) -> None:
     def one(each: tuple[list[JobRow], str]) -> None:
         rows, owner = each
-        _quietly(lambda: send(rows, owner, work), rows, owner, work)
+        _quietly(lambda: _settle(rows, owner, work), rows, owner, work)
 
     if len(admitted) == 1:
         one(admitted[0])

@@ -1,0 +1,71 @@
+"""Every promise of the engine, in thousands of histories that a seed repeats.
+
+`DAGSTER_HPC_HISTORIES` says how many (10,000 unless told), `make simulate` lives through a million. A history that breaks
+a promise prints its seed; `python -m tests.simulation.histories SEED` repeats it and makes it small.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+
+import pytest
+
+from tests.simulation.cluster import Lies
+from tests.simulation.engine import Storage
+from tests.simulation.histories import VERBS, Actor, Plan, all_points, breaks, plan_of
+
+HISTORIES = int(os.environ.get("DAGSTER_HPC_HISTORIES", "10000"))
+PARTS = 8  # of the seeds: they run side by side
+STORAGE = Storage()
+POINTS = all_points(STORAGE)
+
+
+def broken(plans: list[Plan]) -> list[str]:
+    return [f"seed {plan.seed}: {why}" for plan in plans if (why := breaks(plan, STORAGE))]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_every_promise_is_kept_in_every_history(part: int) -> None:
+    assert broken([plan_of(seed, POINTS) for seed in range(part, HISTORIES, PARTS)]) == []
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_a_process_may_die_at_every_point_of_every_verb(verb: str) -> None:
+    """And another, which wants the same, comes while it lives or after it has died."""
+    plans = []
+    for number, point in enumerate(POINTS):
+        first = Actor("run", "a", "h1", dies_at=None if verb == "cancel" else (point, 1))
+        second = Actor(verb, "a", "h1", begins=5.0, dies_at=(point, 1))
+        third = Actor("run", "a", "h2", begins=40.0)
+        plans.append(Plan(number, (first, second, third), room=2))
+    assert broken(plans) == []
+
+
+@pytest.mark.parametrize("host", ["h1", "h2"])
+def test_two_processes_may_die_at_any_two_points(host: str) -> None:
+    plans = []
+    for first in POINTS:
+        for second in POINTS:
+            actors = (
+                Actor("run", "a", "h1", dies_at=(first, 1)),
+                Actor("run", "a", host, begins=1.0, dies_at=(second, 1)),
+                Actor("run", "a", "h2", begins=60.0),
+            )
+            plans.append(Plan(len(plans), actors, lies=Lies(lost_after=0.5), work_s=30.0))
+    assert broken(plans) == []
+
+
+def test_there_are_points_in_all_verbs() -> None:
+    for verb in ("claim", "send", "poll", "cancel", "collect", "deliver", "recover", "ready"):
+        assert any(point.startswith(f"{verb}:") for point in POINTS), verb
+
+
+def test_the_simulation_sees_a_job_that_runs_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulation itself is tried: with the lock forgotten and the look-up blinded, it must find doubled jobs."""
+    monkeypatch.setattr("dagster_hpc.engine.submit.send.adopt", lambda *_: False)
+    plans = [
+        replace(plan_of(seed), lies=Lies(lost_after=0.7), actors=(Actor("run", "a", "h1"),), work_s=10.0)
+        for seed in range(40)
+    ]
+    assert broken(plans)
