@@ -20,7 +20,7 @@ ROUNDS = 9
 def fill(url: str) -> None:
     now = time.time()
     ledger = Ledger(url)
-    ledger.claim(
+    ledger.insert_missing(
         [
             JobRow(
                 token=f"row{number:05d}", batch=f"row{number:05d}", name="benchmark", target="local", scheduler="{}",

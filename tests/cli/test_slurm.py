@@ -34,7 +34,7 @@ def test_a_job_is_shown_with_what_slurm_accounts_for(login_node: Terminal) -> No
 
     page = login_node.run("show", str(handle.job_id)).stdout
 
-    for words in ("COMPLETED", "slurm queue cpu project proj1", "1 node, 1 core", "node hours", "efficiency"):
+    for words in ("COMPLETED", "queue cpu project proj1", "1 node, 1 core", "node hours", "efficiency"):
         assert words in page
 
 

@@ -19,12 +19,13 @@ from dagster_hpc.engine.job import DependencyKind
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.submit import find
+from dagster_hpc.engine.submit.send import find
 from dagster_hpc.engine.target import Listener, Patience
+from dagster_hpc.engine.workplace import Workplace
 from tests.contract.systems.base import System
 from tests.faults.place import PLAIN, QUICK, WITHIN_S, PatientRunner, eventually, run_failing
 
-PATIENCE = replace(QUICK, accounting_grace_s=20.0, lost_after_s=30.0)
+PATIENCE = replace(QUICK, accounting_delay_s=20.0, lost_after_s=30.0)
 
 
 @dataclass
@@ -70,7 +71,7 @@ class Job:
         """Ask the system until the ledger says so."""
 
         def look() -> JobRow | None:
-            self.site.engine.refresh()
+            self.site.engine.tick()
             row = self.row
             if row.state in states:
                 return row
@@ -188,7 +189,7 @@ class Site:
 
     def found(self, row: JobRow) -> list[str]:
         """The ids under which the system knows a job of this name."""
-        return find(self.scheduler.job_name(row.name, row.batch), self.engine.target)
+        return find(self.scheduler.job_name(row.name, row.batch), Workplace(self.engine.target, self.ledger))
 
     def ask(self, ids: Sequence[str]) -> Report:
         """One question for all of these, to the queue."""

@@ -17,11 +17,12 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from dagster_hpc.engine.process import this_process
+from dagster_hpc.engine.process import new_owner
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.target import Listener, Patience, Target
 
+TARGET = "slurm@lab"
 WHEN = "2026-11-20T07:00:00"
 LOST_REPLY = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
 FULL = "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates …"
@@ -30,8 +31,8 @@ REFUSED = "sbatch: error: Batch job submission failed: Invalid account or accoun
 
 def quick(**more: float) -> Patience:
     """A patience that tests have."""
-    values = {"recheck_s": 0.01, "capacity_retry_s": 0.01, "unavailable_s": 5.0, "file_grace_s": 0.2,
-              "accounting_grace_s": 0.2, "cancel_s": 10.0}  # fmt: skip
+    values = {"recheck_s": 0.01, "capacity_retry_s": 0.01, "unavailable_s": 5.0, "file_delay_s": 0.2,
+              "accounting_delay_s": 0.2, "cancel_s": 10.0}  # fmt: skip
     return Patience(**{**values, **more})
 
 
@@ -141,6 +142,9 @@ class PretendSlurm(LocalHost):
         ]
         return 0, "".join(lines), ""
 
+    def _scontrol(self, argv: list[str]) -> tuple[int, str, str]:
+        return 0, "ClusterName             = lab\n", ""
+
     def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
         for job_id in argv[1:]:
             if job_id in self.jobs:
@@ -149,7 +153,8 @@ class PretendSlurm(LocalHost):
 
 
 def target_on(host: PretendSlurm, poll_interval_s: float = 10.0, patience: Patience | None = None) -> Target:
-    return Target("slurm", Slurm(), host, poll_interval_s=poll_interval_s, patience=patience or quick())
+    patience = patience or quick()
+    return Target("slurm", Slurm(), host, poll_interval_s=poll_interval_s, cluster="lab", patience=patience)
 
 
 def put_job(host: PretendSlurm, ledger: Ledger, number: int, *, state: str = "RUNNING", reason: str = "None") -> JobRow:
@@ -157,10 +162,12 @@ def put_job(host: PretendSlurm, ledger: Ledger, number: int, *, state: str = "RU
     token, job_id = f"job{number:05d}", str(1000 + number)
     work_dir = host.folder / "work" / token
     (work_dir / ".job").mkdir(parents=True)
-    row = JobRow(token, token, "x", "slurm", to_json(Slurm()), str(work_dir), JobState.SUBMITTING,
-                 created_at=time.time() - 60, owner=this_process())  # fmt: skip
-    ledger.claim([row])
-    ledger.submitted({token: job_id}, "slurm", poll_within_s=2.0)
+    owner = new_owner()
+    row = JobRow(token, token, "x", TARGET, to_json(Slurm()), str(work_dir), JobState.SUBMITTING,
+                 created_at=time.time() - 60, owner=owner, cluster="lab")  # fmt: skip
+    ledger.claims.claim([row], room=None)
+    ledger.claims.begin_attempt(token, owner)
+    ledger.claims.submitted({token: job_id}, owner, TARGET, poll_within_s=2.0)
     host.put(job_id, f"x_{token}", state, reason)
     return ledger.job(token)
 

@@ -692,7 +692,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 def runner(site: Path, target: HPCTarget) -> HPCJobRunner:
     hpc = HPCJobRunner(target=target, profiles={"p": ExecutionProfile(walltime="60")}, work_root=str(site / "work"))
-    hpc._patience = Patience(recheck_s=0.2, accounting_grace_s=0.5, file_grace_s=0.2, stuck_after_s=0.5, lost_after_s=20)
+    hpc._patience = Patience(recheck_s=0.2, accounting_delay_s=0.5, file_delay_s=0.2, stuck_after_s=0.5, lost_after_s=20)
     return hpc
 
 

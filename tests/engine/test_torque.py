@@ -331,12 +331,12 @@ def test_real_commands_take_a_job_and_give_it_back(
     profile = ExecutionProfile(walltime="60", num_nodes=2, mpiprocs=2, launcher="mpirun")
     target = TorqueTarget(over_slurm=True, poll_interval=0.3, project_cpu=slurm.account)
     hpc = HPCJobRunner(target=target, profiles={"p": profile}, work_root=str(tmp_path / "with blanks"))
-    hpc._patience = Patience(accounting_grace_s=2, file_grace_s=0.5)
+    hpc._patience = Patience(accounting_delay_s=2, file_delay_s=0.5)
     # its log cannot have blanks in its path on a real Torque, and is refused here too
     with pytest.raises(ConfigurationError, match="Torque log"):
         hpc.submit(Command.shell("true"), profile="p")
     hpc = HPCJobRunner(target=target, profiles={"p": profile}, work_root=str(tmp_path / "work"))
-    hpc._patience = Patience(accounting_grace_s=2, file_grace_s=0.5)
+    hpc._patience = Patience(accounting_delay_s=2, file_delay_s=0.5)
     one = {"num_nodes": 1, "mpiprocs": 1, "launcher": "single"}
     good = hpc.run(Command.shell("echo $SLURM_JOB_ACCOUNT"), profile="p", overrides=one)
     assert (good.state, good.exit_code, good.stdout_tail) == (JobState.COMPLETED, 0, slurm.account)

@@ -192,7 +192,7 @@ def test_the_accounts_of_an_ended_job_are_waited_for() -> None:
 
 
 def test_but_not_for_ever() -> None:
-    row = replace(ROW, ending_since=NOW - PATIENCE.accounting_grace_s - 1)
+    row = replace(ROW, ending_since=NOW - PATIENCE.accounting_delay_s - 1)
     assert verdict(row, ended(0), queue=says(JobState.COMPLETED)).state is JobState.COMPLETED
 
 
@@ -203,7 +203,7 @@ def test_and_not_where_there_are_none() -> None:
 def test_the_last_file_may_still_be_on_its_way() -> None:
     change = verdict(ROW, BEGAN, history=says(JobState.COMPLETED))
     assert change.state is JobState.RUNNING
-    row = replace(ROW, ending_since=NOW - PATIENCE.file_grace_s - 1)
+    row = replace(ROW, ending_since=NOW - PATIENCE.file_delay_s - 1)
     assert verdict(row, BEGAN, history=says(JobState.COMPLETED)).state is JobState.FAILED
 
 
@@ -327,7 +327,7 @@ def test_a_file_that_decides_may_come_late() -> None:
 
 
 def test_a_cancelled_job_that_is_gone_is_cancelled_where_nothing_is_remembered() -> None:
-    gone = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.accounting_grace_s - 1)
+    gone = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.accounting_delay_s - 1)
     change = verdict(gone, SILENT, has_history=False)
     assert (change.state, change.reason) == (JobState.CANCELLED, "cancelled through dagster_hpc")
     assert not verdict(gone, SILENT).state.is_final  # here a history may still tell
@@ -342,7 +342,7 @@ def test_a_job_that_was_deleted_while_it_waited_is_cancelled_where_no_record_is_
     assert "deleted while it waited" in change.reason
     assert verdict(gone, BEGAN, forgets_deleted=True).state is JobState.LOST  # it ran: there ought to be a record
     assert verdict(gone, SILENT).state is JobState.LOST
-    by_us = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.file_grace_s - 1)
+    by_us = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.file_delay_s - 1)
     assert verdict(by_us, SILENT, forgets_deleted=True).reason == "cancelled through dagster_hpc"
     assert not verdict(by_us, BEGAN, forgets_deleted=True).state.is_final
 

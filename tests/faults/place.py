@@ -47,7 +47,7 @@ QUICK = Patience(
     capacity_retry_s=0.5,
     unavailable_s=90.0,
     slowest_poll_s=1.0,
-    file_grace_s=0.5,
+    file_delay_s=0.5,
     stuck_after_s=1.0,
 )
 PLAIN = "plain"

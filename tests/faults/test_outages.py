@@ -28,7 +28,7 @@ from tests.faults.place import (
 
 pytestmark = pytest.mark.needs("slurm")
 
-ACCOUNTS_S = QUICK.accounting_grace_s + 10  # a bound for the wait when the accounting never answers
+ACCOUNTS_S = QUICK.accounting_delay_s + 10  # a bound for the wait when the accounting never answers
 
 
 def until(file: Path) -> str:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.needs("slurm")
 def test_a_requeued_job_goes_on_under_its_id(on_slurm: Place, trapping: bool) -> None:
     """The script of its first run may have left an exit code: that is not the end of it."""
     # As users have it, but shorter where patience would hide a hasty verdict: the job waits for longer than this.
-    patience = replace(Patience(), accounting_grace_s=1.0, epilogue_s=1.0, file_grace_s=0.5)
+    patience = replace(Patience(), accounting_delay_s=1.0, epilogue_s=1.0, file_delay_s=0.5)
     hpc = on_slurm.runner(
         patience=patience, target={"poll_interval": 3.0}, profile={"directives": ["#SBATCH --requeue"]}
     )

@@ -55,7 +55,7 @@ def test_an_empty_list_is_no_end_of_a_job_that_runs(site: Site) -> None:
     switch(site, "empty")
 
     def complains() -> bool:
-        site.engine.refresh()
+        site.engine.tick()
         return any("cannot be asked just now" in warning for warning in site.warnings)
 
     eventually(complains, "the empty list is seen for what it is")

@@ -10,13 +10,13 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dagster_hpc.engine import jobdir
+from dagster_hpc.engine import jobdir, lock
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.ledger.leases import Lease
 from dagster_hpc.engine.ledger.ledger import Watched
-from dagster_hpc.engine.observe.sentinel import Sentinel, lock_holder, read_sentinel, read_statistics
+from dagster_hpc.engine.observe.sentinel import Sentinel, read_sentinel, read_statistics
 from dagster_hpc.engine.observe.verdict import Evidence, judge
 from dagster_hpc.engine.process import new_owner
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
@@ -142,10 +142,14 @@ class Poller:
         """
         codes = [status.exit_code for status in (evidence.queue, evidence.history) if status]
         is_copy = jobdir.DUPLICATE_EXIT_CODE in codes
-        if not (is_copy or row.attempts > 1 or row.copies or _is_another(evidence.sentinel.job_id, row.job_id)):
+        began = evidence.sentinel.started_at is not None
+        doubtful = is_copy or row.attempts > 1 or row.copies or _is_another(evidence.sentinel.job_id, row.job_id)
+        if began and not doubtful:
             return True
+        host = self._work.target.host
         try:
-            runs_as = lock_holder(self._work.target.host, row.work_dir)
+            # Of what never began, no copy shall begin later: it would run after its end was told.
+            runs_as = lock.holder(host, row.work_dir) if began or is_copy else lock.close(host, row.work_dir)
         except OSError:
             return False
         if runs_as in ("", jobdir.CLOSED) or not _is_another(runs_as, row.job_id) or len(runs_as.split()) != 1:

@@ -76,11 +76,6 @@ def read_statistics(host: Host, scheduler: Scheduler, directory: str, index: int
     return scheduler.read_statistics((host.read(path, limit=_LONGEST_STATISTICS) or b"").decode("utf-8", "replace"))
 
 
-def lock_holder(host: Host, directory: str) -> str:
-    """The id of the job that runs in this directory; '' before there is one, `CLOSED` where none can start any more."""
-    return next((text for name in (jobdir.LOCK, jobdir.LOCK_AGAIN) if (text := _text(host, directory, name).strip())), "")
-
-
 def parse_exit_code(text: str) -> tuple[int | None, float | None]:
     """`3 1763620000.5` → the payload's exit code and when it ended."""
     words = text.split()

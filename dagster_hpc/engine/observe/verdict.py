@@ -59,10 +59,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     grace_s = min(patience.accounting_delay_s, worth_s)
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
-    if final is None and sentinel.exit_code != 0:
-        # What ended badly may have been requeued: only the scheduler can tell, and its accounts come late.
-        if not evidence.queue_heard or (evidence.has_history and waited < patience.epilogue_s):
-            return _ending(row, ending_since)
+    # What ended badly may have been requeued: only the scheduler can tell, and its accounts come late.
+    unheard = not evidence.queue_heard or (evidence.has_history and waited < patience.epilogue_s)
+    if final is None and sentinel.exit_code != 0 and unheard:
+        return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
         return _ending(row, ending_since)
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)

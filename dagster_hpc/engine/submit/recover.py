@@ -85,7 +85,9 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
     placed = is_placed(rows, work)
     if not placed and not first.attempts:
         # Its files were never whole, so no submit command can have been given them.
-        work.ledger.claims.refuse(first.batch, owner, _STILLBORN)
+        unwanted = all(row.cancel_requested for row in rows)
+        state = JobState.CANCELLED if unwanted else JobState.REFUSED
+        work.ledger.claims.refuse(first.batch, owner, _CANCELLED if unwanted else _STILLBORN, state)
         return
     if all(row.cancel_requested for row in rows) or not placed:
         if not (first.attempts and adopt(rows, owner, work)):

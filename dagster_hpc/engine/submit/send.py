@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dagster_hpc.engine import jobdir
+from dagster_hpc.engine import jobdir, lock
 from dagster_hpc.engine.errors import (
     CapacityReached,
     ConfigurationError,
@@ -24,7 +24,6 @@ from dagster_hpc.engine.errors import (
 )
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.engine.observe.sentinel import lock_holder
 from dagster_hpc.engine.workplace import Workplace
 
 _FIND_PAUSE_S = 5.0
@@ -140,26 +139,14 @@ def close(rows: Sequence[JobRow], work: Workplace) -> str | None:
     """Take the lock of each job, so that no copy can start from now on. The id of one that has it already, if any."""
     for row in rows:
         try:
-            holder = _close(row, work)
-        except FileNotFoundError:
-            continue  # the directory is gone: no copy can enter it
+            holder = lock.close(work.target.host, row.work_dir)
         except OSError as error:
             raise SchedulerUnavailable(
                 f"whether {row.name} has begun cannot be seen: {error}", work_dir=row.work_dir
             ) from error
-        if holder not in ("", jobdir.CLOSED):
+        if holder != jobdir.CLOSED:
             return holder
     return None
-
-
-def _close(row: JobRow, work: Workplace) -> str:
-    """Take the lock, or the second one where the first was left empty. Who has it now."""
-    for path in jobdir.lock_paths(row.work_dir):
-        if work.target.host.create(path, f"{jobdir.CLOSED}\n".encode()):
-            return jobdir.CLOSED
-        if work.target.host.size(path):
-            break
-    return lock_holder(work.target.host, row.work_dir)
 
 
 def find(name: str, work: Workplace) -> list[str]:
