@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger, database, schema
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Recipient, database, schema
 from dagster_hpc.engine.ledger.leases import Lease
 from dagster_hpc.engine.ledger.schema import LEASES
 from dagster_hpc.engine.ledger.schema import VERSION as SCHEMA_VERSION
