@@ -234,8 +234,11 @@ def _is_another(told: str | None, known: str | None) -> bool:
     """Whether two ids name two jobs. One system spells an id in several ways; the number in front stays the same."""
     if told is None or known is None or told == known:
         return False
-    one, other = (re.match(r"\d+|[fƒ]\w+", word, re.ASCII) for word in (told, known))
-    return one is not None and other is not None and one[0].lstrip("ƒf") != other[0].lstrip("ƒf")
+    for kind in (r"\d+", r"[fƒ]\w+"):  # a number; or Flux's letters, with or without their sign
+        one, other = re.match(kind, told, re.ASCII), re.match(kind, known, re.ASCII)
+        if one and other:
+            return one[0].lstrip("fƒ") != other[0].lstrip("fƒ")
+    return False  # two spellings that cannot be compared
 
 
 def _of_this_job(report: Report, job: Watched | JobRow) -> JobStatus | None:
