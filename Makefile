@@ -9,7 +9,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "I
 	{ echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types check bench clean
+.PHONY: help venv demo test lint types check bench simulate faults clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -37,6 +37,12 @@ check: lint types  ## style and static types
 
 bench: .venv/.dev  ## the benchmarks, one table each
 	@$(BIN)/python -m benchmarks
+
+simulate: .venv/.dev  ## a million simulated histories of the engine, in which everything goes wrong that can
+	DAGSTER_HPC_HISTORIES=1000000 $(BIN)/pytest tests/simulation -n $(WORKERS)
+
+faults: .venv/.dev  ## 500 faults on a real Slurm: kills, outages, lost replies; ARGS="--seed 8 --ledger postgres"
+	$(BIN)/python -m tests.faults.campaign --faults 500 $(ARGS)
 
 clean:  ## remove what was built and cached, but .venv
 	rm -rf dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis
