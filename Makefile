@@ -9,7 +9,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "I
 	{ echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test lint types check bench simulate faults clean
+.PHONY: help venv demo test simulate faults lint types check bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -27,6 +27,9 @@ test: .venv/.dev  ## all tests; ARGS="-k slurm" goes to pytest; as root on Debia
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS))
 
+faults: .venv/.dev  ## 500 faults on a real Slurm: kills, outages, lost replies; ARGS="--seed 8 --ledger postgres"
+	@$(BIN)/python -m tests.faults.campaign --faults 500 $(ARGS)
+
 lint: .venv/.dev  ## style
 	$(BIN)/ruff check .
 
@@ -35,14 +38,11 @@ types: .venv/.dev  ## static types
 
 check: lint types  ## style and static types
 
+simulate: .venv/.dev  ## a million simulated histories, overnight; HISTORIES=… for fewer
+	DAGSTER_HPC_HISTORIES=$(or $(HISTORIES),1000000) $(BIN)/pytest -n $(WORKERS) tests/simulation
+
 bench: .venv/.dev  ## the benchmarks, one table each
 	@$(BIN)/python -m benchmarks
-
-simulate: .venv/.dev  ## a million simulated histories of the engine, in which everything goes wrong that can
-	DAGSTER_HPC_HISTORIES=1000000 $(BIN)/pytest tests/simulation -n $(WORKERS)
-
-faults: .venv/.dev  ## 500 faults on a real Slurm: kills, outages, lost replies; ARGS="--seed 8 --ledger postgres"
-	$(BIN)/python -m tests.faults.campaign --faults 500 $(ARGS)
 
 clean:  ## remove what was built and cached, but .venv
 	rm -rf dist .demo .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -304,6 +304,79 @@ def _script(row: JobRow) -> str:
     return text
 
 
+# ---------------------------------------------------------------- care of the ledger
+
+
+@main.command()
+@click.argument("word", metavar="TOKEN")
+@click.pass_obj
+def release(url: str | None, word: str) -> None:
+    """Let the same work be submitted again, though its job was lost or its result was never received.
+
+    A lost job keeps its place, because it may still run. Release it when you know from the scheduler that it is gone.
+    """
+    ledger = open_ledger(url)
+    released = 0
+    for row in find_jobs(ledger, word):
+        if not row.state.is_final:
+            raise Stop(f"{row.token} is {row.state}: cancel it first, or wait for its end")
+        released += ledger.claims.release(row.token)
+    click.echo("released: the same request makes a new job now" if released else "it holds no place; nothing to release")
+
+
+@main.command()
+@click.argument("work_root", type=click.Path(exists=True, file_okay=False))
+@click.pass_obj
+def adopt(url: str | None, work_root: str) -> None:
+    """Rebuild a ledger that was lost, from the jobs' own directories below WORK_ROOT.
+
+    Each directory holds its rows in .job/row.json, as they were before the job was submitted. The jobs are looked up in
+    queue and history by their names at the next poll; none that has begun is submitted again.
+    """
+    from dagster_hpc.cli.care import adopted
+    from dagster_hpc.engine.ledger import Ledger
+
+    found, unreadable = adopted(work_root)
+    added = Ledger(url).insert_missing(found)
+    for path, why in unreadable:
+        _warn(f"{path} cannot be used: {why}")
+    click.echo(f"{len(added)} of {len(found)} jobs were not in the ledger, and are now; `dagster-hpc jobs --refresh` asks")
+
+
+@main.command()
+@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As in 30d, 12h.")
+@click.option("--state", type=click.Choice([state.value for state in JobState if state.is_final], case_sensitive=False))
+@click.option("--keep-failed", is_flag=True, help="Only jobs that ended well.")
+@click.option("--yes", is_flag=True, help="Do it; otherwise only tell what would be done.")
+@click.pass_obj
+def prune(url: str | None, older_than: str, state: str | None, keep_failed: bool, yes: bool) -> None:
+    """Forget old jobs that are over. Their directories stay as they are.
+
+    A job whose result is still owed to somebody, and a lost one, are kept.
+    """
+    from dagster_hpc.cli.care import prunable
+
+    ledger = open_ledger(url)
+    rows = prunable(ledger, older_than, JobState(state) if state else None, keep_failed=keep_failed)
+    if not yes:
+        click.echo(f"{len(rows)} jobs would be forgotten; --yes does it")
+        return
+    click.echo(f"{ledger.delete([row.token for row in rows])} jobs are forgotten")
+
+
+@main.command()
+@click.option("--live/--over", default=None, help="Only jobs that wait or run; only jobs that are over.")
+@click.pass_obj
+def export(url: str | None, live: bool | None) -> None:
+    """Print all jobs as JSON lines, the oldest first."""
+    import json
+
+    from dagster_hpc.cli.display import job_record
+
+    for row in reversed(open_ledger(url).jobs(live=live)):
+        click.echo(json.dumps(job_record(row), default=str))
+
+
 # ---------------------------------------------------------------- resources of a code location
 
 

@@ -160,5 +160,7 @@ class Runner:
 
     def _upkeep(self, work: Workplace) -> Upkeep:
         if work.target.key not in self._upkeeps:
-            self._upkeeps[work.target.key] = Upkeep(replace(work, listener=self._work.listener))
-        return self._upkeeps[work.target.key]
+            self._upkeeps[work.target.key] = Upkeep(work)
+        upkeep = self._upkeeps[work.target.key]
+        upkeep.listener = work.listener
+        return upkeep

@@ -6,6 +6,7 @@ Each of these may be done by any process at any time, and twice: that is what ma
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 from dagster_hpc.engine.cancel import resend
 from dagster_hpc.engine.cluster import identified
@@ -13,6 +14,7 @@ from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, Sch
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.observe.poll import Poller
 from dagster_hpc.engine.submit.recover import settle, submit_ready
+from dagster_hpc.engine.target import Listener
 from dagster_hpc.engine.workplace import Workplace
 
 _LOOK_AGAIN_S = 1.0
@@ -24,7 +26,8 @@ class Upkeep:
     """The upkeep of one target. Any number of processes may be at it."""
 
     def __init__(self, work: Workplace) -> None:
-        self._work = work
+        self.listener = work.listener  # whoever waits just now
+        self._work = work = replace(work, listener=Listener(on_warning=lambda words: self.listener.on_warning(words)))
         self._poller = Poller(work)
         self._is_our_cluster = False
         self._busy = threading.Lock()

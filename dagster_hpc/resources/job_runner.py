@@ -164,8 +164,9 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> "list[JobRow]":
         """The jobs of this target in the ledger, newest first."""
         target, ledger = with_env_values(self.target).engine_target(), self._engine().ledger
-        rows = ledger.jobs(live=live, state=state, asset_key=asset_key, run_id=run_id)
-        return [row for row in rows if row.target.removesuffix(f"@{row.cluster}") == target.name][:limit]
+        return ledger.jobs(
+            live=live, target=target.name, state=state, asset_key=asset_key, run_id=run_id, limit=limit
+        )
 
     def profile(self, name: str | ExecutionProfile, overrides: Mapping[str, Any] | None = None) -> ExecutionProfile:
         """The execution profile of this name, with some of its fields replaced."""

@@ -78,8 +78,10 @@ class PretendSlurm(LocalHost):
 
     @property
     def asked(self) -> list[list[str]]:
+        """All but the question for the cluster's name, which each process asks once."""
         file = self.folder / "log"
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        return [argv for argv in lines if argv[0] != "scontrol"]
 
     def count(self, program: str) -> int:
         return sum(argv[0] == program for argv in self.asked)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -33,12 +34,15 @@ ENGINE_FLOORS = [
     ["errors", "units", "filesystem", "process", "call", "clock", "jobdir"],
     ["job"],
     ["launchers"],
-    ["schedulers"],
-    ["script", "hosts"],
+    ["schedulers", "hosts"],
+    ["script", "lock"],
     ["target", "ledger"],
+    ["workplace", "cluster"],
     ["observe"],
-    ["submit", "cancel"],
-    ["wait", "collect", "retry"],
+    ["submit"],
+    ["cancel"],
+    ["upkeep", "collect"],
+    ["wait"],
     ["runner"],
 ]
 
@@ -72,7 +76,8 @@ def top_level_imports(path: Path) -> set[str]:
     found: set[str] = set()
     for node in ast.parse(path.read_text()).body:
         if isinstance(node, ast.ImportFrom):
-            found.add(str(node.module))
+            # `from dagster_hpc.engine import lock` names a module too.
+            found |= {str(node.module)} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
     return found
@@ -111,6 +116,22 @@ def test_a_file_of_the_engine_imports_only_from_floors_below(path: Path) -> None
     for name in top_level_imports(path):
         theirs = floor_of(name, "dagster_hpc.engine", ENGINE_FLOORS) if name.startswith("dagster_hpc.engine.") else None
         assert mine is None or theirs is None or theirs <= mine, f"{module_name(path)} imports {name}"
+
+
+def test_every_part_of_the_engine_is_on_a_floor() -> None:
+    parts = {path.relative_to(PACKAGE / "engine").parts[0].removesuffix(".py") for path in ENGINE}
+    assert sorted(parts - {"__init__"}) == sorted(part for floor in ENGINE_FLOORS for part in floor)
+
+
+def test_no_two_parts_of_the_engine_know_each_other() -> None:
+    """Not even in a circle of several, on one floor."""
+    engine = "dagster_hpc.engine."
+    known: dict[str, set[str]] = {}
+    for path in ENGINE:
+        mine = module_name(path).removeprefix(engine).split(".")[0]
+        theirs = {name.removeprefix(engine).split(".")[0] for name in top_level_imports(path) if name.startswith(engine)}
+        known.setdefault(mine, set()).update(theirs - {mine})
+    TopologicalSorter(known).prepare()  # raises CycleError, which names them
 
 
 def test_a_part_of_the_package_imports_only_from_floors_below() -> None:

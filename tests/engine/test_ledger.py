@@ -16,9 +16,11 @@ import sqlalchemy as sa
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
-from dagster_hpc.engine.ledger import Change, JobRow, Ledger, database
-from dagster_hpc.engine.ledger.database import JOBS, LEASES, SCHEMA_VERSION
-from dagster_hpc.engine.process import NOBODY, process_lives, this_process
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Recipient, database, schema
+from dagster_hpc.engine.ledger.leases import Lease
+from dagster_hpc.engine.ledger.schema import LEASES
+from dagster_hpc.engine.ledger.schema import VERSION as SCHEMA_VERSION
+from dagster_hpc.engine.process import NOBODY, new_owner, process_lives, this_process
 
 T = TypeVar("T")
 CONTENDERS = 6
@@ -31,7 +33,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         return f"sqlite:///{tmp_path}/ledger.db"
     address: str = request.getfixturevalue("postgres_url")
     engine = sa.create_engine(address)
-    JOBS.metadata.drop_all(engine)
+    with engine.begin() as connection:
+        for table in schema.METADATA.tables:
+            connection.execute(sa.text(f"DROP TABLE IF EXISTS {table}"))
     engine.dispose()
     return address
 
@@ -48,9 +52,17 @@ def a_job(token: str = "abcd2345", **more: Any) -> JobRow:
     return JobRow(token, values.pop("batch", token.partition(".")[0]), "x", "slurm", "{}", "/x", **values)
 
 
+OWNER = "here 1 2 3"
+
+
+def claim(ledger: Ledger, rows: list[JobRow]) -> JobState | None:
+    return ledger.claims.claim(rows, room=None)
+
+
 def submitted(ledger: Ledger, token: str = "abcd2345", job_id: str = "42", **more: Any) -> JobRow:
-    ledger.claim([a_job(token, **more)])
-    ledger.submitted({token: job_id}, "slurm", poll_within_s=2.0)
+    claim(ledger, [a_job(token, **more)])
+    owner = ledger.job(token).owner
+    assert ledger.claims.submitted({token: job_id}, owner, "slurm", poll_within_s=2.0)
     return ledger.job(token)
 
 
@@ -78,45 +90,88 @@ def all_at_once(url: str, function: Callable[[Ledger, int], T]) -> list[T]:
 
 def test_what_is_claimed_is_there_for_everybody_before_anything_is_submitted(ledger: Ledger, url: str) -> None:
     row = a_job(identity="same", outputs={"a": "a.txt"}, asset_key="bits", partition_key="2026", run_id="r1")
-    assert ledger.claim([row])
+    assert claim(ledger, [row])
     other = Ledger(url)
-    assert other.job("abcd2345") == replace(row, updated_at=1000.0)
+    there = other.job("abcd2345")
+    assert there == replace(row, updated_at=1000.0, held_identity="same", heartbeat_at=there.heartbeat_at)
     other.close()
 
 
 def test_one_identity_has_one_live_job(ledger: Ledger) -> None:
-    assert ledger.claim([a_job("aaaa2222", identity="same")])
-    assert not ledger.claim([a_job("bbbb3333", identity="same")])
+    assert claim(ledger, [a_job("aaaa2222", identity="same")])
+    assert not claim(ledger, [a_job("bbbb3333", identity="same")])
     assert [row.token for row in ledger.jobs()] == ["aaaa2222"]
 
 
 def test_jobs_without_identity_are_as_many_as_one_likes(ledger: Ledger) -> None:
-    assert all(ledger.claim([a_job(f"aaaa222{n}")]) for n in range(5))
+    assert all(claim(ledger, [a_job(f"aaaa222{n}")]) for n in range(5))
 
 
-def test_an_identity_is_free_again_when_its_job_is_over(ledger: Ledger) -> None:
+def test_an_identity_is_held_until_the_result_was_delivered(ledger: Ledger) -> None:
     submitted(ledger, "aaaa2222", identity="same")
-    ledger.record([Change("aaaa2222", JobState.COMPLETED)])
-    assert ledger.live_job("same") is None
-    assert ledger.claim([a_job("bbbb3333", identity="same")])
+    ledger.observations.record([Change("aaaa2222", JobState.COMPLETED)])
+    assert [row.token for row in ledger.claims.holders(["same"]).values()] == ["aaaa2222"]
+    assert claim(ledger, [a_job("bbbb3333", identity="same")]) is None
+    ledger.deliveries.returned(["aaaa2222"], None)
+    assert ledger.claims.holders(["same"]) == {}
+    assert claim(ledger, [a_job("bbbb3333", identity="same")])
+
+
+def test_a_result_that_reached_its_step_is_given_up_by_the_claim_that_finds_out(ledger: Ledger) -> None:
+    submitted(ledger, "aaaa2222", identity="same")
+    ledger.observations.record([Change("aaaa2222", JobState.COMPLETED)])
+    ledger.deliveries.returned(["aaaa2222"], Recipient("run", "step"))
+    ledger.deliveries.returned(["aaaa2222"], Recipient("run", "step"))  # may be said twice
+    assert ledger.deliveries.recipients("aaaa2222") == [Recipient("run", "step")]
+    assert claim(ledger, [a_job("bbbb3333", identity="same")]) is None
+    assert ledger.claims.claim([a_job("bbbb3333", identity="same")], room=None, delivered=["aaaa2222"])
+    assert ledger.job("aaaa2222").delivered_at is not None
+
+
+def test_a_job_that_ended_badly_gives_its_identity_up_and_a_lost_one_keeps_it(ledger: Ledger) -> None:
+    for token, state in (("aaaa2222", JobState.FAILED), ("bbbb3333", JobState.LOST)):
+        submitted(ledger, token, identity=token)
+        ledger.observations.record([Change(token, state)])
+    assert set(ledger.claims.holders(["aaaa2222", "bbbb3333"])) == {"bbbb3333"}
+    assert ledger.claims.release("bbbb3333")
+    assert not ledger.claims.release("bbbb3333")
+    assert ledger.claims.holders(["bbbb3333"]) == {}
+
+
+def test_a_live_job_cannot_be_released(ledger: Ledger) -> None:
+    submitted(ledger, identity="same")
+    assert not ledger.claims.release("abcd2345")
+
+
+def test_a_claim_without_room_waits_in_the_ledger_and_those_after_it_too(ledger: Ledger) -> None:
+    states = [ledger.claims.claim([a_job(f"aaaa222{n}", created_at=float(n))], room=2) for n in range(4)]
+    assert states == ["SUBMITTING", "SUBMITTING", "READY", "READY"]
+    assert [row.token for row in ledger.claims.next_ready("slurm")] == ["aaaa2222"]
+    assert not ledger.claims.admit(ledger.claims.next_ready("slurm"), "me", room=2)
+    assert ledger.claims.admit(ledger.claims.next_ready("slurm"), "me", room=3)
+    assert ledger.job("aaaa2222").state is JobState.SUBMITTING
+
+
+def test_a_claim_that_was_committed_and_whose_answer_was_lost_is_ones_own(ledger: Ledger) -> None:
+    row = a_job("aaaa2222", identity="same")
+    assert claim(ledger, [row]) is claim(ledger, [row]) is JobState.SUBMITTING
 
 
 def test_an_array_is_claimed_as_a_whole_or_not_at_all(ledger: Ledger) -> None:
-    first = [a_job(f"aaaa2222.{n}", identity="same", array_index=n) for n in range(3)]
-    second = [a_job(f"bbbb3333.{n}", identity="same", array_index=n) for n in range(5)]
-    assert ledger.claim(first)
-    assert not ledger.claim(second)
+    first = [a_job(f"aaaa2222.{n}", identity=f"same.{n}", array_index=n) for n in range(3)]
+    second = [a_job(f"bbbb3333.{n}", identity=f"same.{n + 2}", array_index=n) for n in range(5)]
+    assert claim(ledger, first)
+    assert not claim(ledger, second)
     assert [row.token for row in ledger.jobs()] == ["aaaa2222.0", "aaaa2222.1", "aaaa2222.2"]
 
 
-def test_a_token_that_is_there_twice_is_an_error_and_no_joined_job(ledger: Ledger) -> None:
-    ledger.claim([a_job("aaaa2222")])
-    with pytest.raises(sa.exc.IntegrityError):
-        ledger.claim([a_job("aaaa2222")])
+def test_a_token_that_is_there_twice_is_no_claim(ledger: Ledger) -> None:
+    claim(ledger, [a_job("aaaa2222")])
+    assert claim(ledger, [a_job("aaaa2222", owner="somebody else")]) is None
 
 
 def _claim(ledger: Ledger, number: int) -> bool:
-    return ledger.claim([a_job(f"aaaa222{number}", identity="same")])
+    return claim(ledger, [a_job(f"aaaa222{number}", identity="same", owner=f"host {number}")]) is not None
 
 
 def test_of_many_processes_that_claim_at_once_one_gets_it(url: str) -> None:
@@ -126,12 +181,12 @@ def test_of_many_processes_that_claim_at_once_one_gets_it(url: str) -> None:
 
 
 def test_many_processes_that_open_a_new_ledger_at_once_all_can_use_it(url: str) -> None:
-    assert len(all_at_once(url, lambda ledger, number: ledger.claim([a_job(f"aaaa222{number}")]))) == CONTENDERS
+    assert len(all_at_once(url, lambda ledger, number: claim(ledger, [a_job(f"aaaa222{number}")]) is not None)) == CONTENDERS
     assert len(Ledger(url).jobs()) == CONTENDERS
 
 
 def test_a_new_token_is_short_plain_and_unused(ledger: Ledger) -> None:
-    tokens = {ledger.new_token() for _ in range(20)}
+    tokens = {ledger.claims.new_token() for _ in range(20)}
     assert len(tokens) == 20
     assert all((len(token) == 8 and token.isalnum() and token.islower()) or token.isdigit() for token in tokens)
 
@@ -144,30 +199,56 @@ def test_id_and_state_are_stored_together(ledger: Ledger) -> None:
     assert (row.job_id, row.state) == ("42", JobState.PENDING)
 
 
-def test_an_id_comes_too_late_for_a_job_that_was_given_up(ledger: Ledger) -> None:
-    ledger.claim([a_job()])
-    ledger.settle("abcd2345", JobState.CANCELLED, "cancelled")
-    ledger.submitted({"abcd2345": "42"}, "slurm", poll_within_s=2.0)
-    assert (ledger.job("abcd2345").state, ledger.job("abcd2345").job_id) == (JobState.CANCELLED, None)
+def test_an_id_comes_too_late_for_one_who_was_overtaken_and_is_told_so(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    assert ledger.claims.take_over(ledger.job("abcd2345"), "other")
+    assert not ledger.claims.submitted({"abcd2345": "42"}, OWNER, "slurm", poll_within_s=2.0)
+    assert (ledger.job("abcd2345").state, ledger.job("abcd2345").job_id) == (JobState.SUBMITTING, None)
+    ledger.claims.add_copies({"abcd2345": ["42"]})
+    assert ledger.job("abcd2345").ids == ("42",)
+
+
+def test_only_the_owner_refuses(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    assert not ledger.claims.refuse("abcd2345", "somebody else", "no")
+    assert ledger.claims.refuse("abcd2345", OWNER, "no")
+    assert ledger.job("abcd2345").state is JobState.REFUSED
+
+
+def test_a_cancelled_submission_begins_no_further_command(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    assert ledger.claims.begin_attempt("abcd2345", OWNER)
+    ledger.observations.request_cancel(["abcd2345"])
+    assert not ledger.claims.begin_attempt("abcd2345", OWNER)
+    assert ledger.job("abcd2345").attempts == 1
+
+
+def test_a_full_queue_gives_the_submission_back(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    assert ledger.claims.give_back("abcd2345", OWNER, after_s=100.0)
+    waiting = ledger.claims.next_ready("slurm")
+    assert (waiting[0].state, waiting[0].owner) == (JobState.READY, NOBODY)
+    assert not ledger.claims.admit(waiting, "me", room=None)  # not yet
 
 
 def test_of_many_that_would_settle_a_broken_submission_one_does(url: str, ledger: Ledger) -> None:
-    ledger.claim([a_job(owner="elsewhere 1 2 3")])
+    claim(ledger, [a_job(owner="elsewhere 1 2 3")])
+    seen = ledger.job("abcd2345")
 
     def take_over(mine: Ledger, number: int) -> bool:
-        return mine.take_over(a_job(owner="elsewhere 1 2 3"), f"host {number}")
+        return mine.claims.take_over(seen, f"host {number}")
 
     assert sum(all_at_once(url, take_over)) == 1
 
 
 def test_a_submission_that_went_through_cannot_be_taken_over(ledger: Ledger) -> None:
     row = submitted(ledger)
-    assert not ledger.take_over(row, "me")
+    assert not ledger.claims.take_over(row, "me")
 
 
 def test_an_abandoned_submission_has_no_living_owner(ledger: Ledger) -> None:
-    ledger.claim([a_job()])
-    ledger.abandon("abcd2345")
+    claim(ledger, [a_job(owner=OWNER)])
+    assert ledger.claims.let_go("abcd2345", OWNER)
     assert ledger.job("abcd2345").owner == NOBODY
     assert process_lives(NOBODY) is False
 
@@ -179,6 +260,8 @@ def test_this_process_lives_one_that_ended_does_not_and_one_elsewhere_nobody_can
     host, pid, start, boot = mine.split(" ")
     child.join()
     assert process_lives(mine) is True
+    assert process_lives(new_owner()) is True
+    assert new_owner() != new_owner()
     assert process_lives(f"{host} {child.pid} {start} {boot}") is False
     assert process_lives(f"{host} {pid} {int(start) + 1} {boot}") is False  # the number came round again
     assert process_lives(f"not-{host} {pid} {start} {boot}") is None
@@ -190,27 +273,44 @@ def test_this_process_lives_one_that_ended_does_not_and_one_elsewhere_nobody_can
 def test_what_was_learned_is_kept_with_its_figures(ledger: Ledger) -> None:
     submitted(ledger)
     metrics = JobMetrics(elapsed_s=3.5, nodes=2, raw={"State": "COMPLETED"})
-    ledger.record([Change("abcd2345", JobState.FAILED, "why", 3, metrics)])
+    ledger.observations.record([Change("abcd2345", JobState.FAILED, "why", 3, metrics)])
     row = ledger.job("abcd2345")
     assert (row.state, row.reason, row.exit_code, row.metrics) == (JobState.FAILED, "why", 3, metrics)
 
 
-@pytest.mark.parametrize("final", [JobState(state) for state in FINAL_STATES])
+@pytest.mark.parametrize("final", [JobState(state) for state in FINAL_STATES if state != "LOST"])
 def test_final_stays_final_whatever_a_late_poll_says(ledger: Ledger, final: JobState) -> None:
     submitted(ledger)
-    ledger.record([Change("abcd2345", final, "first")])
-    ledger.record([Change("abcd2345", JobState.RUNNING, "late")])
-    ledger.record([Change("abcd2345", JobState.COMPLETED, "later")])
+    ledger.observations.record([Change("abcd2345", final, "first")])
+    ledger.observations.record([Change("abcd2345", JobState.RUNNING, "late")])
+    ledger.observations.record([Change("abcd2345", JobState.COMPLETED, "later")])
     row = ledger.job("abcd2345")
     assert (row.state, row.reason) == (final, "first")
 
 
-def test_a_completed_job_without_its_outputs_can_be_settled_as_failed(ledger: Ledger) -> None:
+def test_a_lost_job_that_turns_up_is_alive_again(ledger: Ledger) -> None:
+    submitted(ledger)
+    ledger.observations.record([Change("abcd2345", JobState.LOST)])
+    ledger.observations.record([Change("abcd2345", JobState.RUNNING)])
+    assert ledger.job("abcd2345").state is JobState.RUNNING
+
+
+def test_a_result_is_collected_once(ledger: Ledger) -> None:
     submitted(ledger, identity="same")
-    ledger.record([Change("abcd2345", JobState.COMPLETED)])
-    ledger.settle("abcd2345", JobState.FAILED, "declared output missing: a")
-    assert ledger.finished_job("same") is None
-    assert ledger.job("abcd2345").state is JobState.FAILED
+    ledger.observations.record([Change("abcd2345", JobState.COMPLETED)])
+    assert ledger.observations.collected("abcd2345", [], JobMetrics(energy_j=1.0))
+    assert not ledger.observations.collected("abcd2345", ["a"], None)  # a scratch that was purged changes nothing
+    row = ledger.job("abcd2345")
+    assert (row.state, row.metrics.energy_j, row.held_identity) == (JobState.COMPLETED, 1.0, "same")
+
+
+def test_a_job_without_its_declared_outputs_has_failed(ledger: Ledger) -> None:
+    submitted(ledger, identity="same")
+    ledger.observations.record([Change("abcd2345", JobState.COMPLETED)])
+    assert ledger.observations.collected("abcd2345", ["a (a.txt)"], None)
+    row = ledger.job("abcd2345")
+    assert (row.state, row.missing, row.held_identity) == (JobState.FAILED, ("a (a.txt)",), None)
+    assert ledger.latest_success(["same"]) == {}
 
 
 # -- reading
@@ -220,7 +320,7 @@ def test_jobs_come_newest_first_and_by_what_one_asks_for(ledger: Ledger) -> None
     submitted(ledger, "aaaa2222", created_at=1.0, asset_key="a", run_id="r1")
     submitted(ledger, "bbbb3333", created_at=2.0, asset_key="b", run_id="r1")
     submitted(ledger, "cccc4444", created_at=3.0, asset_key="b", run_id="r2")
-    ledger.record([Change("cccc4444", JobState.FAILED)])
+    ledger.observations.record([Change("cccc4444", JobState.FAILED)])
 
     def found(**wanted: Any) -> list[str]:
         return [row.token[0] for row in ledger.jobs(**wanted)]
@@ -262,80 +362,93 @@ def test_a_token_that_nobody_knows_is_an_error_that_names_the_ledger(ledger: Led
 # -- the poll lease
 
 
-def take(ledger: Ledger, holder: str = "me", **more: Any) -> float | None:
-    return ledger.take_poll_lease("slurm", holder, **{"ttl_s": 90.0, "early_after_s": None, **more})
+def take(ledger: Ledger, holder: str = "me", *, hurry: bool = False) -> Lease:
+    return ledger.leases.take("slurm", holder, hurry=hurry)
+
+
+def polled(ledger: Ledger, interval_s: float, holder: str = "me") -> None:
+    assert take(ledger, holder).taken
+    ledger.leases.release("slurm", holder, interval_s=interval_s)
+
+
+def at(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So much later (on SQLite: PostgreSQL has a clock of its own)."""
+    real = time.time()
+    monkeypatch.setattr(time, "time", lambda: real + seconds)
 
 
 def test_the_first_poll_is_due_at_once_and_the_next_after_its_interval(ledger: Ledger) -> None:
-    assert take(ledger) == 0.0
-    ledger.release_poll_lease("slurm", "me", interval_s=100.0)
-    assert take(ledger) is None
+    polled(ledger, 100.0)
+    lease = take(ledger)
+    assert not lease.taken
+    assert lease.due_in_s == pytest.approx(100.0, abs=5.0)
 
 
 def test_while_one_polls_nobody_else_does(ledger: Ledger) -> None:
-    assert take(ledger) is not None
-    assert take(ledger, "other", early_after_s=0.0) is None
+    assert take(ledger).taken
+    assert not take(ledger, "other", hurry=True).taken
 
 
 def test_targets_are_polled_independently(ledger: Ledger) -> None:
-    take(ledger)
-    assert ledger.take_poll_lease("local", "other", ttl_s=90.0, early_after_s=None) is not None
+    assert take(ledger).taken
+    assert ledger.leases.take("local", "other").taken
 
 
-def test_one_who_has_reason_to_hurry_polls_before_the_interval_is_over(ledger: Ledger) -> None:
-    take(ledger)
-    ledger.release_poll_lease("slurm", "me", interval_s=100.0)
-    assert take(ledger, early_after_s=50.0) is None
-    assert take(ledger, early_after_s=0.0) == 100.0
+def test_quick_questions_come_out_of_a_budget_that_all_share(ledger: Ledger, url: str) -> None:
+    polled(ledger, 1000.0)
+    others = [Ledger(url) for _ in range(3)]
+    quick = 0
+    for turn in range(30):
+        lease = take(others[turn % 3], f"holder {turn % 3}", hurry=True)
+        if lease.taken:
+            assert lease.early
+            quick += 1
+            others[turn % 3].leases.release("slurm", f"holder {turn % 3}", interval_s=1000.0, due=False)
+        time.sleep(0.16)
+    assert quick == 6
+    assert take(ledger).due_in_s > 900  # they do not put the usual question off
 
 
-def test_haste_never_means_later(ledger: Ledger) -> None:
-    take(ledger)
-    ledger.release_poll_lease("slurm", "me", interval_s=0.0)
-    assert take(ledger, early_after_s=100.0) is not None
-
-
-def test_a_new_job_brings_the_next_poll_forward(ledger: Ledger) -> None:
-    take(ledger)
-    ledger.release_poll_lease("slurm", "me", interval_s=60.0)
+def test_a_new_job_brings_the_next_poll_forward_and_quick_questions_along(ledger: Ledger) -> None:
+    polled(ledger, 60.0)
     submitted(ledger)
-    assert take(ledger, early_after_s=0.0) == 2.0
+    assert take(ledger).due_in_s <= 2.0
 
 
-def test_the_lease_of_a_holder_that_died_expires(ledger: Ledger) -> None:
-    assert take(ledger, "dead", ttl_s=0.0) is not None
-    assert take(ledger, "other") is not None
+def test_the_lease_of_a_holder_that_died_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    assert take(ledger, "dead").taken
+    at(100.0, monkeypatch)
+    assert take(ledger, "other").taken
 
 
-def test_one_whose_lease_expired_cannot_release_anothers(ledger: Ledger) -> None:
-    take(ledger, "slow", ttl_s=0.0)
-    take(ledger, "other")
-    ledger.release_poll_lease("slurm", "slow", interval_s=0.0)
-    assert take(ledger, "third") is None
+def test_a_clock_that_steps_back_does_not_stop_the_polls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    polled(ledger, 60.0)
+    at(-3600.0, monkeypatch)
+    assert take(ledger).taken
+
+
+def test_one_whose_lease_was_taken_cannot_release_it(ledger: Ledger) -> None:
+    assert take(ledger, "other").taken
+    ledger.leases.release("slurm", "slow", interval_s=0.0)
+    assert not take(ledger, "third").taken
 
 
 def test_of_many_processes_that_would_poll_at_once_one_does(url: str) -> None:
     # the predecessor asked once for each job: 200 jobs, 40 questions a second
-    taken = all_at_once(url, lambda ledger, number: take(ledger, f"holder {number}"))
-    assert sum(interval is not None for interval in taken) == 1
-
-
-def test_the_lease_goes_by_the_clock_of_the_database(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    take(ledger)
-    ledger.release_poll_lease("slurm", "me", interval_s=100.0)
-    monkeypatch.setattr(time, "time", lambda: 4e9)  # a host whose clock is far ahead
-    assert take(ledger) is None
+    assert sum(all_at_once(url, lambda ledger, number: take(ledger, f"holder {number}").taken)) == 1
 
 
 # -- opening it
 
 
-def test_a_ledger_of_another_version_is_left_alone(ledger: Ledger, url: str) -> None:
+def test_a_ledger_of_a_newer_version_is_left_alone(ledger: Ledger, url: str) -> None:
     engine = sa.create_engine(url)
     with engine.begin() as connection:
         connection.execute(sa.text(f"UPDATE dagster_hpc_schema SET version = {SCHEMA_VERSION + 1}"))
     engine.dispose()
-    with pytest.raises(LedgerError, match=rf"schema {SCHEMA_VERSION + 1}, this one knows {SCHEMA_VERSION}"):
+    with pytest.raises(LedgerError, match=f"newer version .schema {SCHEMA_VERSION + 1}"):
         Ledger(url)
 
 
@@ -367,14 +480,73 @@ def test_a_mount_point_with_a_blank_is_understood() -> None:
     assert network_filesystem(Path("/my data/ledger.db"), "server:/x /my\\040data nfs rw 0 0") == "nfs"
 
 
-def test_sqlite_on_a_network_file_system_is_refused_with_a_way_out(
+def test_on_a_network_file_system_the_ledger_is_one_hosts_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mounts = f"server:/x {tmp_path} nfs4 rw 0 0\n"
     monkeypatch.setattr(database, "network_filesystem", lambda path: network_filesystem(path, mounts))
-    with pytest.raises(LedgerError, match="nfs4, a network file system") as refused:
+    with pytest.warns(UserWarning, match="nfs4 and can be used from .* only; set DAGSTER_HPC_LEDGER"):
+        Ledger(f"sqlite:///{tmp_path}/ledger.db").close()
+    Ledger(f"sqlite:///{tmp_path}/ledger.db").close()  # said once
+    monkeypatch.setattr(database.socket, "gethostname", lambda: "login2")
+    with pytest.raises(LedgerError, match="is in use on") as refused:
         Ledger(f"sqlite:///{tmp_path}/ledger.db")
     assert "PostgreSQL" in refused.value.advice
+
+
+def test_the_ledger_is_private_whatever_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o000)
+    try:
+        Ledger(f"sqlite:///{tmp_path}/new/ledger.db").close()
+    finally:
+        os.umask(before)
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / "new/ledger.db").stat().st_mode & 0o777 == 0o600
+
+
+OLD = """
+CREATE TABLE dagster_hpc_jobs (token VARCHAR(32) NOT NULL PRIMARY KEY, batch VARCHAR(16) NOT NULL, array_index INTEGER,
+ identity VARCHAR(64), live_identity VARCHAR(64) UNIQUE, name TEXT NOT NULL, target VARCHAR(255) NOT NULL,
+ scheduler TEXT NOT NULL, queue TEXT NOT NULL, project TEXT NOT NULL, work_dir TEXT NOT NULL,
+ script_sha256 VARCHAR(64) NOT NULL, outputs TEXT NOT NULL, asset_key TEXT, partition_key TEXT, run_id VARCHAR(64),
+ owner TEXT NOT NULL, state VARCHAR(16) NOT NULL, reason TEXT NOT NULL, job_id VARCHAR(64), exit_code INTEGER,
+ metrics TEXT NOT NULL, cancel_requested BOOLEAN NOT NULL, absent_since FLOAT, ending_since FLOAT, stuck_since FLOAT,
+ created_at FLOAT NOT NULL, updated_at FLOAT NOT NULL);
+CREATE INDEX dagster_hpc_jobs_live ON dagster_hpc_jobs (target, state);
+CREATE TABLE dagster_hpc_leases (target VARCHAR(255) NOT NULL PRIMARY KEY, holder VARCHAR(128), expires_at FLOAT NOT NULL,
+ polled_at FLOAT NOT NULL, interval_s FLOAT NOT NULL);
+CREATE TABLE dagster_hpc_schema (version INTEGER NOT NULL PRIMARY KEY);
+INSERT INTO dagster_hpc_schema VALUES (1);
+"""
+OLD_ROW = (
+    "INSERT INTO dagster_hpc_jobs VALUES ('{token}', '{batch}', {index}, 'id', {live}, 'x', 'slurm', '{{}}', '', '', '/w',"
+    " '', '{{}}', NULL, NULL, NULL, 'nobody', '{state}', '', {job_id}, NULL, '{{}}', false, NULL, NULL, NULL, 1.0, 1.0)"
+)
+
+
+def test_a_ledger_of_version_0_1_0_is_upgraded_where_it_is(url: str) -> None:
+    engine = sa.create_engine(url)
+    rows = [
+        OLD_ROW.format(token="aaaa2222", batch="aaaa2222", index="NULL", live="'id'", state="RUNNING", job_id="'42'"),
+        OLD_ROW.format(token="bbbb3333.1", batch="bbbb3333", index=1, live="'id.1'", state="PENDING", job_id="'43_1'"),
+        OLD_ROW.format(token="cccc4444", batch="cccc4444", index="NULL", live="NULL", state="COMPLETED", job_id="'44'"),
+    ]
+    with engine.begin() as connection:
+        for statement in [*OLD.strip().rstrip(";").split(";"), *rows]:
+            connection.execute(sa.text(statement))
+    engine.dispose()
+    ledger = Ledger(url)
+    live, element, done = (ledger.job(token) for token in ("aaaa2222", "bbbb3333.1", "cccc4444"))
+    assert (live.held_identity, live.identity, live.attempts) == ("id", "id", 1)
+    assert (element.held_identity, element.identity) == ("id.1", "id.1")
+    assert (done.held_identity, done.state) == (None, JobState.COMPLETED)
+    assert take(ledger).taken
+    submitted(ledger, "dddd5555", "x" * 300)
+    assert ledger.job("dddd5555").job_id == "x" * 300
+    ledger.claims.name_cluster("slurm", "slurm@lab", "lab")
+    assert {row.target for row in ledger.jobs()} == {"slurm@lab"}
+    ledger.close()
+    Ledger(url).close()  # the second time there is nothing to do
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_that_says_so(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ def test_a_whole_life_is_read(directory: Path) -> None:
     )
     assert read_sentinel(HOST, str(directory)) == Sentinel(
         started_at=1763620000.25,
+        job_id="42",
         node="node1",
         exit_code=3,
         ended_at=1763620010.5,

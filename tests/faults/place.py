@@ -66,7 +66,7 @@ def eventually(look: Callable[[], T | None], what: str = "it", within: float = W
 class PatientRunner(HPCJobRunner):
     """A runner whose patience survives Dagster, which makes resources anew from their configuration."""
 
-    patience: dict[str, float] = {}
+    patience: dict[str, float | None] = {}
 
     _patience: Patience = PrivateAttr(default_factory=Patience)
 

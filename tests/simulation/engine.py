@@ -34,7 +34,7 @@ BEGIN SELECT RAISE(FAIL, 'INVARIANT: a final state became another'); END
 """
 _NO_MORE_ROOM = """
 CREATE TRIGGER room_{event} AFTER {event} ON {table}
-WHEN (SELECT count(*) FROM {table} WHERE state NOT IN ('READY','LOST',{final}) > {room}
+WHEN {unless} (SELECT count(*) FROM {table} WHERE state NOT IN ('READY','LOST',{final}) > {room}
 BEGIN SELECT RAISE(FAIL, 'INVARIANT: more jobs are live than there is room for'); END
 """
 
@@ -96,7 +96,10 @@ class Storage:
                 connection.execute(table.delete())
             if room is not None:
                 for event in ("INSERT", "UPDATE"):
-                    text = _NO_MORE_ROOM.format(event=event, table=schema.JOBS.name, final=_FINAL[1:], room=room)
+                    # A lost job that turns up again has had its room given to another.
+                    unless = "OLD.state <> 'LOST' AND" if event == "UPDATE" else ""
+                    names = {"event": event, "table": schema.JOBS.name, "final": _FINAL[1:], "room": room}
+                    text = _NO_MORE_ROOM.format(unless=unless, **names)
                     connection.exec_driver_sql(text)
 
 

@@ -29,6 +29,7 @@ class Lease:
     taken: bool
     interval_s: float = 0.0  # between two questions, as it is now
     due_in_s: float = 0.0
+    idle_s: float = 0.0  # since the last question
     early: bool = False  # out of the budget of quick questions: only about the jobs that are known to have ended
 
 
@@ -133,7 +134,7 @@ def _judge(seen: sa.Row[Any], hurry: bool) -> Lease:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
     # A question in the future, or a due time further away than any interval: the clock was set back meanwhile.
     if due_in <= 0 or since < 0 or due_in > _LONGEST_INTERVAL_S:
-        return Lease(True, seen.interval_s)
+        return Lease(True, seen.interval_s, idle_s=abs(since))
     if hurry and since >= CLOSEST_S and _budget(seen) >= 1:
-        return Lease(True, seen.interval_s, early=True)
+        return Lease(True, seen.interval_s, idle_s=since, early=True)
     return Lease(False, seen.interval_s, due_in)

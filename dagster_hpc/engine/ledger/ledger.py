@@ -125,7 +125,9 @@ class Ledger:
     ) -> list[JobRow]:
         """The jobs that fit, newest first."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
-        wanted = {"target": target, "state": state, "batch": batch, "asset_key": asset_key, "run_id": run_id}
+        if target is not None:  # by its full name, or without that of its cluster
+            query = query.where((JOBS.c.target == target) | JOBS.c.target.startswith(f"{target}@", autoescape=True))
+        wanted = {"state": state, "batch": batch, "asset_key": asset_key, "run_id": run_id}
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(JOBS.c[column] == str(value))

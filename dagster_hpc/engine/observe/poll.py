@@ -58,6 +58,7 @@ class Poller:
         self._scheduler = work.target.scheduler
         self._has_history = True
         self._silent: set[str] = set()
+        self._idle_s = 0.0  # how long nobody had asked before this poll
 
     def poll(self, *, hurry: bool = False) -> Lease:
         """Ask if that is due and nobody else is at it. With `hurry` also earlier, about jobs known to have ended."""
@@ -65,7 +66,7 @@ class Poller:
         lease = leases.take(key, self._holder, hurry=hurry)
         if not lease.taken:
             return lease
-        interval_s = lease.interval_s
+        interval_s, self._idle_s = lease.interval_s, lease.idle_s
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -117,7 +118,7 @@ class Poller:
                 forgets_deleted=self._scheduler.forgets_deleted,
             )
             self._complain(f"the directory {row.work_dir}", evidence.sentinel.unreadable)
-            change = judge(row, evidence, work.clock.now(), work.target.patience)
+            change = judge(self._as_watched(row), evidence, work.clock.now(), work.target.patience)
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
             if change.state.is_final:
@@ -127,6 +128,10 @@ class Poller:
         work.clock.point("poll: before the record")
         work.ledger.observations.record(change for _, change in changes)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
+
+    def _as_watched(self, row: JobRow) -> JobRow:
+        """An absence counts only while somebody looks: not over a pause of all polls, or a clock that was set."""
+        return row if self._idle_s <= self._work.target.patience.lost_after_s / 2 else replace(row, absent_since=None)
 
     def _sentinel(self, row: JobRow, queue: Report) -> Sentinel:
         """What the job says of itself; nothing is asked of one that the queue shows and nobody has seen end."""
@@ -234,8 +239,11 @@ def _is_another(told: str | None, known: str | None) -> bool:
     """Whether two ids name two jobs. One system spells an id in several ways; the number in front stays the same."""
     if told is None or known is None or told == known:
         return False
-    one, other = (re.match(r"\d+|[fƒ]\w+", word, re.ASCII) for word in (told, known))
-    return one is not None and other is not None and one[0].lstrip("ƒf") != other[0].lstrip("ƒf")
+    for kind in (r"\d+", r"[fƒ]\w+"):  # a number; or Flux's letters, with or without their sign
+        one, other = re.match(kind, told, re.ASCII), re.match(kind, known, re.ASCII)
+        if one and other:
+            return one[0].lstrip("fƒ") != other[0].lstrip("fƒ")
+    return False  # two spellings that cannot be compared
 
 
 def _of_this_job(report: Report, job: Watched | JobRow) -> JobStatus | None:

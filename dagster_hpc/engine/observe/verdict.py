@@ -134,6 +134,9 @@ def _with_start(reason: str, sentinel: Sentinel) -> str:
 
 def _active(row: JobRow, queue: JobStatus, sentinel: Sentinel, now: float) -> Change:
     stuck_since = (row.stuck_since or now) if queue.stuck else None
+    if row.cancel_requested and row.stuck_since is not None and not queue.stuck:
+        queue = replace(queue, reason=row.reason)  # it is being deleted for this
+        stuck_since = row.stuck_since
     is_completing = sentinel.exit_code is not None and queue.state is JobState.RUNNING
     ending_since = row.ending_since if is_completing else None  # a requeued job has not ended
     return Change(

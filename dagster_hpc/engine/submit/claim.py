@@ -15,6 +15,7 @@ from dagster_hpc.engine.ledger.rows import encode_rows
 from dagster_hpc.engine.process import NOBODY, new_owner
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import encode, render_script, script_files
+from dagster_hpc.engine.submit.recover import is_stillborn
 from dagster_hpc.engine.target import Target, script_stem
 from dagster_hpc.engine.workplace import Workplace
 
@@ -62,6 +63,8 @@ def _existing(request: Request, work: Workplace) -> tuple[dict[int, JobRow], lis
     for index, identity in enumerate(identities):
         row = holders.get(identity)
         if row is None:
+            continue
+        if is_stillborn(row, work):
             continue
         if row.state is JobState.LOST:
             raise failure_of(JobResult(row.handle(joined=True), row.state, reason=row.reason))

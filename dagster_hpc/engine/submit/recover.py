@@ -36,6 +36,18 @@ def settle(row: JobRow, work: Workplace) -> None:
     _quietly(lambda: _settle(rows, owner, work), rows, owner, work)
 
 
+def is_stillborn(row: JobRow, work: Workplace) -> bool:
+    """Whether its process died before its files were whole: then it is refused here, and in nobody's way."""
+    if row.state not in (JobState.SUBMITTING, JobState.READY) or row.attempts or not _is_orphan(row, work):
+        return False
+    if is_placed([row], work):
+        return False
+    owner = new_owner()
+    if not work.ledger.claims.take_over(row, owner):
+        return False  # somebody else is settling it
+    return work.ledger.claims.refuse(row.batch, owner, _STILLBORN)
+
+
 def submit_ready(work: Workplace) -> None:
     """Submit what waits in the ledger for room on this target, in its order, as far as there is room."""
     admitted: list[tuple[list[JobRow], str]] = []

@@ -101,6 +101,21 @@ def adopt(rows: Sequence[JobRow], owner: str, work: Workplace) -> bool:
             return True
         if attempt == 1:
             work.clock.sleep(work.target.patience.recheck_s)
+    return _adopt_by_lock(rows, owner, work)
+
+
+def _adopt_by_lock(rows: Sequence[JobRow], owner: str, work: Workplace) -> bool:
+    """What queue and history have forgotten may have begun all the same: its own directory says so."""
+    for row in rows:
+        try:
+            runs_as = lock.holder(work.target.host, row.work_dir)
+        except OSError as error:
+            raise SchedulerUnavailable(
+                f"whether {row.name} has begun cannot be seen: {error}", work_dir=row.work_dir
+            ) from error
+        if runs_as not in ("", jobdir.CLOSED):
+            store(rows, [work.target.scheduler.array_id(runs_as)], owner, work)
+            return True
     return False
 
 
