@@ -9,7 +9,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "I
 	{ echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate lint types check bench clean
+.PHONY: help venv demo test simulate faults lint types check bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -26,6 +26,9 @@ test: .venv/.dev  ## all tests; ARGS="-k slurm" goes to pytest; as root on Debia
 	@tests/systems/debian.sh
 	@$(MAKE) --no-print-directory check
 	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS))
+
+faults: .venv/.dev  ## 500 faults on a real Slurm: kills, outages, lost replies; ARGS="--seed 8 --ledger postgres"
+	@$(BIN)/python -m tests.faults.campaign --faults 500 $(ARGS)
 
 lint: .venv/.dev  ## style
 	$(BIN)/ruff check .
