@@ -7,6 +7,7 @@ their part is: late files, arrays taken twice, unchanged polls and one that ende
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ import sqlalchemy as sa
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.clock import Clock
 from dagster_hpc.engine.errors import HPCError, LedgerUnavailable, SubmitRefused
+from dagster_hpc.engine.hosts.base import Names
 from dagster_hpc.engine.job import (
     JobHandle,
     JobLost,
@@ -102,7 +104,7 @@ class Watched(PretendSlurm):
         self._look(path)
         return super().read(path, offset, limit)
 
-    def list(self, path: str) -> list[str]:  # type: ignore[valid-type]
+    def list(self, path: str) -> Names:
         self._look(path)
         return super().list(path)
 
@@ -201,7 +203,12 @@ def test_a_result_whose_step_died_before_dagster_had_it_is_taken_again(
     world.run_to_its_end(first)
     runner.wait([first], recipient=Recipient("run", "step"))
     asked: list[tuple[str, str]] = []
-    (again,) = world.process().submit(world.request(received=lambda *step: asked.append(step) or received))
+
+    def has_received(run_id: str, step_key: str) -> bool | None:
+        asked.append((run_id, step_key))
+        return received
+
+    (again,) = world.process().submit(world.request(received=has_received))
     assert (again.token == first.token) is again.joined is taken
     assert asked == [("run", "step")]
 
@@ -362,6 +369,24 @@ def test_the_directory_of_another_user_ends_nobodys_wait(world: World) -> None:
     world.clock.later(100.0, lambda: world.run_to_its_end(mine))
     assert runner.wait([mine], timeout_s=HOUR)[0].state is JobState.COMPLETED
     assert not world.row(theirs.handle()).state.is_final  # it is for those to judge who can see it
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_job_that_finds_its_disk_full_comes_to_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Nothing that is written with an end, like the lock that is closed then, may be in the way of that end."""
+    runner = world.process()
+    (handle,) = runner.submit(world.request())
+    world.host.put("100", f"count_{handle.token}", "FAILED", "NonZeroExitCode", "73:0")
+
+    def full(path: str, content: bytes) -> bool:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(world.host, "create", full)
+    (result,) = runner.wait([handle], timeout_s=HOUR)
+    assert result.state is JobState.FAILED
+    assert "is the disk full" in result.reason
 
 
 # -- 10: history
@@ -641,7 +666,7 @@ def test_a_claim_whose_rival_ends_in_the_same_moment_is_no_error(world: World) -
     """A raw IntegrityError."""
     (rival,) = world.process().submit(world.request())
     late = world.process()
-    claims, refused = late.ledger.claims, []
+    claims, refused = late.ledger.claims, list[bool]()
     holders, claim = claims.holders, claims.claim
 
     def blind(identities: Any) -> Any:  # it looked before the rival was there
