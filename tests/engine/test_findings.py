@@ -189,7 +189,7 @@ def test_a_job_that_ended_while_its_owner_was_dead_is_taken_not_run_again(world:
     retry = world.process()
     (again,) = retry.submit(world.request())
     assert (again.token, again.joined, len(world.host.jobs)) == (first.token, True, 1)
-    assert retry.wait([again])[0].state is JobState.COMPLETED
+    assert retry.wait([again], timeout_s=HOUR)[0].state is JobState.COMPLETED
     (new,) = retry.submit(world.request())  # that one was delivered: this is a new wish
     assert (new.joined, len(world.host.jobs)) == (False, 2)
 
@@ -201,7 +201,7 @@ def test_a_result_whose_step_died_before_dagster_had_it_is_taken_again(
     runner = world.process()
     (first,) = runner.submit(world.request())
     world.run_to_its_end(first)
-    runner.wait([first], recipient=Recipient("run", "step"))
+    runner.wait([first], timeout_s=HOUR, recipient=Recipient("run", "step"))
     asked: list[tuple[str, str]] = []
 
     def has_received(run_id: str, step_key: str) -> bool | None:
@@ -397,11 +397,11 @@ def test_a_result_is_looked_at_once_and_later_looks_rewrite_nothing(world: World
     runner = world.process()
     (handle,) = runner.submit(world.request())
     world.run_to_its_end(handle)
-    assert runner.wait([handle])[0].state is JobState.COMPLETED
+    assert runner.wait([handle], timeout_s=HOUR)[0].state is JobState.COMPLETED
     before = world.row(handle)
     Path(handle.work_dir, "result.txt").unlink()
     world.host.looks.clear()
-    (later,) = world.process().wait([handle])
+    (later,) = world.process().wait([handle], timeout_s=HOUR)
     assert (later.state, world.row(handle)) == (
         JobState.COMPLETED,
         replace(before, updated_at=world.row(handle).updated_at),
@@ -414,7 +414,7 @@ def test_that_a_poll_saw_a_job_end_well_does_not_say_that_its_outputs_are_there(
     (handle,) = runner.submit(world.request())
     world.host.end(world.row(handle))
     world.somebody_else_looks(handle, JobState.COMPLETED)
-    (result,) = runner.wait([handle])
+    (result,) = runner.wait([handle], timeout_s=HOUR)
     assert (result.state, result.missing) == (JobState.FAILED, ("result (result.txt)",))
     assert isinstance(failure_of(result), OutputMissing)
     assert world.ledger.claims.holders(["same"]) == {}  # and it may be run again
@@ -423,19 +423,28 @@ def test_that_a_poll_saw_a_job_end_well_does_not_say_that_its_outputs_are_there(
 # -- 11: overtaken
 
 
-def test_one_who_was_overtaken_does_not_refuse_the_job_of_the_other(world: World) -> None:
-    """B's job stood in the queue, and A's late refusal stood in the ledger."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_one_who_was_overtaken_does_not_refuse_the_job_of_the_other(world: World, stored: bool) -> None:
+    """B's job stood in the queue, or was about to, and A's late refusal stood in the ledger."""
+    other, claims = "hostb 1 2 3", world.ledger.claims
+
+    def store() -> bool:
+        (row,) = world.ledger.jobs()
+        return claims.submitted({row.token: "500"}, other, row.target, poll_within_s=1)
 
     def sbatch(argv: list[str]) -> tuple[int, str, str]:
         (row,) = world.ledger.jobs()
-        assert world.ledger.claims.take_over(row, "hostb 1 2 3")
+        assert claims.take_over(row, other)
         world.host.put("500", f"count_{row.batch}", "PENDING")
-        assert world.ledger.claims.submitted({row.token: "500"}, "hostb 1 2 3", row.target, poll_within_s=1)
+        if stored:
+            assert store()
         return 1, "", REFUSED
 
     world.host._sbatch = sbatch  # type: ignore[method-assign]
     with contextlib.suppress(SubmitRefused):
         world.process().submit(world.request())
+    if not stored:
+        assert store()
     (row,) = world.ledger.jobs()
     assert (row.state, row.job_id, row.held_identity) == (JobState.PENDING, "500", "same")
 
@@ -480,7 +489,11 @@ def test_a_job_that_was_lost_and_turns_up_runs_on_to_its_end_and_its_identity_wa
     world.somebody_else_looks(handle, JobState.COMPLETED)
     runner = world.process()
     (again,) = runner.submit(world.request())
-    assert (again.token, runner.wait([again])[0].state, world.host.count("sbatch")) == (handle.token, "COMPLETED", 1)
+    assert (again.token, runner.wait([again], timeout_s=HOUR)[0].state, world.host.count("sbatch")) == (
+        handle.token,
+        "COMPLETED",
+        1,
+    )
 
 
 # -- 14: orphans
@@ -718,5 +731,5 @@ def test_figures_that_come_after_the_end_are_kept(world: World) -> None:
     world.somebody_else_looks(handle, JobState.COMPLETED)
     assert world.row(handle).metrics.energy_j is None
     Path(handle.work_dir, "energy").write_text("42.5")
-    assert runner.wait([handle])[0].metrics.energy_j == 42.5
+    assert runner.wait([handle], timeout_s=HOUR)[0].metrics.energy_j == 42.5
     assert world.row(handle).metrics.energy_j == 42.5
