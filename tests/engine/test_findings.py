@@ -343,6 +343,16 @@ def test_a_database_that_restarts_ends_nobodys_wait(world: World) -> None:
     assert ["does not answer" in words for words in told] == [True, *[False] * (len(told) - 1)]
 
 
+def test_a_database_that_restarts_does_not_end_a_wait_for_room(world: World) -> None:
+    """Nor for the id that a dependent job needs."""
+    ledger = world.opened()
+    first, second = (world.process(max_jobs=1).submit(world.request(identity=None))[0] for _ in range(2))
+    began = world.clock.monotonic()
+    silence(ledger, lambda statement: 20 < world.clock.monotonic() - began < 80)
+    world.clock.later(40.0, lambda: world.run_to_its_end(first))
+    assert world.process(ledger, max_jobs=1, unavailable_s=900.0).wait_for_id(second) == "101"
+
+
 def test_a_stale_file_handle_ends_nobodys_wait_and_no_job(world: World) -> None:
     """One ESTALE at the exit code was the end of it."""
     runner = world.process()
