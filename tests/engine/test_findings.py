@@ -482,6 +482,16 @@ def test_two_clusters_on_one_ledger_lose_none_of_each_others_jobs(world: World) 
     ]
 
 
+def test_who_waits_to_learn_which_cluster_it_is_hears_of_it_and_submits_once(world: World) -> None:
+    world.host.down = {"scontrol": "Unable to contact slurm controller (connect failure)"}
+    target = replace(world.target(unavailable_s=900.0), cluster="")
+    world.clock.later(100.0, world.host.down.clear)
+    Runner(target, world.opened(), world.heard.listener, world.clock).submit(world.request())
+    (words,) = world.heard.warnings
+    assert "Unable to contact slurm controller" in words
+    assert [(row.target, row.state) for row in world.ledger.jobs()] == [("slurm@lab", JobState.PENDING)]
+
+
 # -- 13: LOST
 
 
