@@ -61,7 +61,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
         return _ending(row, ending_since)
     # What ended badly may have been requeued: only the scheduler can tell, and its accounts come late.
     unheard = not evidence.queue_heard or (evidence.has_history and waited < patience.epilogue_s)
-    if final is None and sentinel.exit_code != 0 and unheard:
+    maybe_requeued = (
+        sentinel.exit_code != 0 or sentinel.signal is not None
+    )  # a program may end with 0 when it is told to
+    if final is None and maybe_requeued and unheard:
         return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
         return _ending(row, ending_since)
