@@ -47,9 +47,9 @@ class Runner:
     def ledger(self) -> Ledger:
         return self._work.ledger
 
-    def identify(self) -> Target:
+    def identify(self, listener: Listener | None = None) -> Target:
         """The target under its full name, by which requests are told apart. Its cluster is asked once."""
-        return self._place(None).target
+        return self._place(listener).target
 
     def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
         """Submit a job, or take over one that is the same. One handle for each element of an array.
