@@ -113,7 +113,7 @@ class Runner:
     def wait_for_id(self, handle: JobHandle) -> str:
         """The scheduler's id of a job, as soon as it has one: it may still wait for room in the ledger."""
         work = self._place_of([handle.token], None)
-        while not (row := work.insist(lambda: work.ledger.job(handle.token))).job_id:
+        while not (row := work.ledger.job(handle.token)).job_id:
             if row.state.is_final:
                 raise SubmitRefused(f"{row.name} was not submitted: {row.reason}", work_dir=row.work_dir)
             self._upkeep(work).tick()
@@ -151,7 +151,7 @@ class Runner:
                 if work.clock.monotonic() > deadline:
                     raise
                 if not told:
-                    work.listener.on_warning(f"nothing is submitted before it is known where: {error.message}")
+                    work.listener.on_warning(f"waiting until {work.target.name} says which cluster it is: {error.message}")
                 told = True
                 work.clock.sleep(_ASK_AGAIN_S)
                 continue

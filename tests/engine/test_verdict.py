@@ -222,7 +222,6 @@ def test_an_end_on_demand_is_none_before_the_queue_was_heard(code: int) -> None:
     assert verdict(row, told, queue_heard=False).state is JobState.RUNNING
     assert verdict(row, told, queue=says(JobState.PENDING)).state is JobState.PENDING
     assert verdict(row, told).state.is_final
-    assert verdict(row, ended(0), queue_heard=False).state is JobState.COMPLETED
 
 
 # -- stuck
