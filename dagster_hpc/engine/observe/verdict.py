@@ -58,7 +58,7 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
         return _ending(row, ending_since)
     # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
     badly = sentinel.exit_code != 0
-    unheard = not evidence.queue_heard and (badly or evidence.asked)
+    unheard = not evidence.queue_heard and (badly or sentinel.signal is not None or evidence.asked)
     unheard |= badly and evidence.has_history and waited < patience.epilogue_s
     if final is None and unheard:
         return _ending(row, ending_since)
