@@ -8,9 +8,9 @@ from dagster_hpc.engine import jobdir
 
 
 def test_a_script_lies_where_no_input_can_be_and_leads_back_to_its_job() -> None:
-    path = jobdir.script_path("/work/x/abcd2345", ".slurm")
-    assert path == "/work/x/abcd2345/.job/script.slurm"
-    assert jobdir.directory_of_script(path) == "/work/x/abcd2345"
+    path = jobdir.script_path("/scratch/x/abcd2345", ".slurm")
+    assert path == "/scratch/x/abcd2345/.job/script.slurm"
+    assert jobdir.directory_of_script(path) == "/scratch/x/abcd2345"
     assert jobdir.directory_of_script("/vol0004/jobs/x/x.pjm") == "/vol0004/jobs/x"
 
 
@@ -20,10 +20,10 @@ def test_a_script_is_no_other_file_of_ours(suffix: str) -> None:
 
 
 def test_an_element_of_an_array_leads_to_the_array() -> None:
-    element = jobdir.element_directory("/work/x/abcd2345", 7)
-    assert element == "/work/x/abcd2345/7"
-    assert jobdir.batch_directory(element, 7) == "/work/x/abcd2345"
-    assert jobdir.batch_directory("/work/x/abcd2345", None) == "/work/x/abcd2345"
+    element = jobdir.element_directory("/scratch/x/abcd2345", 7)
+    assert element == "/scratch/x/abcd2345/7"
+    assert jobdir.batch_directory(element, 7) == "/scratch/x/abcd2345"
+    assert jobdir.batch_directory("/scratch/x/abcd2345", None) == "/scratch/x/abcd2345"
 
 
 def test_the_folders_of_a_job_and_of_an_array() -> None:

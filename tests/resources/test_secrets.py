@@ -120,7 +120,7 @@ def test_an_env_var_is_its_value_wherever_it_stands_in_a_plain_script() -> None:
         ("export aws_secret_access_key=hunter2", "export aws_secret_access_key='***'"),
         ("export HF_TOKEN=hunter2", "export HF_TOKEN='***'"),
         ("export OMP_PROC_BIND=close", "export OMP_PROC_BIND=close"),
-        ("export HPC_JOB_DIR=/work/token", "export HPC_JOB_DIR=/work/token"),
+        ("export HPC_JOB_DIR=/scratch/token", "export HPC_JOB_DIR=/scratch/token"),
     ],
 )
 def test_a_password_given_as_text_is_masked_in_the_metadata(line: str, shown: str) -> None:

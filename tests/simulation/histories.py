@@ -160,7 +160,7 @@ class History:
     def _request(self, actor: Actor, *, array: bool = False) -> Request:
         elements = (("x",), ("y",), ("z",)) if array else ()
         name = f"{actor.identity}-array" if array else actor.identity
-        return Request(JobSpec(name=name, executable="/bin/x", elements=elements), "/work", identity=name)
+        return Request(JobSpec(name=name, executable="/bin/x", elements=elements), "/scratch", identity=name)
 
     def _run(self, runner: Runner, actor: Actor) -> None:
         runner.wait(runner.submit(self._request(actor)))

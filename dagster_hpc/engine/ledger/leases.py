@@ -30,6 +30,7 @@ class Lease:
     interval_s: float = 0.0  # between two questions, as it is now
     due_in_s: float = 0.0
     idle_s: float = 0.0  # since the last question
+    polled_at: float = 0.0  # when that was, by the database's clock
     early: bool = False  # out of the budget of quick questions: only about the jobs that are known to have ended
 
 
@@ -134,7 +135,7 @@ def _judge(seen: sa.Row[Any], hurry: bool) -> Lease:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
     # A question in the future, or a due time further away than any interval: the clock was set back meanwhile.
     if due_in <= 0 or since < 0 or due_in > _LONGEST_INTERVAL_S:
-        return Lease(True, seen.interval_s, idle_s=abs(since))
+        return Lease(True, seen.interval_s, idle_s=abs(since), polled_at=seen.polled_at)
     if hurry and since >= CLOSEST_S and _budget(seen) >= 1:
-        return Lease(True, seen.interval_s, idle_s=since, early=True)
+        return Lease(True, seen.interval_s, idle_s=since, polled_at=seen.polled_at, early=True)
     return Lease(False, seen.interval_s, due_in)

@@ -64,7 +64,7 @@ class Observations:
 
     def saw_end(self, tokens: Sequence[str]) -> None:
         """These jobs' own files say that they have ended: the next question is about them."""
-        self._update(tokens, JOBS.c.ending_since.is_(None) & _OPEN, ending_since=self._database.clock.now())
+        self._update(tokens, JOBS.c.ending_since.is_(None) & _OPEN, ending_since=self._database.now())
 
     def follow(self, token: str, job_id: str, copies: Sequence[str]) -> None:
         """The copy that runs is not the one whose id was stored: this one is asked for from now on."""

@@ -61,7 +61,7 @@ class Poller:
         self._scheduler = work.target.scheduler
         self._has_history = True
         self._silent: set[str] = set()
-        self._idle_s = self._interval_s = 0.0  # how long nobody had asked before this poll, and how long was agreed
+        self._last = Lease(False)  # as it was before this poll: when somebody asked last, and how often was agreed
 
     def poll(self, *, hurry: bool = False) -> Lease:
         """Ask if that is due and nobody else is at it. With `hurry` also earlier, about jobs known to have ended."""
@@ -69,8 +69,7 @@ class Poller:
         lease = leases.take(key, self._holder, hurry=hurry)
         if not lease.taken:
             return lease
-        interval_s = self._interval_s = lease.interval_s
-        self._idle_s = lease.idle_s
+        interval_s, self._last = lease.interval_s, lease
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -99,7 +98,7 @@ class Poller:
         ended = [job for job in watched if job.job_id and job.ending_since is not None]
         history = self._history(ended)
         unaccounted = [job for job in ended if not _is_final(history, job)]
-        now = self._work.clock.now()
+        now = self._work.ledger.now()
         # A job whose accounts are overdue may not be over at all: a requeued one leaves an exit code behind.
         overdue = any(now - (job.ending_since or now) >= _OVERDUE_S for job in unaccounted)
         asks_queue = bool(unaccounted) and (bool(history.failed) or not self._has_history or overdue)
@@ -111,6 +110,7 @@ class Poller:
         work, changes = self._work, []
         # Read anew: a cancellation that these answers already show was asked for after the question had begun.
         rows = work.ledger.rows([job.token for job in jobs])
+        now = work.ledger.now() if rows else 0.0  # by which what was noted is dated, on whichever host
         for row in rows:
             evidence = Evidence(
                 sentinel=self._sentinel(row, queue),
@@ -122,7 +122,7 @@ class Poller:
                 forgets_deleted=self._scheduler.forgets_deleted,
             )
             self._complain(f"the directory {row.work_dir}", evidence.sentinel.unreadable)
-            change = judge(self._as_watched(row), evidence, work.clock.now(), work.target.patience)
+            change = judge(self._as_watched(row, now), evidence, now, work.target.patience)
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
             if change.state.is_final:
@@ -133,10 +133,15 @@ class Poller:
         work.ledger.observations.record(change for _, change in changes)
         return any((row.state, row.reason) != (change.state, change.reason) for row, change in changes)
 
-    def _as_watched(self, row: JobRow) -> JobRow:
-        """An absence counts only while somebody looks: not over a pause of all polls, or a clock that was set."""
-        usual_s = max(self._work.target.patience.lost_after_s / 2, 2 * self._interval_s + _LATE_S)
-        return row if self._idle_s <= usual_s else replace(row, absent_since=None)
+    def _as_watched(self, row: JobRow, now: float) -> JobRow:
+        """Patience counts only while somebody looks: not over a pause of all polls, or a clock that was set."""
+        last, lost_after_s = self._last, self._work.target.patience.lost_after_s
+        usual_s = 2 * last.interval_s + _LATE_S
+        if last.idle_s > max(lost_after_s / 2, usual_s):
+            row = replace(row, absent_since=None)
+        if row.ending_since is not None and (last.idle_s > usual_s or row.ending_since >= last.polled_at):
+            row = replace(row, ending_since=now)  # this is the first question since its end
+        return row
 
     def _sentinel(self, row: JobRow, queue: Report) -> Sentinel:
         """What the job says of itself; nothing is asked of one that the queue shows and nobody has seen end."""

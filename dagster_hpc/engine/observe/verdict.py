@@ -36,14 +36,15 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     """What to write into the ledger; None to leave the row as it is."""
     queue, history = evidence.queue, evidence.history
     sentinel = _of_this_run(evidence.sentinel, queue, history)
-    ended_s = now - (sentinel.ended_at or now) if sentinel.exit_code is not None else 0.0
+    ending_since = min(row.ending_since or now, now)
+    waited = now - ending_since
 
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
     if final and queue and not final.reason and queue.state is final.state:
         final = replace(final, reason=queue.reason)  # accounts are often silent about why
     in_queue = queue is not None and not queue.state.is_final
     requeued = queue is not None and queue.state in (JobState.PENDING, JobState.HELD)  # after an end that was none
-    late = ended_s >= patience.epilogue_s and not requeued
+    late = sentinel.exit_code is not None and waited >= patience.epilogue_s and not requeued
     if queue and in_queue and not late and not (queue.state is JobState.UNKNOWN and final):
         return _active(row, queue, sentinel, now)
     if sentinel.unreadable:
@@ -51,8 +52,6 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     if final is None and sentinel.exit_code is None:
         return _absent(row, evidence, now, patience)
 
-    ending_since = min(row.ending_since or now, now)
-    waited = now - ending_since
     grace_s = patience.accounting_delay_s  # the accounts of a job that is over come a moment later
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
@@ -62,11 +61,14 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     unheard |= badly and evidence.has_history and waited < patience.epilogue_s
     if final is None and unheard:
         return _ending(row, ending_since)
-    if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
+    if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
         return _ending(row, ending_since)
+    # Its last file may still be on its way through the file system; that of an earlier run is seen until then.
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
-    if sentinel.exit_code is None and open_to_its_files and waited < patience.file_delay_s:
-        return _ending(row, ending_since)  # its last file may still be on its way through the file system
+    unseen = sentinel.exit_code is None and open_to_its_files
+    unseen |= badly and final is not None and final.state.is_success
+    if unseen and waited < patience.file_delay_s:
+        return _ending(row, ending_since)
 
     state, reason = _verdict(sentinel, final)
     # Some systems do not say how a job ended: then our own order explains a job that did not run to its own end.
