@@ -139,7 +139,7 @@ class Poller:
         usual_s = 2 * last.interval_s + _LATE_S
         if last.idle_s > max(lost_after_s / 2, usual_s):
             row = replace(row, absent_since=None)
-        if row.ending_since is not None and (last.idle_s > usual_s or row.ending_since >= last.polled_at):
+        if row.ending_since is not None and (last.idle_s > usual_s or row.ending_since > last.polled_at):
             row = replace(row, ending_since=now)  # this is the first question since its end
         return row
 
