@@ -113,6 +113,7 @@ class Job:
     name: str
     directory: str
     state: JobState = JobState.PENDING
+    taken_at: float = 0.0
     visible_from: float = 0.0
     started_at: float | None = None
     started_by_clock: float | None = None
@@ -232,7 +233,7 @@ class Cluster:
         for index in range(max(1, count)):
             job_id = f"{batch}_{index}" if count else batch
             place = jobdir.element_directory(directory, index) if count else directory
-            job = Job(job_id, name, place, visible_from=visible)
+            job = Job(job_id, name, place, taken_at=self._time.passed, visible_from=visible)
             self.jobs.append(job)
             waits_s = self._time.random.uniform(0.0, self._lies.waits_s)
             self._time.at(waits_s, lambda job=job: self._start(job, job.epoch))  # type: ignore[misc]

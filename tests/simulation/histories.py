@@ -28,6 +28,7 @@ _FAULTS_END = 400.0
 _SETTLED_WITHIN = 6 * 3600.0
 _POLLS = 600
 _CANCELLED_WITHIN = 300.0
+_ACCOUNTS_WITHIN = 50.0  # a little less than the epilogue of the patience here
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,15 @@ class Plan:
 
     @property
     def silent(self) -> bool:
-        """Whether the system may keep the end of a job to itself."""
+        """Whether the system may keep the end of a job to itself for good."""
         return not self.lies.has_history or bool(self.lies.history_keeps_s)
+
+    @property
+    def hushed(self) -> bool:
+        """Whether it may do so for longer than anybody waits for its accounts."""
+        away = self.scheduler_down is not None and self.scheduler_down[1] > _ACCOUNTS_WITHIN
+        late = self.lies.slow_s > _ACCOUNTS_WITHIN or self.clock_step is not None
+        return self.silent or away or late
 
 
 def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
@@ -302,6 +310,8 @@ class History:
         def look(process: Process) -> None:
             runner = runner_of(process, self.storage, self.files, self.cluster, self.plan.room)
             while polls[0] < _POLLS:
+                with contextlib.suppress(HPCError):
+                    runner.ledger.leases.hurry(runner.target.key, 0.0)  # as `dagster-hpc jobs --refresh` does
                 runner.tick()
                 polls[0] += 1
                 process.pause(30.0)
@@ -361,8 +371,8 @@ class History:
         wish = self.wishes.get(row.token)
         if wish is None:
             return
-        late = max(wish, _FAULTS_END) + _CANCELLED_WITHIN
         for job in self._jobs_of(row):
+            late = max(wish, _FAULTS_END, job.taken_at) + _CANCELLED_WITHIN
             if job.ended_at is None or job.ended_at > late:
                 raise Broken(
                     f"{row.token} was to be cancelled at {wish:.0f} s, and job {job.id} ended at {job.ended_at}"
@@ -424,7 +434,7 @@ class History:
 
     def _is_as_good(self, row: JobRow, truth: Job) -> bool:
         """Words for one end that differ where the system kept silent: then only the files tell."""
-        told, silent = row.state, self.plan.silent
+        told, silent = row.state, self.plan.hushed
         if truth.forgotten:
             return told is JobState.CANCELLED and row.cancel_requested
         if told is JobState.FAILED and row.missing:
