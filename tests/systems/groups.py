@@ -21,8 +21,8 @@ APART = {("slurm", "contract"), ("slurm", "faults")}  # they have a system to th
 
 # Groups, and folders of other groups, by the time they take: what is not here is quick.
 LONGEST = (
-    "sge", "slurm of faults", "torque", "slurm of contract", "slurm", "browser", "definitions", "docs", "dice", "cli",
-    "launchers", "engine/test_pbs", "faults", "contract",
+    "sge", "simulation", "slurm of faults", "torque", "slurm of contract", "slurm", "browser", "definitions", "docs", "dice",
+    "cli", "launchers", "engine/test_pbs", "faults", "contract",
 )  # fmt: skip
 
 
@@ -34,6 +34,8 @@ def group_of(item: pytest.Item) -> str:
         return f"{system} of {folder}" if (system, folder) in APART else system
     if kind := simulated_system(item):
         return f"{kind} of {folder}"
+    if folder == "simulation":
+        return f"{file.as_posix()} {item.name}"  # each stands alone, and they take long together
     return file.as_posix()
 
 
