@@ -132,7 +132,7 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
         tuple(actors),
         lies,
         room=r.choice((None, None, 1, 2)),
-        work_s=r.choice((0.5, 10.0, 100.0, 100.0, 1500.0)),
+        work_s=r.choice((0.5, 10.0, 100.0, 100.0, 900.0)),
         code=r.choice((0, 0, 0, 3)),
         file_delay=sometimes(0.3, 40.0),
         unreadable=(begin, r.uniform(5, 90)) if r.random() < 0.15 else None,

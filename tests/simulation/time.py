@@ -15,7 +15,8 @@ from greenlet import getcurrent, greenlet
 from dagster_hpc.engine.clock import Clock
 
 START = 1_800_000_000.0
-_COARSEST_S = 4.0  # nobody looks more often: what happens in between is seen together, and a history costs less
+# Nobody looks more often than this, and less often where nothing has happened for long: a history costs less.
+_COARSEST_S, _QUIET, _LONGEST_S = 4.0, 0.15, 40.0
 
 
 class Death(BaseException):
@@ -91,6 +92,7 @@ class Time:
         self.random = random.Random(seed)
         self.passed = 0.0
         self.tell: Callable[[str], None] | None = None  # who wants to hear all that happens
+        self.last_event = 0.0
         self.stepped = 0.0  # by how much the clocks on the wall were set
         self.skew: dict[str, float] = {}  # by how much the clock of a host is wrong
         self.processes: list[Process] = []
@@ -130,7 +132,7 @@ class Time:
         first = min((process.wakes_at for process in waiting), default=None)
         if next_event is not None and (first is None or next_event[0] <= first):
             self._events.remove(next_event)
-            self.passed = max(self.passed, next_event[0])
+            self.passed = self.last_event = max(self.passed, next_event[0])
             next_event[2]()
             return
         if first is None:
@@ -161,7 +163,9 @@ class SimulatedClock(Clock):
         return self._process.time.passed
 
     def sleep(self, seconds: float) -> None:
-        self._process.pause(max(seconds, _COARSEST_S))
+        time = self._process.time
+        quiet_s = _QUIET * (time.passed - time.last_event)
+        self._process.pause(max(seconds, _COARSEST_S, min(quiet_s, _LONGEST_S)))
 
     def point(self, name: str) -> None:
         self._process.passes(name)
