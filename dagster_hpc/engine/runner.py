@@ -143,13 +143,16 @@ class Runner:
     def _place(self, listener: Listener | None) -> Workplace:
         """The place under its full name. A scheduler that cannot be asked for it is waited for."""
         work = replace(self._work, listener=listener or self._work.listener)
-        deadline = work.clock.monotonic() + work.target.patience.unavailable_s
+        deadline, told = work.clock.monotonic() + work.target.patience.unavailable_s, False
         while not self._identified:
             try:
                 target = identified(work.target)
-            except SchedulerUnavailable:
+            except SchedulerUnavailable as error:
                 if work.clock.monotonic() > deadline:
                     raise
+                if not told:
+                    work.listener.on_warning(f"waiting until {work.target.name} says which cluster it is: {error.message}")
+                told = True
                 work.clock.sleep(_ASK_AGAIN_S)
                 continue
             self.ledger.claims.name_cluster(target.name, target.key, target.cluster)

@@ -159,7 +159,10 @@ def _cancelled(row: JobRow, now: float, patience: Patience) -> tuple[JobState, s
 
 def _ending(row: JobRow, ending_since: float) -> Change:
     state = JobState.HELD if row.state is JobState.HELD else JobState.RUNNING  # a requeued job is held for a while
-    return Change(row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since)
+    stuck_since = row.stuck_since if row.cancel_requested else None
+    return Change(
+        row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since, stuck_since=stuck_since
+    )
 
 
 def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
@@ -190,7 +193,7 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
 
 
 def _unchanged(row: JobRow) -> Change:
-    return Change(row.token, row.state, row.reason, row.exit_code, row.metrics)
+    return Change(row.token, row.state, row.reason, row.exit_code, row.metrics, stuck_since=row.stuck_since)
 
 
 def _all_metrics(row: JobRow, evidence: Evidence, sentinel: Sentinel) -> JobMetrics:
