@@ -47,9 +47,9 @@ class Runner:
     def ledger(self) -> Ledger:
         return self._work.ledger
 
-    def identify(self) -> Target:
+    def identify(self, listener: Listener | None = None) -> Target:
         """The target under its full name, by which requests are told apart. Its cluster is asked once."""
-        return self._place(None).target
+        return self._place(listener).target
 
     def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
         """Submit a job, or take over one that is the same. One handle for each element of an array.
@@ -113,7 +113,7 @@ class Runner:
     def wait_for_id(self, handle: JobHandle) -> str:
         """The scheduler's id of a job, as soon as it has one: it may still wait for room in the ledger."""
         work = self._place_of([handle.token], None)
-        while not (row := work.ledger.job(handle.token)).job_id:
+        while not (row := work.insist(lambda: work.ledger.job(handle.token))).job_id:
             if row.state.is_final:
                 raise SubmitRefused(f"{row.name} was not submitted: {row.reason}", work_dir=row.work_dir)
             self._upkeep(work).tick()
