@@ -12,8 +12,6 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
-import sqlalchemy as sa
-
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobHandle, JobResult, JobSpec, JobState, Request
 from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
@@ -170,6 +168,7 @@ class History:
         self.time.skew = {"h2": plan.skew}
         self.told: list[str] = []
         self.returned: dict[str, float] = {}  # results that are in somebody's hands: token → since when
+        self.awaited: dict[str, set[str]] = {}  # by plain scripts: process → tokens
         self.event_log: dict[
             tuple[str, str], bool
         ] = {}  # steps of Dagster runs that are known, and whether they succeeded
@@ -247,21 +246,26 @@ class History:
             step_key=step_key or None,
         )  # fmt: skip
 
+    def _wait(self, runner: Runner, handles: Sequence[JobHandle], timeout_s: float | None = None) -> None:
+        assert self.time.current is not None
+        self.awaited.setdefault(self.time.current.name, set()).update(handle.token for handle in handles)
+        self._got(runner.wait(handles, timeout_s=timeout_s))
+
     def _got(self, results: Sequence[JobResult]) -> None:
         for result in results:
             self.returned.setdefault(result.handle.token, self.time.passed)
 
     def _run(self, runner: Runner, actor: Actor) -> None:
-        self._got(runner.wait(runner.submit(self._request(actor))))
+        self._wait(runner, runner.submit(self._request(actor)))
 
     def _array(self, runner: Runner, actor: Actor) -> None:
-        self._got(runner.wait(runner.submit(self._request(actor, array=True))))
+        self._wait(runner, runner.submit(self._request(actor, array=True)))
 
     def _submit(self, runner: Runner, actor: Actor) -> None:
         runner.submit(self._request(actor))
 
     def _timeout(self, runner: Runner, actor: Actor) -> None:
-        self._got(runner.wait(runner.submit(self._request(actor)), timeout_s=20.0))
+        self._wait(runner, runner.submit(self._request(actor)), timeout_s=20.0)
 
     def _again(self, runner: Runner, actor: Actor) -> None:
         """One who takes no silence for an answer."""
@@ -287,14 +291,21 @@ class History:
 
     def _cancel(self, runner: Runner, actor: Actor) -> None:
         handles: list[JobHandle] = [row.handle() for row in runner.ledger.jobs(live=True)]
-        runner.cancel(handles[:2])
-        self.wishes |= {handle.token: self.time.passed for handle in handles[:2]}
+        self._have_cancelled(runner, handles[:2])
 
     def _one_element(self, runner: Runner, actor: Actor) -> None:
         """One element of an array is cancelled, the others go on."""
         rows = [row for row in runner.ledger.jobs(live=True) if row.array_index == 1][:1]
-        runner.cancel([row.handle() for row in rows])
-        self.wishes |= {row.token: self.time.passed for row in rows}
+        self._have_cancelled(runner, [row.handle() for row in rows])
+
+    def _have_cancelled(self, runner: Runner, handles: Sequence[JobHandle]) -> None:
+        process = self.time.current
+        assert process is not None
+        try:
+            runner.cancel(handles)
+        finally:  # the scheduler need not have heard of it yet, and the process may have died
+            if process.points["cancel: after the wish"]:
+                self.wishes |= {handle.token: self.time.passed for handle in handles}
 
     def _poll(self, runner: Runner, actor: Actor) -> None:
         for _ in range(10):
@@ -339,12 +350,21 @@ class History:
         finally:
             self.time.current = current
 
+    def _violation(self) -> str:
+        self.time.current, current = None, self.time.current
+        try:
+            return self.storage.violation()
+        finally:
+            self.time.current = current
+
     def _open(self) -> list[JobRow]:
         live = [row for row in self._rows() if not row.state.is_final]
         return live or ([] if all(job.state.is_final for job in self.cluster.jobs) else self._rows()[:1])
 
     def _check(self) -> None:
         rows = self._rows()
+        if violation := self._violation():
+            raise Broken(violation)
         self._check_runs(rows)
         known = {(one, row.batch) for row in rows for one in row.ids}
         for job in self.cluster.jobs:
@@ -388,27 +408,24 @@ class History:
                 raise Broken(f"job {job.id} ran in {job.directory}, of which the ledger knows nothing")
             runs.setdefault(row.identity or "", []).append((job, row))
         for identity, jobs in runs.items():
-            for (earlier, row), (later, again) in itertools.pairwise(jobs):
+            for (earlier, row), (later, _) in itertools.pairwise(jobs):
                 if earlier.directory == later.directory:
                     raise Broken(f"{identity} ran twice in one submission, as jobs {earlier.id} and {later.id}")
                 if earlier.ended_at is None or earlier.ended_at > (later.started_at or 0.0):
                     raise Broken(f"{identity} ran as {later.id} while {earlier.id} was not over")
                 if earlier.state is JobState.COMPLETED and row.state is JobState.COMPLETED:
-                    self._check_delivery(identity, row, earlier, later, again)
+                    self._check_delivery(identity, row, earlier, later)
 
-    def _check_delivery(self, identity: str, row: JobRow, earlier: Job, later: Job, again: JobRow) -> None:
+    def _check_delivery(self, identity: str, row: JobRow, earlier: Job, later: Job) -> None:
         sentence = f"{identity} ran again as {later.id}, though {earlier.id}"
         if row.delivered_at is None:
             raise Broken(f"{sentence} was never delivered")
-        # The note stands in the ledger a moment before the result is in the caller's hands.
-        had = self.returned.get(row.token)
-        died = any(process.dead or process.interrupted for process in self.time.processes) or self.plan.answers_lost
-        asked = [process for process in self.time.processes if process.over]
-        if had is None and not died and not self._was_interrupted() and asked:
+        if self.returned.get(row.token, float("inf")) <= later.taken_at:
+            return
+        # The note stands in the ledger a moment before a script has the result; it may die just then.
+        noting = {process.name for process in self.time.processes if process.points["deliver: before the note"]}
+        if not any(row.token in self.awaited.get(name, ()) for name in noting):
             raise Broken(f"{sentence} was delivered to nobody")
-
-    def _was_interrupted(self) -> bool:
-        return any("interrupted" in words or "LedgerUnavailable" in words for words in self.told)
 
     def _jobs_of(self, row: JobRow) -> list[Job]:
         return [job for job in self.cluster.jobs if job.directory == row.work_dir]
@@ -482,10 +499,6 @@ def breaks(plan: Plan, storage: Storage, tell: Callable[[str], None] | None = No
         History(plan, storage, tell).live()
     except (Broken, AssertionError) as error:
         return str(error)
-    except sa.exc.IntegrityError as error:
-        if "INVARIANT" in str(error):
-            return str(error.orig)
-        raise
     return ""
 
 

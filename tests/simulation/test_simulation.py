@@ -82,13 +82,13 @@ def test_there_are_points_in_all_verbs() -> None:
 
 # How the engine could be wrong, and by which words the simulation notices: it is tried itself.
 WRONG: dict[str, tuple[str, Any, str]] = {
-    "a finished job owes nobody its result": ("submit.claim._was_delivered", lambda *_: True, "never delivered"),
+    "a finished job owes nobody its result": ("submit.claim._was_delivered", lambda *_: True, "delivered to nobody"),
     "room is not counted": ("ledger.claims._live", lambda *_: 0, "room"),
     "a lock is not closed": ("lock.close", lambda *_: jobdir.CLOSED, "ran"),
     "cancellations are not sent again": ("upkeep.resend", lambda *_: None, "cancelled"),
     "nobody goes on with what a dead process left": ("upkeep.settle", lambda *_: None, "not settled"),
-    "a silent file server is an empty one": ("observe.sentinel._text", _deaf, "told"),
-    "a job that is over may become another": ("ledger.observations._RECORD", _unguarded(), "INVARIANT"),
+    "a silent file server is an empty one": ("observe.sentinel._text", _deaf, "did not run to the end"),
+    "a job that is over may become another": ("ledger.observations._RECORD", _unguarded(), "became"),
 }
 
 
