@@ -13,7 +13,6 @@ import pytest
 import sqlalchemy as sa
 
 from dagster_hpc.engine import jobdir
-from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.ledger import observations
 from dagster_hpc.engine.ledger.schema import JOBS
 from tests.simulation.cluster import Lies
@@ -30,14 +29,6 @@ def _unguarded() -> sa.Update:
     """The statement that writes what a poll has found, without the look whether the job is over already."""
     columns = {name: sa.bindparam(name) for name in observations._LEARNED}
     return JOBS.update().where(JOBS.c.token == sa.bindparam("of")).values(columns)
-
-
-def _deaf(host: Host, directory: str, name: str) -> str:
-    try:
-        content = host.read(jobdir.protocol_path(directory, name), limit=4096)
-    except OSError:
-        return ""
-    return (content or b"").decode()
 
 
 def broken(plans: list[Plan]) -> list[str]:
@@ -87,7 +78,6 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "a lock is not closed": ("lock.close", lambda *_: jobdir.CLOSED, "ran"),
     "cancellations are not sent again": ("upkeep.resend", lambda *_: None, "cancelled"),
     "nobody goes on with what a dead process left": ("upkeep.settle", lambda *_: None, "not settled"),
-    "a silent file server is an empty one": ("observe.sentinel._text", _deaf, "did not run to the end"),
     "a job that is over may become another": ("ledger.observations._RECORD", _unguarded(), "became"),
 }
 
