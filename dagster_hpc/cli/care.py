@@ -64,4 +64,5 @@ def _as_found(row: JobRow, folder: str) -> JobRow:
         attempts=max(1, row.attempts),
         held_identity=row.identity,
         job_id=None,
+        script_sha256="",  # no script is known to be whole: it is only looked up, and never submitted by this
     )

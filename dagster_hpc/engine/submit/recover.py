@@ -15,7 +15,7 @@ from dagster_hpc.engine.submit.send import adopt, give_up, send
 from dagster_hpc.engine.workplace import Workplace
 
 _STILLBORN = "the process that submitted it died before its files were written"
-_PURGED = "its directory is gone, and the scheduler does not know it"
+_PURGED = "its script cannot be vouched for, and neither the scheduler nor its lock knows of it"
 _CANCELLED = "cancelled before the scheduler had taken it"
 
 
