@@ -27,7 +27,7 @@ POINTS = all_points(STORAGE)
 
 def _unguarded() -> sa.Update:
     """The statement that writes what a poll has found, without the look whether the job is over already."""
-    columns = {name: sa.bindparam(name) for name in observations._LEARNED}
+    columns: dict[str, Any] = {name: sa.bindparam(name) for name in observations._LEARNED}
     return JOBS.update().where(JOBS.c.token == sa.bindparam("of")).values(columns)
 
 
@@ -43,7 +43,7 @@ def test_every_promise_is_kept_in_every_history(part: int) -> None:
 @pytest.mark.parametrize("verb", VERBS)
 def test_a_process_may_die_at_every_point_of_every_verb(verb: str) -> None:
     """And another, which wants the same, comes while it lives or after it has died."""
-    plans = []
+    plans: list[Plan] = []
     for number, point in enumerate(POINTS):
         first = Actor("run", "a", "h1", dies_at=None if verb == "cancel" else (point, 1))
         second = Actor(verb, "a", "h1", begins=5.0, dies_at=(point, 1))
@@ -54,7 +54,7 @@ def test_a_process_may_die_at_every_point_of_every_verb(verb: str) -> None:
 
 @pytest.mark.parametrize("host", ["h1", "h2"])
 def test_two_processes_may_die_at_any_two_points(host: str) -> None:
-    plans = []
+    plans: list[Plan] = []
     for first in POINTS:
         for second in POINTS:
             actors = (
