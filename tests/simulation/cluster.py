@@ -101,6 +101,8 @@ class Work:
 
     seconds: float
     code: int
+    end: JobState | None = None  # what the system does to it at its end, whatever its own code
+    output: str = ""  # the file that it leaves
 
 
 @dataclass
@@ -111,6 +113,7 @@ class Job:
     name: str
     directory: str
     state: JobState = JobState.PENDING
+    taken_at: float = 0.0
     visible_from: float = 0.0
     started_at: float | None = None
     started_by_clock: float | None = None
@@ -118,9 +121,12 @@ class Job:
     exit_code: int | None = None
     runs: int = 0  # how often the payload was started: more than once after a requeue
     told_to_end: bool = False
+    ended_well: bool = False  # its script had written 0 when something was done to it
+    forgotten: bool = False  # the controller has lost all knowledge of it, and it will never run
     epoch: int = 0  # an event of an earlier run does nothing to a later one
     queue_forgets_at: float = float("inf")
     history_from: float = float("inf")
+    history_until: float = float("inf")
 
 
 @dataclass
@@ -139,10 +145,22 @@ class Lies:
     late_s: float = 0.0  # a job is shown by queue and history so much later, at most
     history_late_s: float = 0.0
     has_history: bool = True
+    history_keeps_s: float = 0.0  # so long after its end a job is forgotten; 0: never
+    slow_s: float = 0.0  # a command takes up to so long, and takes effect at any moment of it, or after its time is up
+    forgets: float = 0.0  # a job that was taken is lost with the controller's memory
+    node_full: float = 0.0  # a node cannot write the job's files
+    silent_requeue: bool = False  # a requeued job leaves no exit code: its node died
+    wraps: int = 0  # so many ids there are; 0: any number
+    waits_s: float = 30.0  # the longest time in the queue
+    epilogue_s: float = 0.0
+    node_skew_s: float = 0.0  # the clock of the nodes is wrong by so much
+    held: float = 0.0  # a requeued job is held for a while
 
     def stop(self) -> None:
+        """What happens no more once the faults are over; what the system simply is stays."""
         self.lost_after = self.lost_before = self.doubled = self.full = self.refused = self.down = 0.0
-        self.cancel_lost = self.requeue = self.node_loss = self.late_s = 0.0
+        self.cancel_lost = self.requeue = self.node_loss = self.late_s = self.slow_s = 0.0
+        self.forgets = self.node_full = 0.0
 
 
 class Cluster:
@@ -150,16 +168,36 @@ class Cluster:
 
     def __init__(self, time: Time, files: Files, lies: Lies) -> None:
         self._time, self._files, self._lies = time, files, lies
-        self.jobs: dict[str, Job] = {}
+        self.jobs: list[Job] = []
         self.work = Work(10.0, 0)
         self.ran: list[Job] = []  # jobs in the order in which their payloads first started
-        self._next_id = 100
+        self.down_until = self.empty_until = 0.0
+        self.most_running = 0
+        self._count = 0
 
     def execute(self, process: Process, call: Call) -> Answer:
-        """A command of one process: it may die before the command takes effect, and before the answer arrives."""
+        """A command of one process. It takes effect at some moment, which its caller need not live to see."""
         process.pause()
-        code, text, words = getattr(self, f"_{call.argv[0]}")(*call.argv[1:])
-        process.pause(self._time.random.choice((0.0, 0.0, 0.1, 1.0)))
+        takes_s = self._time.random.choice((0.0, 0.0, 0.1, 1.0))
+        if self._lies.slow_s and self._time.random.random() < 0.4:
+            takes_s = self._time.random.uniform(0.0, self._lies.slow_s)
+        answers: list[tuple[int | None, str, str]] = []
+
+        def take_effect() -> None:
+            if process.dead and self._time.random.random() < 0.5:
+                return  # it died with its caller
+            answers.append(getattr(self, f"_{call.argv[0]}")(*call.argv[1:]))
+            self._time.note(f"{process.name}: {' '.join(call.argv)} -> {answers[-1]}")
+
+        before_s = self._time.random.uniform(0.0, takes_s) if takes_s > 1.0 else 0.0
+        if before_s:
+            self._time.at(before_s, take_effect)
+        else:
+            take_effect()
+        process.pause(min(takes_s, call.timeout_s))
+        if takes_s > call.timeout_s or not answers:
+            return Answer(call.argv, None, "", "")
+        code, text, words = answers[0]
         return Answer(call.argv, code, text, words)
 
     def _happens(self, probability: float) -> bool:
@@ -169,6 +207,8 @@ class Cluster:
 
     def _submit(self, script: str) -> tuple[int | None, str, str]:
         lies = self._lies
+        if self._time.passed < self.down_until:
+            return 1, "", "lost"
         if self._happens(lies.refused):
             return 1, "", "invalid account"
         if self._happens(lies.full):
@@ -188,57 +228,87 @@ class Cluster:
         directory = jobdir.directory_of_script(script)
         array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
         count = int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
-        self._next_id += 1
-        batch = str(self._next_id)
+        batch = self._new_id()
         visible = self._time.passed + self._time.random.uniform(0.0, self._lies.late_s)
         for index in range(max(1, count)):
             job_id = f"{batch}_{index}" if count else batch
             place = jobdir.element_directory(directory, index) if count else directory
-            job = self.jobs[job_id] = Job(job_id, name, place, visible_from=visible)
-            self._time.at(self._time.random.uniform(0.0, 30.0), lambda job=job: self._start(job, job.epoch))  # type: ignore[misc]
+            job = Job(job_id, name, place, taken_at=self._time.passed, visible_from=visible)
+            self.jobs.append(job)
+            waits_s = self._time.random.uniform(0.0, self._lies.waits_s)
+            self._time.at(waits_s, lambda job=job: self._start(job, job.epoch))  # type: ignore[misc]
+            if self._happens(self._lies.forgets):
+                self._time.at(self._time.random.uniform(0.0, 20.0), lambda job=job: self._forget(job))  # type: ignore[misc]
         return batch
+
+    def _new_id(self) -> str:
+        """The next id. Where there are few, they come round again; not one that the queue still shows."""
+        while True:
+            self._count += 1
+            number = self._count % self._lies.wraps if self._lies.wraps else self._count
+            batch = str(101 + number)
+            shown = (job for job in self.jobs if job.id.partition("_")[0] == batch)
+            if not any(self._time.passed < job.queue_forgets_at and not job.forgotten for job in shown):
+                return batch
+
+    def _forget(self, job: Job) -> None:
+        """The controller restarts, and knows nothing any more of a job that had just been taken."""
+        if job.state is JobState.PENDING and not job.runs:
+            job.state, job.forgotten, job.ended_at = JobState.LOST, True, self._time.passed
 
     def _queue(self, *ids: str) -> tuple[int, str, str]:
         now = self._time.passed
+        if now < self.empty_until:
+            return self._tell([])
         return self._tell([job for job in self._asked(ids) if now < job.queue_forgets_at])
 
     def _history(self, *ids: str) -> tuple[int, str, str]:
         if not self._lies.has_history:
             return 3, "", "disabled"
-        return self._tell([job for job in self._asked(ids) if self._time.passed >= job.history_from])
+        now = self._time.passed
+        return self._tell([job for job in self._asked(ids) if job.history_from <= now < job.history_until])
 
     def _find(self, where: str, name: str) -> tuple[int, str, str]:
-        if self._happens(self._lies.down):
-            return 1, "", "down"
         now = self._time.passed
+        if now < self.down_until or self._happens(self._lies.down):
+            return 1, "", "down"
+        if where == "queue" and now < self.empty_until:
+            return 0, "[]", ""
         known = [
             job.id
-            for job in self.jobs.values()
+            for job in self.jobs
             if job.name == name
             and now >= job.visible_from
-            and (now < job.queue_forgets_at if where == "queue" else self._lies.has_history and now >= job.history_from)
+            and not job.forgotten
+            and (
+                now < job.queue_forgets_at
+                if where == "queue"
+                else self._lies.has_history and job.history_from <= now < job.history_until
+            )
         ]
         return 0, json.dumps(known), ""
 
     def _cancel(self, *ids: str) -> tuple[int, str, str]:
-        if self._happens(self._lies.cancel_lost):
+        lost = self._time.passed < self.down_until or self._happens(self._lies.cancel_lost)
+        if lost and self._time.random.random() < 0.6:
             return 1, "", "down"
         for job in self._asked(ids, hidden=True):
-            if job.state is JobState.PENDING:
+            if job.state in (JobState.PENDING, JobState.HELD):
                 self._end(job, JobState.CANCELLED, None)
             elif job.state is JobState.RUNNING and not job.told_to_end:
                 job.told_to_end = True
                 self._time.at(2.0, lambda job=job, epoch=job.epoch: self._killed(job, epoch))  # type: ignore[misc]
-        return 0, "", ""
+        return (1, "", "down") if lost else (0, "", "")
 
     def _asked(self, ids: Sequence[str], *, hidden: bool = False) -> list[Job]:
         now = self._time.passed
         wanted = set(ids)
-        found = [job for job in self.jobs.values() if {job.id, job.id.partition("_")[0]} & wanted]
-        return [job for job in found if hidden or now >= job.visible_from]
+        found = [job for job in self.jobs if {job.id, job.id.partition("_")[0]} & wanted and not job.forgotten]
+        latest = {job.id: job for job in found if hidden or now >= job.visible_from}  # of several with one id
+        return list(latest.values())
 
     def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
-        if self._happens(self._lies.down):
+        if self._time.passed < self.down_until or self._happens(self._lies.down):
             return 1, "", "down"
         told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock] for job in jobs}
         return 0, json.dumps(told), ""
@@ -250,39 +320,79 @@ class Cluster:
             return
         job.state, job.started_at = JobState.RUNNING, self._time.passed
         job.started_by_clock = self._time.now()
+        if self._happens(self._lies.node_full):
+            self._time.at(0.5, lambda: self._end(job, JobState.FAILED, 73))
+            return
         lock = jobdir.protocol_path(job.directory, jobdir.LOCK)
         holder = self._files.contents.get(lock, b"").decode().strip()
         if holder not in ("", job.id):
             self._time.at(0.5, lambda: self._end(job, JobState.FAILED, jobdir.DUPLICATE_EXIT_CODE))
             return
-        self._files.write(lock, f"{job.id}\n".encode())
+        if not holder:
+            self._files.write(lock, f"{job.id}\n".encode(), late=True)
         for name in (jobdir.EXIT_CODE, jobdir.SIGNAL, jobdir.FAILURE):
-            self._files.remove(jobdir.protocol_path(job.directory, name))
+            self._files.remove(jobdir.protocol_path(job.directory, name), late=True)
+        self._time.note(f"job {job.id} begins, its lock was {holder!r}")
         job.runs += 1
         if job.runs == 1:
             self.ran.append(job)
-        self._note(job, jobdir.STARTED, f"{self._time.now()} {job.id} node1\n")
+        running = {other.directory for other in self.ran if other.state is JobState.RUNNING}
+        self.most_running = max(self.most_running, len(running))
+        self._note(job, jobdir.STARTED, f"{self._node_now()} {job.id} node1\n")
         self._time.at(self.work.seconds, lambda: self._finish(job, epoch))
 
+    def _node_now(self) -> float:
+        return self._time.now() + self._lies.node_skew_s
+
     def _finish(self, job: Job, epoch: int) -> None:
+        """The payload has come to its end, or something was done to it."""
         if job.state is not JobState.RUNNING or job.epoch != epoch or job.told_to_end:
             return
         if self._happens(self._lies.node_loss):
             self._end(job, JobState.NODE_FAIL, None)
-            return
-        if self._happens(self._lies.requeue):
-            job.state, job.started_at, job.started_by_clock = JobState.PENDING, None, None
-            job.epoch += 1
-            self._note(job, jobdir.EXIT_CODE, f"143 {self._time.now()}\n")
-            self._time.at(20.0, lambda: self._start(job, job.epoch))
-            return
-        self._note(job, jobdir.EXIT_CODE, f"{self.work.code} {self._time.now()}\n")
-        self._end(job, JobState.COMPLETED if self.work.code == 0 else JobState.FAILED, self.work.code)
+        elif self._happens(self._lies.requeue):
+            self._requeue(job)
+        elif self.work.end is not None:
+            self._ended_by_system(job, self.work.end)
+        else:
+            if self.work.code == 0 and self.work.output:
+                self._files.write(f"{job.directory}/{self.work.output}", b"result", late=True)
+            self._note(job, jobdir.EXIT_CODE, f"{self.work.code} {self._node_now()}\n")
+            job.ended_well = self.work.code == 0
+            state = JobState.COMPLETED if job.ended_well else JobState.FAILED
+            job.told_to_end = True  # nothing ends it any more
+            epilogue_s = self._time.random.uniform(0.0, self._lies.epilogue_s)
+            self._time.at(epilogue_s, lambda: self._end(job, state, self.work.code))
+
+    def _requeue(self, job: Job) -> None:
+        job.state = JobState.HELD if self._happens(self._lies.held) else JobState.PENDING
+        job.started_at = job.started_by_clock = None
+        job.epoch += 1
+        epoch = job.epoch
+        self._time.note(f"job {job.id} is requeued")
+        if not self._lies.silent_requeue:
+            self._note(job, jobdir.EXIT_CODE, f"143 {self._node_now()}\n")
+        if job.state is JobState.HELD:
+            self._time.at(60.0, lambda: self._release(job, epoch))
+        else:
+            self._time.at(20.0, lambda: self._start(job, epoch))
+
+    def _release(self, job: Job, epoch: int) -> None:
+        if job.state is JobState.HELD and job.epoch == epoch:
+            job.state = JobState.PENDING
+            self._start(job, epoch)
+
+    def _ended_by_system(self, job: Job, state: JobState) -> None:
+        """At its time limit a job is told, and can still say so; without memory it cannot."""
+        if state in (JobState.TIMEOUT, JobState.PREEMPTED):
+            self._note(job, jobdir.SIGNAL, "TERM\n")
+            self._note(job, jobdir.EXIT_CODE, f"143 {self._node_now()}\n")
+        self._end(job, state, None)
 
     def _killed(self, job: Job, epoch: int) -> None:
         if job.state is JobState.RUNNING and job.epoch == epoch:
             self._note(job, jobdir.SIGNAL, "TERM\n")
-            self._note(job, jobdir.EXIT_CODE, f"143 {self._time.now()}\n")
+            self._note(job, jobdir.EXIT_CODE, f"143 {self._node_now()}\n")
             self._end(job, JobState.CANCELLED, None)
 
     def _note(self, job: Job, name: str, text: str) -> None:
@@ -292,5 +402,8 @@ class Cluster:
         if job.state.is_final:
             return
         job.state, job.exit_code, job.ended_at = state, code, self._time.passed
+        self._time.note(f"job {job.id} is {state} {code}")
         job.queue_forgets_at = self._time.passed + _QUEUE_KEEPS_S
         job.history_from = self._time.passed + self._time.random.uniform(0.0, self._lies.history_late_s)
+        if self._lies.history_keeps_s:
+            job.history_until = job.history_from + self._lies.history_keeps_s

@@ -15,7 +15,8 @@ from greenlet import getcurrent, greenlet
 from dagster_hpc.engine.clock import Clock
 
 START = 1_800_000_000.0
-_COARSEST_S = 4.0  # nobody looks more often: what happens in between is seen together, and a history costs less
+# Nobody looks more often than this, and less often where nothing has happened for long: a history costs less.
+_COARSEST_S, _QUIET, _LONGEST_S = 4.0, 0.15, 40.0
 
 
 class Death(BaseException):
@@ -31,6 +32,8 @@ class Process:
         self.wakes_at = time.passed
         self.dead = self.over = False
         self.dies_at: tuple[str, int] | None = None  # a named point, and at which passage
+        self.stalls_at: tuple[str, int, float] | None = None  # the same, and for how long it stands still there
+        self.interrupted = False  # it is told to end, as by Ctrl-C
         self.points: Counter[str] = Counter()
         self.error: BaseException | None = None
         self._thread = greenlet(lambda: self._run(work), parent=getcurrent())
@@ -55,6 +58,9 @@ class Process:
         self.wakes_at = self.time.passed + seconds
         self._thread.parent.switch()
         self.check()
+        if self.interrupted:
+            self.interrupted = False
+            raise KeyboardInterrupt
 
     def check(self) -> None:
         if self.dead:
@@ -62,19 +68,42 @@ class Process:
 
     def kill(self) -> None:
         self.dead = True
+        self.time.note(f"{self.name} dies")
+
+    def interrupt(self) -> None:
+        self.interrupted = True
+
+    def passes(self, point: str) -> None:
+        """It is at this point: it may die there, or stand still for a while as a suspended machine does."""
+        self.points[point] += 1
+        count = self.points[point]
+        self.time.note(point)
+        if self.dies_at == (point, count):
+            self.kill()
+        stalls = self.stalls_at is not None and self.stalls_at[:2] == (point, count)
+        self.pause(self.stalls_at[2] if stalls and self.stalls_at else 0.0)
 
 
 class Time:
     """The time that has passed, the events to come, and the processes."""
 
     def __init__(self, seed: int) -> None:
+        self.seed = seed
         self.random = random.Random(seed)
         self.passed = 0.0
+        self.tell: Callable[[str], None] | None = None  # who wants to hear all that happens
+        self.last_event = 0.0
         self.stepped = 0.0  # by how much the clocks on the wall were set
+        self.skew: dict[str, float] = {}  # by how much the clock of a host is wrong
         self.processes: list[Process] = []
         self.current: Process | None = None
         self._events: list[tuple[float, int, Callable[[], None]]] = []
         self._count = 0
+
+    def note(self, words: str) -> None:
+        if self.tell is not None:
+            who = self.current.name if self.current else "-"
+            self.tell(f"{self.passed:8.1f} {who:8} {words}")
 
     def now(self) -> float:
         return START + self.passed + self.stepped
@@ -103,7 +132,7 @@ class Time:
         first = min((process.wakes_at for process in waiting), default=None)
         if next_event is not None and (first is None or next_event[0] <= first):
             self._events.remove(next_event)
-            self.passed = max(self.passed, next_event[0])
+            self.passed = self.last_event = max(self.passed, next_event[0])
             next_event[2]()
             return
         if first is None:
@@ -123,20 +152,23 @@ class SimulatedClock(Clock):
         self._process = process
 
     def now(self) -> float:
+        time = self._process.time
+        return time.now() + time.skew.get(self._process.host, 0.0)
+
+    def of_the_server(self) -> float:
+        """The time of day on the database's host."""
         return self._process.time.now()
 
     def monotonic(self) -> float:
         return self._process.time.passed
 
     def sleep(self, seconds: float) -> None:
-        self._process.pause(max(seconds, _COARSEST_S))
+        time = self._process.time
+        quiet_s = _QUIET * (time.passed - time.last_event)
+        self._process.pause(max(seconds, _COARSEST_S, min(quiet_s, _LONGEST_S)))
 
     def point(self, name: str) -> None:
-        process = self._process
-        process.points[name] += 1
-        if process.dies_at == (name, process.points[name]):
-            process.kill()
-        process.pause()
+        self._process.passes(name)
 
     def within(self, seconds: float | None, work: Callable[[], None]) -> None:
         work()

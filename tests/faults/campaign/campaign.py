@@ -170,6 +170,8 @@ class Campaign:
                 self._count("client: killed at a named point")
             if self._heard(wish):
                 return
+            if r.random() < 0.5:
+                time.sleep(r.uniform(0, 8))  # the next attempt comes when others may have seen the job end
         self._findings.unsettled.append(f"{wanted['key']} was asked for 40 times in vain")
 
     def _heard(self, wish: Wish) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -124,9 +125,14 @@ def _look_for_doubles(
     answers: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> None:
     elements: dict[str, list[Run]] = {}
+    # Version 0.1.0 gave all elements of an array the same identity.
+    counts = Counter((row.batch, row.identity) for row in rows.values())
+    shared = {identity for (_, identity), count in counts.items() if count > 1}
     for run in runs:
         row = rows.get(run.token)
         index = "" if row is None or row.array_index is None else f".{row.identity}"
+        if row is not None and row.array_index is not None and row.identity in shared:
+            index += f".{row.array_index}"
         elements.setdefault(run.key + index, []).append(run)
     for name, times in elements.items():
         for earlier, later in itertools.pairwise(times):
