@@ -23,6 +23,7 @@ T = TypeVar("T")
 _BUSY_S = 2  # SQLite: how long one statement waits for another writer
 _RETRY_S = 1.0  # how long one call tries again before it says that the database does not answer
 _PAUSE_S = 0.05
+_UPGRADE_S = 60.0  # how long the upgrade of a ledger by another process is waited for
 _TRANSIENT = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
@@ -209,18 +210,27 @@ def _ensure_schema(engine: sa.Engine) -> None:
             if not sa.inspect(engine).has_table(schema.SCHEMA.name):
                 raise
     version = _version(engine)
-    if version < schema.VERSION:
-        with engine.begin() as connection:
-            # Asked again under the write lock: another process may have upgraded it meanwhile.
-            found = int(connection.execute(sa.select(sa.func.max(schema.SCHEMA.c.version))).scalar_one())
-            if found < schema.VERSION:
-                schema.upgrade(connection, found)
     if version > schema.VERSION:
         raise LedgerError(
             f"the ledger {engine.url.render_as_string()} was written by a newer version (schema {version}, "
             f"this one knows {schema.VERSION})",
             advice="upgrade dagster_hpc here too; an older one could not keep its promises on this ledger.",
         )
+    if version < schema.VERSION:
+        _upgrade(engine)
+
+
+def _upgrade(engine: sa.Engine) -> None:
+    """Upgrade an older ledger in one transaction; of several processes one does it, and the others wait for it."""
+    deadline = SYSTEM_CLOCK.monotonic() + _UPGRADE_S
+    while True:
+        try:
+            with engine.begin() as connection:
+                return schema.upgrade(connection)
+        except sa.exc.OperationalError:  # SQLite: another process writes, perhaps this very upgrade
+            if SYSTEM_CLOCK.monotonic() >= deadline:
+                raise
+            SYSTEM_CLOCK.sleep(_PAUSE_S)
 
 
 def _version(engine: sa.Engine) -> int:
