@@ -165,8 +165,8 @@ def _delivery(row: JobRow, recipients: Sequence[Recipient], now: float) -> str:
         return f"none; the same work is not submitted again before `dagster-hpc release {row.token}`"
     if not recipients:
         return "owed: nobody has received it, and the same request takes it"
-    steps = ", ".join(f"{one.step_key} of run {one.run_id}" for one in recipients)
-    return f"returned to {steps}; delivered if Dagster's log says that this step succeeded"
+    steps = ", ".join(f"step {one.step_key} of run {one.run_id}" for one in recipients)
+    return f"returned to {steps}; received if that step succeeded"
 
 
 def check_line(name: str, finding: Finding) -> str:

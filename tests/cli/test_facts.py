@@ -33,7 +33,7 @@ def test_a_result_that_nobody_has_received_is_owed(terminal: Terminal) -> None:
     }
     assert terminal.json("show", "owed2222")["owed"] is True
     assert "owed: nobody has received it" in terminal.run("show", "owed2222").stdout
-    assert "returned to count of run run7" in terminal.run("show", "returned").stdout
+    assert "returned to step count of run run7; received if" in terminal.run("show", "returned").stdout
     assert "result" not in terminal.run("show", "plain222").stdout
 
 
