@@ -10,8 +10,8 @@ from dagster_hpc.engine.cancel import cancel
 from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.cluster import identified
 from dagster_hpc.engine.collect import collect
-from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, Request, WaitTimeout
+from dagster_hpc.engine.errors import HPCError, LedgerUnavailable, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, JobState, Request, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
 from dagster_hpc.engine.submit.claim import Claimed, claim
 from dagster_hpc.engine.submit.recover import send_all
@@ -86,8 +86,13 @@ class Runner:
         if not handles:
             return []
         tokens = [handle.token for handle in handles]
-        work = self._place_of(tokens, listener)
-        rows = Waiter(work, self._upkeep(work)).wait(tokens, work.listener, timeout_s=timeout_s)
+        try:
+            work = self._place_of(tokens, listener, within_s=timeout_s)
+            rows = Waiter(work, self._upkeep(work)).wait(tokens, work.listener, timeout_s=timeout_s)
+        except LedgerUnavailable as error:
+            if timeout_s is None:
+                raise
+            raise WaitTimeout(handles[0], JobState.UNKNOWN, timeout_s) from error
         results = collect(rows, [handle.joined for handle in handles], work)
         well = [result.handle.token for result in results if result.succeeded]
         work.clock.point("deliver: before the note")
@@ -151,10 +156,12 @@ class Runner:
             self._work, self._identified = replace(self._work, target=target), True
         return replace(work, target=self._work.target)
 
-    def _place_of(self, tokens: Sequence[str], listener: Listener | None) -> Workplace:
+    def _place_of(
+        self, tokens: Sequence[str], listener: Listener | None, *, within_s: float | None = None
+    ) -> Workplace:
         """The place of jobs that are there: their rows say on which cluster, whatever answers here now."""
         work = replace(self._work, listener=listener or self._work.listener)
-        row = work.insist(lambda: work.ledger.job(tokens[0]))
+        row = work.insist(lambda: work.ledger.job(tokens[0]), within_s)
         name = row.target.removesuffix(f"@{row.cluster}")
         return replace(work, target=replace(work.target, name=name, cluster=row.cluster))
 

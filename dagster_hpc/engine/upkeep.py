@@ -39,7 +39,9 @@ class Upkeep:
             return _LOOK_AGAIN_S  # a tick that a waiter would not wait for goes on in the background
         try:
             return self._tick(hurry)
-        except (SchedulerUnavailable, LedgerUnavailable, ConfigurationError) as error:
+        except LedgerUnavailable:
+            return _LOOK_AGAIN_S  # told by whoever waits, and reads in the ledger himself
+        except (SchedulerUnavailable, ConfigurationError) as error:
             # A witness that is silent changes nothing, and ends nobody's wait. It is told once.
             if error.message != self._told:
                 self._told = error.message

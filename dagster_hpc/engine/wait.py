@@ -41,6 +41,7 @@ class _Watched:
     def look(self, row: JobRow) -> bool:
         """Take in what the ledger says, and tell what is new. True if anything is."""
         self.row = row
+        self.ended = self.ended and row.ending_since is not None  # else it was requeued, and runs anew
         if row.state is JobState.SUBMITTING or (row.state, row.reason) == self._told:
             return False
         self._told = (row.state, row.reason)
@@ -64,7 +65,7 @@ class Waiter:
         """The jobs' rows when all are over. `WaitTimeout` after `timeout_s`: the jobs themselves go on."""
         work, clock = self._work, self._work.clock
         began = changed_at = clock.monotonic()
-        live = {row.token: _Watched(row, work, listener) for row in work.insist(lambda: work.ledger.rows(tokens))}
+        live = {row.token: _Watched(row, work, listener) for row in work.insist(lambda: work.ledger.rows(tokens), timeout_s)}
         for job in live.values():
             job.look(job.row)
         done: dict[str, JobRow] = {}

@@ -24,9 +24,10 @@ class Workplace:
     listener: Listener = field(default_factory=Listener)
     clock: Clock = SYSTEM_CLOCK
 
-    def insist(self, action: Callable[[], T]) -> T:
+    def insist(self, action: Callable[[], T], within_s: float | None = None) -> T:
         """Do this with the ledger until it has happened, as long as a scheduler would be waited for: it must not be lost."""
-        deadline = self.clock.monotonic() + self.target.patience.unavailable_s
+        patience_s = self.target.patience.unavailable_s
+        deadline = self.clock.monotonic() + (patience_s if within_s is None else min(within_s, patience_s))
         pause, told = _FIRST_PAUSE_S, False
         while True:
             try:

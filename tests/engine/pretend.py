@@ -46,6 +46,8 @@ class PretendSlurm(LocalHost):
     missing: bool = False
     submissions: list[str] = field(default_factory=list)  # what becomes of the next: taken, lost, full, refused, …
     before_submit: Callable[[], None] = lambda: None
+    now: Callable[[], float] = time.time
+    cluster: str = "lab"
 
     def __post_init__(self) -> None:
         super().__init__()
@@ -56,10 +58,13 @@ class PretendSlurm(LocalHost):
         file = self.folder / "jobs.json"
         return json.loads(file.read_text()) if file.exists() else {}  # type: ignore[no-any-return]
 
-    def put(self, job_id: str, name: str, state: str = "RUNNING", reason: str = "None", code: str = "0:0") -> None:
+    def put(
+        self, job_id: str, name: str, state: str = "RUNNING", reason: str = "None", code: str = "0:0", start: str = WHEN
+    ) -> None:
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            jobs = {**self.jobs, job_id: {"name": name, "state": state, "reason": reason, "code": code}}
+            job = {"name": name, "state": state, "reason": reason, "code": code, "start": start}
+            jobs = {**self.jobs, job_id: job}
             (self.folder / "jobs.tmp").write_text(json.dumps(jobs))
             (self.folder / "jobs.tmp").rename(self.folder / "jobs.json")
 
@@ -74,11 +79,10 @@ class PretendSlurm(LocalHost):
         del jobs[job_id]
         (self.folder / "jobs.json").write_text(json.dumps(jobs))
 
-    @staticmethod
-    def leave_exit_code(row: JobRow, code: int = 0) -> None:
+    def leave_exit_code(self, row: JobRow, code: int = 0) -> None:
         folder = Path(row.work_dir) / ".job"
         folder.mkdir(parents=True, exist_ok=True)
-        now = time.time()
+        now = self.now()
         (folder / "started").write_text(f"{now - 1} {row.job_id} node1\n")
         (folder / "exit_code").write_text(f"{code} {now}\n")
 
@@ -133,7 +137,7 @@ class PretendSlurm(LocalHost):
         if "%F|%j" in argv:
             return 0, "".join(f"{job_id}|{job['name']}\n" for job_id, job in jobs.items()), ""
         lines = [
-            f"{job_id}|{job['state']}|{job['reason']}|{WHEN}|{WHEN}|{WHEN}|1|1|node1|{job['name']}\n"
+            f"{job_id}|{job['state']}|{job['reason']}|{WHEN}|{job['start']}|{WHEN}|1|1|node1|{job['name']}\n"
             for job_id, job in jobs.items()
         ]
         return 0, "".join(lines), ""
@@ -144,14 +148,14 @@ class PretendSlurm(LocalHost):
         if "-X" in argv:
             return 0, "".join(f"{job_id}|{job['name']}\n" for job_id, job in self._known(argv).items()), ""
         lines = [
-            f"{job_id}|{job['state']}|{job['code']}|{job['reason']}|{WHEN}|{WHEN}|{WHEN}|{WHEN}|5|1|1|node1|00:01.000|"
+            f"{job_id}|{job['state']}|{job['code']}|{job['reason']}|{WHEN}|{WHEN}|{job['start']}|{WHEN}|5|1|1|node1|00:01.000|"
             f"00:01.000|00:00:00||||||cpu=1|100M|0:0||lab|{job['name']}\n"
             for job_id, job in self._known(argv).items()
         ]
         return 0, "".join(lines), ""
 
     def _scontrol(self, argv: list[str]) -> tuple[int, str, str]:
-        return 0, "ClusterName             = lab\n", ""
+        return 0, f"ClusterName             = {self.cluster}\n", ""
 
     def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
         for job_id in argv[1:]:

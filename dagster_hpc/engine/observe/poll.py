@@ -22,6 +22,7 @@ from dagster_hpc.engine.process import new_owner
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.workplace import Workplace
 
+_LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
 
@@ -58,7 +59,7 @@ class Poller:
         self._scheduler = work.target.scheduler
         self._has_history = True
         self._silent: set[str] = set()
-        self._idle_s = 0.0  # how long nobody had asked before this poll
+        self._idle_s = self._interval_s = 0.0  # how long nobody had asked before this poll, and how long was agreed
 
     def poll(self, *, hurry: bool = False) -> Lease:
         """Ask if that is due and nobody else is at it. With `hurry` also earlier, about jobs known to have ended."""
@@ -66,7 +67,8 @@ class Poller:
         lease = leases.take(key, self._holder, hurry=hurry)
         if not lease.taken:
             return lease
-        interval_s, self._idle_s = lease.interval_s, lease.idle_s
+        interval_s = self._interval_s = lease.interval_s
+        self._idle_s = lease.idle_s
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -131,7 +133,8 @@ class Poller:
 
     def _as_watched(self, row: JobRow) -> JobRow:
         """An absence counts only while somebody looks: not over a pause of all polls, or a clock that was set."""
-        return row if self._idle_s <= self._work.target.patience.lost_after_s / 2 else replace(row, absent_since=None)
+        usual_s = max(self._work.target.patience.lost_after_s / 2, 2 * self._interval_s + _LATE_S)
+        return row if self._idle_s <= usual_s else replace(row, absent_since=None)
 
     def _sentinel(self, row: JobRow, queue: Report) -> Sentinel:
         """What the job says of itself; nothing is asked of one that the queue shows and nobody has seen end."""

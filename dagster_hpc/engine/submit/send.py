@@ -19,6 +19,7 @@ from dagster_hpc.engine.errors import (
     CapacityReached,
     ConfigurationError,
     HPCError,
+    LedgerUnavailable,
     SchedulerUnavailable,
     SubmitRefused,
 )
@@ -37,7 +38,7 @@ def send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
     batch = rows[0].batch
     try:
         _send(rows, owner, work)
-    except SchedulerUnavailable:
+    except (SchedulerUnavailable, LedgerUnavailable):  # the scheduler may have the job, and the ledger not its id
         work.insist(lambda: work.ledger.claims.let_go(batch, owner))
         raise
     except HPCError as error:
@@ -134,8 +135,11 @@ def store(rows: Sequence[JobRow], job_ids: Sequence[str], owner: str, work: Work
     unwanted = [row.token for row in now if row.cancel_requested or (not stored and row.state.is_final)]
     if unwanted:
         # They were cancelled (or given up) while the command ran: these ids must not live on.
+        named = [more[token] for more in ids for token in unwanted]
+        if len(unwanted) == len(now):
+            named = [work.target.scheduler.array_id(one) for one in named]  # all of an array in one word
         try:
-            cancel_ids([more[token] for more in ids for token in unwanted], work)
+            cancel_ids(named, work)
         except SchedulerUnavailable as error:  # whoever polls next sends it again
             work.listener.on_warning(f"{first.name} is not cancelled yet: {error.message}")
 
