@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import pty
+import shutil
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Recipient
 from dagster_hpc.engine.ledger.rows import encode_rows
-from tests.cli.terminal import Terminal, row
+from tests.cli.terminal import COMMAND, Terminal, row
 
 LONG_AGO = time.time() - 40 * 86400
 
@@ -152,11 +156,27 @@ def test_a_removal_that_breaks_off_can_be_repeated(terminal: Terminal, monkeypat
             raise OSError(16, "Device or resource busy", str(path))
         real(path)
 
-    import shutil
-
     real = shutil.rmtree
     monkeypatch.setattr("dagster_hpc.cli.prune.shutil.rmtree", rmtree)
     assert terminal.run("prune", "--yes", "--directories").returncode == 1
     broken.clear()
     assert terminal.run("prune", "--yes", "--directories").returncode == 0
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(("answer", "code", "said"), [("n", 1, "Aborted"), ("y", 0, "1 jobs are forgotten")])
+def test_a_person_at_a_terminal_is_asked(terminal: Terminal, answer: str, code: int, said: str) -> None:
+    terminal.keep(old("aaaa2222"))
+    ours, theirs = pty.openpty()
+    argv = [*COMMAND, "--ledger", terminal.url, "prune"]
+    process = subprocess.Popen(argv, stdin=theirs, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    os.close(theirs)
+    os.write(ours, f"{answer}\n".encode())
+
+    printed, _ = process.communicate(timeout=60)
+    os.close(ours)
+
+    assert process.returncode == code
+    assert "Shall these 1 jobs be forgotten?" in printed
+    assert said in printed
+    assert bool(left(terminal)) == (answer == "n")
