@@ -47,9 +47,9 @@ class Runner:
     def ledger(self) -> Ledger:
         return self._work.ledger
 
-    def identify(self) -> Target:
+    def identify(self, listener: Listener | None = None) -> Target:
         """The target under its full name, by which requests are told apart. Its cluster is asked once."""
-        return self._place(None).target
+        return self._place(listener).target
 
     def submit(self, request: Request, listener: Listener | None = None) -> list[JobHandle]:
         """Submit a job, or take over one that is the same. One handle for each element of an array.
@@ -113,7 +113,7 @@ class Runner:
     def wait_for_id(self, handle: JobHandle) -> str:
         """The scheduler's id of a job, as soon as it has one: it may still wait for room in the ledger."""
         work = self._place_of([handle.token], None)
-        while not (row := work.ledger.job(handle.token)).job_id:
+        while not (row := work.insist(lambda: work.ledger.job(handle.token))).job_id:
             if row.state.is_final:
                 raise SubmitRefused(f"{row.name} was not submitted: {row.reason}", work_dir=row.work_dir)
             self._upkeep(work).tick()
@@ -143,13 +143,16 @@ class Runner:
     def _place(self, listener: Listener | None) -> Workplace:
         """The place under its full name. A scheduler that cannot be asked for it is waited for."""
         work = replace(self._work, listener=listener or self._work.listener)
-        deadline = work.clock.monotonic() + work.target.patience.unavailable_s
+        deadline, told = work.clock.monotonic() + work.target.patience.unavailable_s, False
         while not self._identified:
             try:
                 target = identified(work.target)
-            except SchedulerUnavailable:
+            except SchedulerUnavailable as error:
                 if work.clock.monotonic() > deadline:
                     raise
+                if not told:
+                    work.listener.on_warning(f"waiting until {work.target.name} says which cluster it is: {error.message}")
+                told = True
                 work.clock.sleep(_ASK_AGAIN_S)
                 continue
             self.ledger.claims.name_cluster(target.name, target.key, target.cluster)

@@ -230,7 +230,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         identity = identity_of(
             spec,
             contents,
-            self._engine().identify().key,
+            self._engine().identify(listener_of(context)).key,
             key=request.key,
             context=context,
             calls=self._calls,

@@ -7,6 +7,7 @@ their part is: late files, arrays taken twice, unchanged polls and one that ende
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
 import subprocess
@@ -24,6 +25,7 @@ import sqlalchemy as sa
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.clock import Clock
 from dagster_hpc.engine.errors import HPCError, LedgerUnavailable, SubmitRefused
+from dagster_hpc.engine.hosts.base import Names
 from dagster_hpc.engine.job import (
     JobHandle,
     JobLost,
@@ -102,7 +104,7 @@ class Watched(PretendSlurm):
         self._look(path)
         return super().read(path, offset, limit)
 
-    def list(self, path: str) -> list[str]:  # type: ignore[valid-type]
+    def list(self, path: str) -> Names:
         self._look(path)
         return super().list(path)
 
@@ -187,7 +189,7 @@ def test_a_job_that_ended_while_its_owner_was_dead_is_taken_not_run_again(world:
     retry = world.process()
     (again,) = retry.submit(world.request())
     assert (again.token, again.joined, len(world.host.jobs)) == (first.token, True, 1)
-    assert retry.wait([again])[0].state is JobState.COMPLETED
+    assert retry.wait([again], timeout_s=HOUR)[0].state is JobState.COMPLETED
     (new,) = retry.submit(world.request())  # that one was delivered: this is a new wish
     assert (new.joined, len(world.host.jobs)) == (False, 2)
 
@@ -199,9 +201,14 @@ def test_a_result_whose_step_died_before_dagster_had_it_is_taken_again(
     runner = world.process()
     (first,) = runner.submit(world.request())
     world.run_to_its_end(first)
-    runner.wait([first], recipient=Recipient("run", "step"))
+    runner.wait([first], timeout_s=HOUR, recipient=Recipient("run", "step"))
     asked: list[tuple[str, str]] = []
-    (again,) = world.process().submit(world.request(received=lambda *step: asked.append(step) or received))
+
+    def has_received(run_id: str, step_key: str) -> bool | None:
+        asked.append((run_id, step_key))
+        return received
+
+    (again,) = world.process().submit(world.request(received=has_received))
     assert (again.token == first.token) is again.joined is taken
     assert asked == [("run", "step")]
 
@@ -336,6 +343,16 @@ def test_a_database_that_restarts_ends_nobodys_wait(world: World) -> None:
     assert ["does not answer" in words for words in told] == [True, *[False] * (len(told) - 1)]
 
 
+def test_a_database_that_restarts_does_not_end_a_wait_for_room(world: World) -> None:
+    """Nor for the id that a dependent job needs."""
+    ledger = world.opened()
+    first, second = (world.process(max_jobs=1).submit(world.request(identity=None))[0] for _ in range(2))
+    began = world.clock.monotonic()
+    silence(ledger, lambda statement: 20 < world.clock.monotonic() - began < 80)
+    world.clock.later(40.0, lambda: world.run_to_its_end(first))
+    assert world.process(ledger, max_jobs=1, unavailable_s=900.0).wait_for_id(second) == "101"
+
+
 def test_a_stale_file_handle_ends_nobodys_wait_and_no_job(world: World) -> None:
     """One ESTALE at the exit code was the end of it."""
     runner = world.process()
@@ -364,6 +381,24 @@ def test_the_directory_of_another_user_ends_nobodys_wait(world: World) -> None:
     assert not world.row(theirs.handle()).state.is_final  # it is for those to judge who can see it
 
 
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_job_that_finds_its_disk_full_comes_to_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """Nothing that is written with an end, like the lock that is closed then, may be in the way of that end."""
+    runner = world.process()
+    (handle,) = runner.submit(world.request())
+    world.host.put("100", f"count_{handle.token}", "FAILED", "NonZeroExitCode", "73:0")
+
+    def full(path: str, content: bytes) -> bool:
+        raise OSError(code, os.strerror(code), path)
+
+    monkeypatch.setattr(world.host, "create", full)
+    (result,) = runner.wait([handle], timeout_s=HOUR)
+    assert result.state is JobState.FAILED
+    assert "is the disk full" in result.reason
+
+
 # -- 10: history
 
 
@@ -372,11 +407,11 @@ def test_a_result_is_looked_at_once_and_later_looks_rewrite_nothing(world: World
     runner = world.process()
     (handle,) = runner.submit(world.request())
     world.run_to_its_end(handle)
-    assert runner.wait([handle])[0].state is JobState.COMPLETED
+    assert runner.wait([handle], timeout_s=HOUR)[0].state is JobState.COMPLETED
     before = world.row(handle)
     Path(handle.work_dir, "result.txt").unlink()
     world.host.looks.clear()
-    (later,) = world.process().wait([handle])
+    (later,) = world.process().wait([handle], timeout_s=HOUR)
     assert (later.state, world.row(handle)) == (
         JobState.COMPLETED,
         replace(before, updated_at=world.row(handle).updated_at),
@@ -389,7 +424,7 @@ def test_that_a_poll_saw_a_job_end_well_does_not_say_that_its_outputs_are_there(
     (handle,) = runner.submit(world.request())
     world.host.end(world.row(handle))
     world.somebody_else_looks(handle, JobState.COMPLETED)
-    (result,) = runner.wait([handle])
+    (result,) = runner.wait([handle], timeout_s=HOUR)
     assert (result.state, result.missing) == (JobState.FAILED, ("result (result.txt)",))
     assert isinstance(failure_of(result), OutputMissing)
     assert world.ledger.claims.holders(["same"]) == {}  # and it may be run again
@@ -398,19 +433,28 @@ def test_that_a_poll_saw_a_job_end_well_does_not_say_that_its_outputs_are_there(
 # -- 11: overtaken
 
 
-def test_one_who_was_overtaken_does_not_refuse_the_job_of_the_other(world: World) -> None:
-    """B's job stood in the queue, and A's late refusal stood in the ledger."""
+@pytest.mark.parametrize("stored", [True, False])
+def test_one_who_was_overtaken_does_not_refuse_the_job_of_the_other(world: World, stored: bool) -> None:
+    """B's job stood in the queue, or was about to, and A's late refusal stood in the ledger."""
+    other, claims = "hostb 1 2 3", world.ledger.claims
+
+    def store() -> bool:
+        (row,) = world.ledger.jobs()
+        return claims.submitted({row.token: "500"}, other, row.target, poll_within_s=1)
 
     def sbatch(argv: list[str]) -> tuple[int, str, str]:
         (row,) = world.ledger.jobs()
-        assert world.ledger.claims.take_over(row, "hostb 1 2 3")
+        assert claims.take_over(row, other)
         world.host.put("500", f"count_{row.batch}", "PENDING")
-        assert world.ledger.claims.submitted({row.token: "500"}, "hostb 1 2 3", row.target, poll_within_s=1)
+        if stored:
+            assert store()
         return 1, "", REFUSED
 
     world.host._sbatch = sbatch  # type: ignore[method-assign]
     with contextlib.suppress(SubmitRefused):
         world.process().submit(world.request())
+    if not stored:
+        assert store()
     (row,) = world.ledger.jobs()
     assert (row.state, row.job_id, row.held_identity) == (JobState.PENDING, "500", "same")
 
@@ -438,6 +482,16 @@ def test_two_clusters_on_one_ledger_lose_none_of_each_others_jobs(world: World) 
     ]
 
 
+def test_who_waits_to_learn_which_cluster_it_is_hears_of_it_and_submits_once(world: World) -> None:
+    world.host.down = {"scontrol": "Unable to contact slurm controller (connect failure)"}
+    target = replace(world.target(unavailable_s=900.0), cluster="")
+    world.clock.later(100.0, world.host.down.clear)
+    Runner(target, world.opened(), world.heard.listener, world.clock).submit(world.request())
+    (words,) = world.heard.warnings
+    assert "Unable to contact slurm controller" in words
+    assert [(row.target, row.state) for row in world.ledger.jobs()] == [("slurm@lab", JobState.PENDING)]
+
+
 # -- 13: LOST
 
 
@@ -455,7 +509,11 @@ def test_a_job_that_was_lost_and_turns_up_runs_on_to_its_end_and_its_identity_wa
     world.somebody_else_looks(handle, JobState.COMPLETED)
     runner = world.process()
     (again,) = runner.submit(world.request())
-    assert (again.token, runner.wait([again])[0].state, world.host.count("sbatch")) == (handle.token, "COMPLETED", 1)
+    assert (again.token, runner.wait([again], timeout_s=HOUR)[0].state, world.host.count("sbatch")) == (
+        handle.token,
+        "COMPLETED",
+        1,
+    )
 
 
 # -- 14: orphans
@@ -641,7 +699,7 @@ def test_a_claim_whose_rival_ends_in_the_same_moment_is_no_error(world: World) -
     """A raw IntegrityError."""
     (rival,) = world.process().submit(world.request())
     late = world.process()
-    claims, refused = late.ledger.claims, []
+    claims, refused = late.ledger.claims, list[bool]()
     holders, claim = claims.holders, claims.claim
 
     def blind(identities: Any) -> Any:  # it looked before the rival was there
@@ -693,5 +751,5 @@ def test_figures_that_come_after_the_end_are_kept(world: World) -> None:
     world.somebody_else_looks(handle, JobState.COMPLETED)
     assert world.row(handle).metrics.energy_j is None
     Path(handle.work_dir, "energy").write_text("42.5")
-    assert runner.wait([handle])[0].metrics.energy_j == 42.5
+    assert runner.wait([handle], timeout_s=HOUR)[0].metrics.energy_j == 42.5
     assert world.row(handle).metrics.energy_j == 42.5

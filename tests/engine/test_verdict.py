@@ -214,6 +214,16 @@ def test_a_job_that_ended_while_the_scheduler_is_away_is_concluded_from_its_own_
     assert concluded.state is JobState.COMPLETED
 
 
+@pytest.mark.parametrize("code", [0, 143])
+def test_an_end_on_demand_is_none_before_the_queue_was_heard(code: int) -> None:
+    """A requeue tells the program to end; one that then ends with 0 was called COMPLETED, half done."""
+    row = replace(ROW, ending_since=NOW - PATIENCE.epilogue_s - 1)
+    told = ended(code, signal="TERM")
+    assert verdict(row, told, queue_heard=False).state is JobState.RUNNING
+    assert verdict(row, told, queue=says(JobState.PENDING)).state is JobState.PENDING
+    assert verdict(row, told).state.is_final
+
+
 # -- stuck
 
 

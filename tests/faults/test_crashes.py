@@ -93,6 +93,17 @@ def test_killed_and_looked_for_when_the_job_is_long_over(once: Once) -> None:
     once.was_one(once.next_attempt())
 
 
+def test_killed_and_seen_to_end_by_somebody_else(once: Once) -> None:
+    """One who waits for another job of the target, or lists them all, sees it end: its result is owed all the same."""
+    with once.client() as client:
+        once.runs()
+        client.kill()
+    once.go.touch()
+    other = once.place.runner()._engine()
+    eventually(lambda: other.tick() or once.place.only_row().state.is_final, "somebody sees it end")
+    once.was_one(once.next_attempt())
+
+
 def test_killed_between_claim_and_submission(once: Once) -> None:
     """Nothing of it was written yet: the next attempt starts afresh, and need not know."""
     with once.client(die_before_files=True) as client:

@@ -109,10 +109,11 @@ def test_a_job_is_submitted_once_however_long_the_controller_is_away(on_slurm: P
     )
     instance = dg.DagsterInstance.ephemeral()
     hasty = on_slurm.runner(patience=replace(QUICK, unavailable_s=1.0))
+    hasty._engine().identify()  # the other one has yet to be told which cluster this is
     with without_controller(on_slurm):
         run = on_slurm.meanwhile(materialize, on_slurm, patient, instance=instance)
         error = run_failing(lambda: hasty.run(impatient, profile=PLAIN, key="k"), SchedulerUnavailable)
-        eventually(lambda: any("looking whether" in words for words in warnings(instance)), "the patient one is told")
+        eventually(lambda: any("which cluster it is" in words for words in warnings(instance)), "the patient one is told")
     (row,) = [row for row in on_slurm.rows() if row.name == "impatient"]
     told(error, row)
     assert "Unable to contact slurm controller" in str(error)

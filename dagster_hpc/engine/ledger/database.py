@@ -23,7 +23,7 @@ T = TypeVar("T")
 _BUSY_S = 2  # SQLite: how long one statement waits for another writer
 _RETRY_S = 1.0  # how long one call tries again before it says that the database does not answer
 _PAUSE_S = 0.05
-_UPGRADE_S = 60.0  # how long the upgrade of a ledger by another process is waited for
+_LOCKED_S = 60.0  # a ledger that is locked for longer when it is opened is an error
 _TRANSIENT = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
@@ -116,7 +116,7 @@ def connect(url: str) -> sa.Engine:
             advice="for PostgreSQL, `pip install dagster-hpc[postgres]` and a URL that begins with postgresql://.",
         ) from error
     try:
-        _ensure_schema(engine)
+        _patiently_ensured(engine)
     except sa.exc.DatabaseError as error:
         raise LedgerError(
             f"the ledger {engine.url.render_as_string()} cannot be used: {error.orig}",
@@ -217,18 +217,18 @@ def _ensure_schema(engine: sa.Engine) -> None:
             advice="upgrade dagster_hpc here too; an older one could not keep its promises on this ledger.",
         )
     if version < schema.VERSION:
-        _upgrade(engine)
+        with engine.begin() as connection:
+            schema.upgrade(connection)
 
 
-def _upgrade(engine: sa.Engine) -> None:
-    """Upgrade an older ledger in one transaction; of several processes one does it, and the others wait for it."""
-    deadline = SYSTEM_CLOCK.monotonic() + _UPGRADE_S
+def _patiently_ensured(engine: sa.Engine) -> None:
+    """A database that is locked just now can be used in a moment; it is opened then."""
+    deadline = SYSTEM_CLOCK.monotonic() + _LOCKED_S
     while True:
         try:
-            with engine.begin() as connection:
-                return schema.upgrade(connection)
-        except sa.exc.OperationalError:  # SQLite: another process writes, perhaps this very upgrade
-            if SYSTEM_CLOCK.monotonic() >= deadline:
+            return _ensure_schema(engine)
+        except sa.exc.OperationalError as error:
+            if "locked" not in str(error) or SYSTEM_CLOCK.monotonic() > deadline:
                 raise
             SYSTEM_CLOCK.sleep(_PAUSE_S)
 

@@ -6,6 +6,7 @@ in this process, in others and on other hosts. The load on a scheduler does not 
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from dagster_hpc.engine.process import new_owner
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.workplace import Workplace
 
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
@@ -158,8 +160,9 @@ class Poller:
         try:
             # Of what never began, no copy shall begin later: it would run after its end was told.
             runs_as = lock.holder(host, row.work_dir) if began or is_copy else lock.close(host, row.work_dir)
-        except OSError:
-            return False
+        except OSError as error:
+            # Where nothing can be written, no copy can take the lock either; in doubt that is seen again later.
+            return error.errno in _NO_ROOM and not doubtful
         if runs_as in ("", jobdir.CLOSED) or not _is_another(runs_as, row.job_id) or len(runs_as.split()) != 1:
             # No lock yet to be seen, though a copy has found one: it will appear.
             return not (is_copy and runs_as == "")

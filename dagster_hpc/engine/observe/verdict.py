@@ -14,7 +14,6 @@ _BEFORE_THE_START = {  # exit codes of the script itself, where it could not eve
     72: "its node could not enter the job's directory: is that on a file system which compute nodes share?",
     73: "its node could not write into the job's directory: is the disk full, or the file system read-only?",
 }
-_LEAST_FOR_ACCOUNTS_S = 2.0
 _CLOCKS_DIFFER_S = 60.0  # between a node and the scheduler's host
 # What the scheduler did to a job; the job's own exit code does not tell these apart from a failure of its own.
 _DONE_TO_IT = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED)
@@ -54,14 +53,14 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
     ending_since = min(row.ending_since or now, now)
     waited = now - ending_since
-    # The accounts of a job that is over come a moment later; they are worth a twentieth of its time.
-    worth_s = max(_LEAST_FOR_ACCOUNTS_S, 0.05 * (now - row.created_at))
-    grace_s = min(patience.accounting_delay_s, worth_s)
+    grace_s = patience.accounting_delay_s  # the accounts of a job that is over come a moment later
     if final is None and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
-    # What ended badly may have been requeued: only the scheduler can tell, and its accounts come late.
-    unheard = not evidence.queue_heard or (evidence.has_history and waited < patience.epilogue_s)
-    if final is None and sentinel.exit_code != 0 and unheard:
+    # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
+    badly = sentinel.exit_code != 0
+    unheard = not evidence.queue_heard and (badly or evidence.asked)
+    unheard |= badly and evidence.has_history and waited < patience.epilogue_s
+    if final is None and unheard:
         return _ending(row, ending_since)
     if evidence.has_history and not (history and history.state.is_final) and max(waited, ended_s) < grace_s:
         return _ending(row, ending_since)
@@ -159,7 +158,10 @@ def _cancelled(row: JobRow, now: float, patience: Patience) -> tuple[JobState, s
 
 def _ending(row: JobRow, ending_since: float) -> Change:
     state = JobState.HELD if row.state is JobState.HELD else JobState.RUNNING  # a requeued job is held for a while
-    return Change(row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since)
+    stuck_since = row.stuck_since if row.cancel_requested else None
+    return Change(
+        row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since, stuck_since=stuck_since
+    )
 
 
 def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
@@ -190,7 +192,7 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
 
 
 def _unchanged(row: JobRow) -> Change:
-    return Change(row.token, row.state, row.reason, row.exit_code, row.metrics)
+    return Change(row.token, row.state, row.reason, row.exit_code, row.metrics, stuck_since=row.stuck_since)
 
 
 def _all_metrics(row: JobRow, evidence: Evidence, sentinel: Sentinel) -> JobMetrics:
