@@ -8,7 +8,8 @@ import posixpath
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -16,11 +17,12 @@ import click
 
 from dagster_hpc.checks.base import Finding
 from dagster_hpc.engine.job import JobState
-from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger import JobRow, Recipient
 
 _PLAIN = (
-    "token", "job_id", "name", "state", "reason", "exit_code", "target", "queue", "project", "work_dir", "asset_key",
-    "partition_key", "run_id", "batch", "array_index", "created_at", "updated_at", "cancel_requested",
+    "token", "job_id", "name", "state", "reason", "exit_code", "target", "cluster", "queue", "project", "work_dir",
+    "asset_key", "partition_key", "run_id", "step_key", "batch", "array_index", "identity", "created_at", "updated_at",
+    "collected_at", "delivered_at", "cancel_requested", "copies",
 )  # fmt: skip
 _COLOURS = {
     JobState.COMPLETED: "green",
@@ -33,22 +35,32 @@ _COLOURS = {
 }
 _LABELS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 _WIDE = 120  # columns of a terminal from which on the reasons fit into the table
+_CANCELLING = "the scheduler is told until the job is gone"
 _ENDLESS = 10_000  # the width of a pipe
 
 
-def job_record(row: JobRow) -> dict[str, Any]:
+def job_record(row: JobRow, *, owed: bool = False) -> dict[str, Any]:
     """All that the ledger keeps of a job; times are seconds since 1970, metrics carry their units in their names."""
     return {
         **{name: getattr(row, name) for name in _PLAIN},
         "state": row.state.value,
+        "owed": owed,
         "scheduler": scheduler_kind(row),
         "outputs": {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()},
         "metrics": _finite(row.metrics.to_dict()),
     }
 
 
-def job_table(rows: Sequence[JobRow], *, err: bool = False) -> str:
-    """One line for each job, as wide as the terminal; in a pipe, as wide as the longest needs."""
+def job_line(row: JobRow, *, owed: bool = False) -> str:
+    """The same as one line of JSON."""
+    return json.dumps(job_record(row, owed=owed), allow_nan=False, ensure_ascii=False)
+
+
+def job_table(rows: Sequence[JobRow], *, owed: Collection[str] = (), err: bool = False) -> str:
+    """One line for each job, as wide as the terminal; in a pipe, as wide as the longest needs.
+
+    `owed` are the tokens of those whose results nobody has received.
+    """
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table
@@ -68,7 +80,7 @@ def job_table(rows: Sequence[JobRow], *, err: bool = False) -> str:
         table.add_column("REASON", overflow="fold")
     now = time.time()
     for row in rows:
-        reason = [Text(printable(row.reason))] if with_reason else []
+        reason = [Text(printable(remark(row, owed=row.token in owed)))] if with_reason else []
         table.add_row(
             row.token,
             Text(row.job_id or "-"),
@@ -84,8 +96,19 @@ def job_table(rows: Sequence[JobRow], *, err: bool = False) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines())
 
 
-def job_page(row: JobRow) -> str:
-    """Everything about one job, one fact a line; no line is cut or folded, so that paths can be copied."""
+def remark(row: JobRow, *, owed: bool = False) -> str:
+    """Why the job is in its state, and what is still to happen with it."""
+    waits = "waits in the ledger for room on its target" if row.state is JobState.READY else ""
+    going = "is being cancelled" if row.cancel_requested and not row.state.is_final else ""
+    result = "its result is owed" if owed else ""
+    return "; ".join(part for part in (row.reason or waits, going, result) if part)
+
+
+def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
+    """Everything about one job, one fact a line; no line is cut or folded, so that paths can be copied.
+
+    `recipients` are the steps of Dagster runs that its result was returned to.
+    """
     m, now = row.metrics, time.time()
     scheduler = scheduler_kind(row)
     code = "" if row.exit_code is None else f", exit code {row.exit_code}"
@@ -94,16 +117,20 @@ def job_page(row: JobRow) -> str:
         f"({scheduler})" if scheduler != row.target else "",
         f"queue {row.queue}" if row.queue else "",
         f"project {row.project}" if row.project else "",
+        f"cluster {row.cluster}" if row.cluster else "",
     ]
     facts = {
-        "reason": row.reason,
-        "cancelled": "asked for" if row.cancel_requested and not row.state.is_final else "",
+        "reason": remark(replace(row, cancel_requested=False)),
+        "cancelled": f"asked for; {_CANCELLING}" if row.cancel_requested and not row.state.is_final else "",
+        "result": _delivery(row, recipients, now),
         "token": row.token,
         "job id": row.job_id or "none yet" if not row.state.is_final else row.job_id or "none",
+        "copies": f"also taken as {', '.join(row.copies)}; only the one that has the lock runs" if row.copies else "",
         "target": " ".join(part for part in place if part),
         "asset": row.asset_key,
         "partition": row.partition_key,
         "run": row.run_id,
+        "step": row.step_key,
         "directory": row.work_dir,
         "": None,
         "created": moment(row.created_at, now),
@@ -126,6 +153,20 @@ def job_page(row: JobRow) -> str:
         lines.append("  outputs")
         lines += [f"    {name:<10} {posixpath.join(row.work_dir, path)}" for name, path in row.outputs.items()]
     return "\n".join(lines)
+
+
+def _delivery(row: JobRow, recipients: Sequence[Recipient], now: float) -> str:
+    """Who has the result, or why the same work is not submitted again."""
+    if row.delivered_at is not None:
+        return f"delivered {moment(row.delivered_at, now)}"
+    if row.held_identity is None or not row.state.is_final:
+        return ""
+    if row.state is JobState.LOST:
+        return f"none; the same work is not submitted again before `dagster-hpc release {row.token}`"
+    if not recipients:
+        return "owed: nobody has received it, and the same request takes it"
+    steps = ", ".join(f"step {one.step_key} of run {one.run_id}" for one in recipients)
+    return f"returned to {steps}; received if that step succeeded"
 
 
 def check_line(name: str, finding: Finding) -> str:

@@ -21,6 +21,7 @@ from dagster_hpc.checks.base import Check, Demand, Finding, Level, Probe
 from dagster_hpc.checks.clocks import SCHEDULER_CLOCK_S, compare_clocks
 from dagster_hpc.checks.files import executable, work_root
 from dagster_hpc.checks.ledger import ledger
+from dagster_hpc.checks.patience import patience
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.hosts.base import Host
@@ -40,6 +41,7 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
     yield from _scheduler(hpc, target.host)
     yield from work_root(Path(hpc.folder), is_shared=not _is_local(hpc))
     yield Check("ledger", ledger(hpc.ledger_url or ledger_url))
+    yield Check("patience", patience(target, is_local=_is_local(hpc)))
     yield Check("template", _template(hpc))
     for name in hpc.profiles:
         yield Check(f"profile {name}", _profile(hpc, name))

@@ -75,15 +75,33 @@ def by_target(rows: Sequence[JobRow]) -> dict[str, list[JobRow]]:
     return targets
 
 
+def owed(ledger: Ledger, rows: Sequence[JobRow]) -> set[str]:
+    """The tokens of those that ended well and whose results nobody has received."""
+    held = [row.token for row in rows if row.state.is_success and row.held_identity is not None]
+    return set(held) - set(ledger.deliveries.recipients_of(held))
+
+
 def target_of(row: JobRow) -> Target:
     """The target of a job, from what the ledger keeps of it."""
-    scheduler = from_json(row.scheduler)
-    submitted_on, here = row.owner.partition(" ")[0], socket.gethostname()
-    if scheduler.kind == "local" and " " in row.owner and submitted_on != here:
+    try:
+        scheduler, here = from_json(row.scheduler), socket.gethostname()
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConfigurationError(
+            f"{row.token} was submitted to a scheduler that this version does not know: {row.scheduler}",
+            advice="use the version of dagster_hpc that submitted it.",
+        ) from error
+    name = row.target.removesuffix(f"@{row.cluster}")
+    if scheduler.kind == "local" and (lives_on := _local_host(row, name) or here) != here:
         # Its spool is not here: asking for the job would find no trace of it, and end in calling it lost.
         raise ConfigurationError(
-            f"{row.token} runs on {submitted_on} itself, under the scheduler embedded there",
-            advice=f"run this command on {submitted_on}.",
+            f"{row.token} runs on {lives_on} itself, under the scheduler embedded there",
+            advice=f"run this command on {lives_on}.",
         )
-    name = row.target.removesuffix(f"@{row.cluster}")
     return Target(name, scheduler, LocalHost(), cluster=row.cluster)
+
+
+def _local_host(row: JobRow, name: str) -> str:
+    """The machine of a job of the embedded scheduler: its target is named after it, unless a user gave it a name."""
+    if name.startswith("local@"):
+        return name.removeprefix("local@").partition(":")[0]
+    return row.owner.partition(" ")[0] if " " in row.owner else ""

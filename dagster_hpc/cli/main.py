@@ -15,7 +15,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from dagster_hpc.cli.lookup import Ambiguous, NotFound, Stop, by_target, find_jobs, is_array, open_ledger, target_of
+from dagster_hpc.cli.adopt import adopt
+from dagster_hpc.cli.lookup import (
+    Ambiguous,
+    NotFound,
+    Stop,
+    by_target,
+    find_jobs,
+    is_array,
+    open_ledger,
+    owed,
+    target_of,
+)
+from dagster_hpc.cli.options import Filter, filter_options, json_option, module_option
+from dagster_hpc.cli.prune import prune
+from dagster_hpc.cli.release import release
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
@@ -66,40 +80,16 @@ def main(ctx: click.Context, ledger: str | None) -> None:
     ctx.obj = ledger if ledger is None or "://" in ledger else f"sqlite:///{ledger}"
 
 
-json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
-module_option = click.option(
-    "--module", metavar="MODULE", help="The code location (default: module_name of [tool.dagster] in ./pyproject.toml)."
-)
-
-
 # ---------------------------------------------------------------- jobs of the ledger
 
 
 @main.command()
-@click.option("--live/--over", default=None, help="Only jobs that wait or run; only jobs that are over.")
-@click.option(
-    "--state",
-    type=click.Choice([state.value for state in JobState], case_sensitive=False),
-    help="Only jobs in this state.",
-)
-@click.option("--target", metavar="NAME", help="Only jobs on this target.")
-@click.option("--asset", metavar="KEY", help="Only jobs of this asset, as in group/name.")
-@click.option("--run", metavar="ID", help="Only jobs of this Dagster run; the first letters of its id suffice.")
+@filter_options
 @click.option("--limit", type=click.IntRange(min=1), default=30, show_default=True, help="At most so many jobs.")
 @click.option("--refresh", is_flag=True, help="First ask the schedulers once for all live jobs, as squeue would.")
 @json_option
 @click.pass_obj
-def jobs(
-    url: str | None,
-    live: bool | None,
-    state: str | None,
-    target: str | None,
-    asset: str | None,
-    run: str | None,
-    limit: int,
-    refresh: bool,
-    as_json: bool,
-) -> None:
+def jobs(url: str | None, /, limit: int, refresh: bool, as_json: bool, **filters: Any) -> None:
     """List jobs, newest first.
 
     The states are those that were last seen: by the Dagster step that waits for the job, or by --refresh.
@@ -115,24 +105,32 @@ def jobs(
         return
     if refresh:
         _refresh(ledger)
-    rows = ledger.jobs(
-        live=live,
-        target=target,
-        state=JobState(state) if state else None,
-        asset_key=asset,
-        run_id=run if run and len(run) == 36 else None,
-        limit=None if run else limit + 1,
-    )
-    rows = [row for row in rows if not run or (row.run_id or "").startswith(run)]
+    rows = Filter(**filters).choose(ledger, limit + 1)
+    more, rows = len(rows) > limit, rows[:limit]
+    unreceived = owed(ledger, rows)
     if as_json:
-        click.echo(to_json([job_record(row) for row in rows[:limit]]))
+        click.echo(to_json([job_record(row, owed=row.token in unreceived) for row in rows]))
         return
     if rows:
-        click.echo(job_table(rows[:limit]))
+        click.echo(job_table(rows, owed=unreceived))
     else:
         click.echo(f"no such jobs in the ledger {ledger.public_url}", err=True)
-    if len(rows) > limit:
+    if more:
         click.echo(f"the newest {limit}; --limit shows more", err=True)
+
+
+@main.command()
+@filter_options
+@click.pass_obj
+def export(url: str | None, /, **filters: Any) -> None:
+    """Print jobs as JSON lines, one for each, the oldest first: for other programs, and for safe keeping."""
+    from dagster_hpc.cli.display import job_line
+
+    ledger = open_ledger(url)
+    rows = Filter(**filters).choose(ledger)
+    unreceived = owed(ledger, rows)
+    for row in reversed(rows):
+        click.echo(job_line(row, owed=row.token in unreceived))
 
 
 @main.command()
@@ -147,17 +145,22 @@ def show(url: str | None, word: str, script: bool, as_json: bool) -> None:
     """
     from dagster_hpc.cli.display import job_page, job_record, job_table, to_json
 
-    rows = find_jobs(open_ledger(url), word)
+    ledger = open_ledger(url)
+    rows = find_jobs(ledger, word)
+    unreceived = owed(ledger, rows)
     if script:
         click.echo(_script(rows[0]), nl=False)
     elif is_array(rows):
         if as_json:
-            click.echo(to_json({"batch": rows[0].batch, "elements": [job_record(row) for row in rows]}))
+            elements = [job_record(row, owed=row.token in unreceived) for row in rows]
+            click.echo(to_json({"batch": rows[0].batch, "elements": elements}))
         else:
             click.echo(f"array job {rows[0].batch} with {len(rows)} elements")
-            click.echo(job_table(rows))
+            click.echo(job_table(rows, owed=unreceived))
+    elif as_json:
+        click.echo(to_json(job_record(rows[0], owed=bool(unreceived))))
     else:
-        click.echo(to_json(job_record(rows[0])) if as_json else job_page(rows[0]))
+        click.echo(job_page(rows[0], ledger.deliveries.recipients(rows[0].token)))
 
 
 @main.command()
@@ -307,74 +310,9 @@ def _script(row: JobRow) -> str:
 # ---------------------------------------------------------------- care of the ledger
 
 
-@main.command()
-@click.argument("word", metavar="TOKEN")
-@click.pass_obj
-def release(url: str | None, word: str) -> None:
-    """Let the same work be submitted again, though its job was lost or its result was never received.
-
-    A lost job keeps its place, because it may still run. Release it when you know from the scheduler that it is gone.
-    """
-    ledger = open_ledger(url)
-    released = 0
-    for row in find_jobs(ledger, word):
-        if not row.state.is_final:
-            raise Stop(f"{row.token} is {row.state}: cancel it first, or wait for its end")
-        released += ledger.claims.release(row.token)
-    click.echo("released: the same request makes a new job now" if released else "it holds no place; nothing to release")
-
-
-@main.command()
-@click.argument("work_root", type=click.Path(exists=True, file_okay=False))
-@click.pass_obj
-def adopt(url: str | None, work_root: str) -> None:
-    """Rebuild a ledger that was lost, from the jobs' own directories below WORK_ROOT.
-
-    Each directory holds its rows in .job/row.json, as they were before the job was submitted. The jobs are looked up in
-    queue and history by their names at the next poll; none that has begun is submitted again.
-    """
-    from dagster_hpc.cli.care import adopted
-    from dagster_hpc.engine.ledger import Ledger
-
-    found, unreadable = adopted(work_root)
-    added = Ledger(url).insert_missing(found)
-    for path, why in unreadable:
-        _warn(f"{path} cannot be used: {why}")
-    click.echo(f"{len(added)} of {len(found)} jobs were not in the ledger, and are now; `dagster-hpc jobs --refresh` asks")
-
-
-@main.command()
-@click.option("--older-than", default="30d", show_default=True, metavar="TIME", help="As in 30d, 12h.")
-@click.option("--state", type=click.Choice([state.value for state in JobState if state.is_final], case_sensitive=False))
-@click.option("--keep-failed", is_flag=True, help="Only jobs that ended well.")
-@click.option("--yes", is_flag=True, help="Do it; otherwise only tell what would be done.")
-@click.pass_obj
-def prune(url: str | None, older_than: str, state: str | None, keep_failed: bool, yes: bool) -> None:
-    """Forget old jobs that are over. Their directories stay as they are.
-
-    A job whose result is still owed to somebody, and a lost one, are kept.
-    """
-    from dagster_hpc.cli.care import prunable
-
-    ledger = open_ledger(url)
-    rows = prunable(ledger, older_than, JobState(state) if state else None, keep_failed=keep_failed)
-    if not yes:
-        click.echo(f"{len(rows)} jobs would be forgotten; --yes does it")
-        return
-    click.echo(f"{ledger.delete([row.token for row in rows])} jobs are forgotten")
-
-
-@main.command()
-@click.option("--live/--over", default=None, help="Only jobs that wait or run; only jobs that are over.")
-@click.pass_obj
-def export(url: str | None, live: bool | None) -> None:
-    """Print all jobs as JSON lines, the oldest first."""
-    import json
-
-    from dagster_hpc.cli.display import job_record
-
-    for row in reversed(open_ledger(url).jobs(live=live)):
-        click.echo(json.dumps(job_record(row), default=str))
+main.add_command(release)
+main.add_command(adopt)
+main.add_command(prune)
 
 
 # ---------------------------------------------------------------- resources of a code location
@@ -413,7 +351,12 @@ def render(
 @main.command()
 @click.option("--runner", metavar="KEY", help="Only this HPCJobRunner (default: all of the code location).")
 @module_option
-@click.option("--target", metavar="KIND", help="No code location: check a target of this kind, local or slurm.")
+@click.option(
+    "--target",
+    metavar="KIND",
+    help="No code location: check a target of this kind with its defaults: local, slurm, pbs, miyabi, torque, pjm, "
+    "fugaku, lsf, sge or flux.",
+)
 @click.option("--work-root", metavar="DIR", help="With --target: the folder for the jobs' directories.")
 @json_option
 @click.pass_obj

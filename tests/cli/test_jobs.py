@@ -125,5 +125,5 @@ def test_refresh_leaves_local_jobs_of_another_machine_alone(terminal: Terminal) 
     done = terminal.run("jobs", "--refresh", "--json")
 
     assert json.loads(done.stdout)[0]["state"] == "RUNNING"
-    assert "run this command on login1" in done.stderr
+    assert "run this command on elsewhere" in done.stderr
     assert terminal.ledger().job("abcdefgh").absent_since is None

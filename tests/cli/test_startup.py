@@ -25,7 +25,17 @@ main({argv})
 
 @pytest.mark.parametrize(
     "words",
-    [("jobs",), ("jobs", "--refresh"), ("show", "abcdefgh"), ("logs", "abcdefgh"), ("cancel", "abcdefgh"), ("--help",)],
+    [
+        ("jobs",),
+        ("jobs", "--refresh"),
+        ("show", "abcdefgh"),
+        ("logs", "abcdefgh"),
+        ("cancel", "abcdefgh"),
+        ("release", "abcdefgh"),
+        ("prune", "--dry-run"),
+        ("export",),
+        ("--help",),
+    ],
     ids=" ".join,
 )
 def test_nothing_heavy_is_imported(terminal: Terminal, words: tuple[str, ...]) -> None:

@@ -73,6 +73,12 @@ class PretendSlurm(LocalHost):
         self.leave_exit_code(row, code)
         self.put(row.job_id or "", self.jobs[row.job_id or ""]["name"], state or ("FAILED" if code else "COMPLETED"))
 
+    def forget(self, job_id: str) -> None:
+        """Neither queue nor accounting knows this job any more."""
+        jobs = self.jobs
+        del jobs[job_id]
+        (self.folder / "jobs.json").write_text(json.dumps(jobs))
+
     def leave_exit_code(self, row: JobRow, code: int = 0) -> None:
         folder = Path(row.work_dir) / ".job"
         folder.mkdir(parents=True, exist_ok=True)

@@ -210,18 +210,15 @@ def _ensure_schema(engine: sa.Engine) -> None:
             if not sa.inspect(engine).has_table(schema.SCHEMA.name):
                 raise
     version = _version(engine)
-    if version < schema.VERSION:
-        with engine.begin() as connection:
-            # Asked again under the write lock: another process may have upgraded it meanwhile.
-            found = int(connection.execute(sa.select(sa.func.max(schema.SCHEMA.c.version))).scalar_one())
-            if found < schema.VERSION:
-                schema.upgrade(connection, found)
     if version > schema.VERSION:
         raise LedgerError(
             f"the ledger {engine.url.render_as_string()} was written by a newer version (schema {version}, "
             f"this one knows {schema.VERSION})",
             advice="upgrade dagster_hpc here too; an older one could not keep its promises on this ledger.",
         )
+    if version < schema.VERSION:
+        with engine.begin() as connection:
+            schema.upgrade(connection)
 
 
 def _patiently_ensured(engine: sa.Engine) -> None:

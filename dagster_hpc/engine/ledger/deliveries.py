@@ -52,5 +52,18 @@ class Deliveries:
 
     def recipients(self, token: str) -> list[Recipient]:
         """The steps that this result was returned to."""
-        query = sa.select(DELIVERIES.c.run_id, DELIVERIES.c.step_key).where(DELIVERIES.c.token == token)
-        return self._database.read(lambda connection: [Recipient(*row) for row in connection.execute(query)])
+        return self.recipients_of([token]).get(token, [])
+
+    def recipients_of(self, tokens: Sequence[str]) -> dict[str, list[Recipient]]:
+        """The same for many results; those that were returned to no step are left out."""
+
+        def look(connection: sa.Connection) -> dict[str, list[Recipient]]:
+            found: dict[str, list[Recipient]] = {}
+            for start in range(0, len(tokens), 500):
+                some = DELIVERIES.c.token.in_(tokens[start : start + 500])
+                query = sa.select(DELIVERIES.c.token, DELIVERIES.c.run_id, DELIVERIES.c.step_key).where(some)
+                for token, run_id, step_key in connection.execute(query):
+                    found.setdefault(token, []).append(Recipient(run_id, step_key))
+            return found
+
+        return self._database.read(look)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import sqlalchemy as sa
@@ -165,16 +166,22 @@ class Ledger:
         return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     def insert_missing(self, rows: Sequence[JobRow]) -> list[JobRow]:
-        """Rows that were read from the jobs' own directories: those that this ledger does not know yet."""
+        """Put in the rows that this ledger does not know yet, as they were read from the jobs' own directories.
+
+        Of several that hold one identity the first that comes holds it, or the one that is here already.
+        """
+
         def insert(connection: sa.Connection) -> list[JobRow]:
             added = []
             for row in rows:
-                try:
-                    with connection.begin_nested():
-                        connection.execute(JOBS.insert(), to_columns(row))
-                except sa.exc.IntegrityError:
-                    continue
-                added.append(row)
+                for version in (row, replace(row, held_identity=None)):
+                    try:
+                        with connection.begin_nested():
+                            connection.execute(JOBS.insert(), to_columns(version))
+                    except sa.exc.IntegrityError:
+                        continue
+                    added.append(version)
+                    break
             return added
 
         return self._database.write(insert)

@@ -16,12 +16,12 @@ METADATA = sa.MetaData()
 JOBS = sa.Table(
     "dagster_hpc_jobs",
     METADATA,
-    sa.Column("token", sa.String(64), primary_key=True),
-    sa.Column("batch", sa.String(64), nullable=False, index=True),  # the token in the job name, shared by an array
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("batch", sa.Text, nullable=False, index=True),  # the token in the job name, shared by an array
     sa.Column("array_index", sa.Integer),
-    sa.Column("identity", sa.String(128), index=True),
+    sa.Column("identity", sa.Text, index=True),
     # The identity until the job has ended badly or its result was delivered: one such job of each, at most.
-    sa.Column("held_identity", sa.String(128), unique=True),
+    sa.Column("held_identity", sa.Text, unique=True),
     sa.Column("name", sa.Text, nullable=False),
     sa.Column("target", sa.Text, nullable=False),
     sa.Column("cluster", sa.Text, nullable=False, server_default=""),  # what the system itself says it is
@@ -29,18 +29,18 @@ JOBS = sa.Table(
     sa.Column("queue", sa.Text, nullable=False, server_default=""),
     sa.Column("project", sa.Text, nullable=False, server_default=""),
     sa.Column("work_dir", sa.Text, nullable=False),
-    sa.Column("script_sha256", sa.String(64), nullable=False),
+    sa.Column("script_sha256", sa.Text, nullable=False),
     sa.Column("outputs", sa.Text, nullable=False, server_default="{}"),
     sa.Column("asset_key", sa.Text, index=True),
     sa.Column("partition_key", sa.Text),
-    sa.Column("run_id", sa.String(64), index=True),
+    sa.Column("run_id", sa.Text, index=True),
     sa.Column("step_key", sa.Text),
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("heartbeat_at", sa.Float, nullable=False, server_default="0"),
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("not_before", sa.Float, nullable=False, server_default="0"),
     sa.Column("copies", sa.Text, nullable=False, server_default="[]"),
-    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("job_id", sa.Text, index=True),
     sa.Column("exit_code", sa.Integer),
@@ -61,9 +61,9 @@ JOBS = sa.Table(
 DELIVERIES = sa.Table(
     "dagster_hpc_deliveries",
     METADATA,
-    sa.Column("token", sa.String(64), primary_key=True),
-    sa.Column("run_id", sa.String(64), primary_key=True),  # the Dagster run whose step got the result
-    sa.Column("step_key", sa.String(255), primary_key=True),
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("run_id", sa.Text, primary_key=True),  # the Dagster run whose step got the result
+    sa.Column("step_key", sa.Text, primary_key=True),
     sa.Column("returned_at", sa.Float, nullable=False),
 )
 LEASES = sa.Table(
@@ -85,8 +85,12 @@ def create(connection: sa.Connection) -> None:
     connection.execute(SCHEMA.insert(), {"version": VERSION})
 
 
-def upgrade(connection: sa.Connection, version: int) -> None:
-    """Bring a ledger of this older version to ours, step by step, in the caller's transaction."""
+def upgrade(connection: sa.Connection) -> None:
+    """Bring an older ledger to our version, step by step, in the caller's transaction; nothing if another just did."""
+    # Whoever has this row locked upgrades alone. SQLite locks the whole file when the transaction begins.
+    version = connection.execute(sa.select(SCHEMA.c.version).with_for_update()).scalar_one()
+    if version >= VERSION:
+        return
     for number in range(version, VERSION):
         _STEPS[number](connection)
     connection.execute(SCHEMA.update().values(version=VERSION))
@@ -102,8 +106,10 @@ def _from_1(connection: sa.Connection) -> None:
         if column.name not in known:
             connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(column)}")
     if connection.dialect.name == "postgresql":
-        for name in ("token", "batch", "identity", "held_identity", "target", "job_id"):
-            connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN {name} TYPE TEXT")
+        # Ids and names are as long as the systems make them; SQLite never looked at the lengths.
+        for column in JOBS.columns:
+            if isinstance(column.type, sa.Text):
+                connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN {column.name} TYPE TEXT")
     connection.execute(
         JOBS.update()
         .where(JOBS.c.array_index.is_not(None), JOBS.c.identity.is_not(None))

@@ -15,7 +15,8 @@ from dagster_hpc.engine.submit.send import adopt, give_up, send
 from dagster_hpc.engine.workplace import Workplace
 
 _STILLBORN = "the process that submitted it died before its files were written"
-_PURGED = "its script cannot be vouched for, and neither the scheduler nor its lock knows of it"
+_PURGED = "its directory is gone, and the scheduler does not know it"
+_UNKNOWN = "the scheduler does not know it and it never began: it was found in its directory, and is not submitted again"
 _CANCELLED = "cancelled before the scheduler had taken it"
 
 
@@ -103,7 +104,8 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
         return
     if all(row.cancel_requested for row in rows) or not placed:
         if not (first.attempts and adopt(rows, owner, work)):
-            why, state = (_CANCELLED, JobState.CANCELLED) if placed else (_PURGED, JobState.REFUSED)
+            gone = _PURGED if first.script_sha256 else _UNKNOWN
+            why, state = (_CANCELLED, JobState.CANCELLED) if placed else (gone, JobState.REFUSED)
             give_up(rows, owner, work, why, state)
         return
     if first.state is JobState.READY:
@@ -115,7 +117,7 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
 
 
 def is_placed(rows: Sequence[JobRow], work: Workplace) -> bool:
-    """Whether all files are there: the script is the last of them, and whole."""
+    """Whether all files are there: the script is the last of them, and whole. Never for a row that was adopted."""
     path = jobdir.script_path(rows[0].batch_dir, work.target.scheduler.suffix)
     try:
         script = work.target.host.read(path)
