@@ -24,10 +24,8 @@ def cancel(tokens: Sequence[str], work: Workplace) -> None:
     submitted = [row for row in rows if row.job_id]
     if not submitted:
         return
-    batches = {row.batch for row in submitted}
-    live = [job for job in work.ledger.watched(work.target.key) if job.batch in batches]
     try:
-        cancel_ids(_ids(submitted, live, work), work)
+        cancel_ids(_ids(submitted, work), work)
     except SchedulerUnavailable as error:
         raise SchedulerUnavailable(
             error.message,
@@ -39,17 +37,18 @@ def resend(jobs: Sequence[Watched], work: Workplace) -> None:
     """Tell the scheduler once more of all jobs that were to be cancelled and are still there."""
     wanted = [job.token for job in jobs if job.cancel_requested and job.job_id and not JobState(job.state).is_final]
     if wanted:
-        cancel_ids(_ids(work.ledger.rows(wanted), jobs, work), work)
+        cancel_ids(_ids(work.ledger.rows(wanted), work), work)
 
 
-def _ids(rows: Sequence[JobRow], live: Iterable[Watched], work: Workplace) -> list[str]:
-    """The ids to cancel, copies too. An array all of whose live elements are meant is named as a whole."""
+def _ids(rows: Sequence[JobRow], work: Workplace) -> list[str]:
+    """The ids to cancel, copies too. An array is named as a whole only where that means no element that is over.
+
+    Some systems overwrite how an element ended when the array that it was part of is deleted.
+    """
     meant = {row.token for row in rows}
-    partly = {job.batch for job in live if job.token not in meant and not JobState(job.state).is_final}
-    ids: list[str] = []
-    for row in rows:
-        whole = row.array_index is not None and row.batch not in partly
-        ids += [work.target.scheduler.array_id(one) if whole else one for one in row.ids]
+    batches = {row.batch for row in rows if row.array_index is not None}
+    whole = {batch for batch in batches if meant.issuperset(row.token for row in work.ledger.jobs(batch=batch))}
+    ids = [work.target.scheduler.array_id(one) if row.batch in whole else one for row in rows for one in row.ids]
     return list(dict.fromkeys(ids))
 
 

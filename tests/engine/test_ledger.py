@@ -225,7 +225,7 @@ def test_a_cancelled_submission_begins_no_further_command(ledger: Ledger) -> Non
 
 def test_a_full_queue_gives_the_submission_back(ledger: Ledger) -> None:
     claim(ledger, [a_job(owner=OWNER)])
-    assert ledger.claims.give_back("abcd2345", OWNER, after_s=100.0)
+    assert ledger.claims.give_back("abcd2345", OWNER, after_s=100.0, certain=True)
     waiting = ledger.claims.next_ready("slurm")
     assert (waiting[0].state, waiting[0].owner) == (JobState.READY, NOBODY)
     assert not ledger.claims.admit(waiting, "me", room=None)  # not yet
@@ -580,7 +580,8 @@ def test_a_url_that_is_none_is_an_error_that_says_so(url: str) -> None:
 
 
 @pytest.mark.needs("postgres")
-def test_a_server_that_is_not_there_is_an_error_that_hides_the_password() -> None:
+def test_a_server_that_is_not_there_is_an_error_that_hides_the_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(database, "_PASSES", {"Connection refused": 0.3})
     with pytest.raises(LedgerError) as refused:
         Ledger("postgresql+psycopg2://me:secret@127.0.0.1:9/x")
     assert "cannot be used" in str(refused.value)

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,23 +25,6 @@ from tests.engine.pretend import Heard, PretendSlurm, eventually, quick, target_
 
 SPEC = JobSpec(name="count", shell="true", outputs=(("result", "result.txt"),))
 DEAD = "{host} 1 0 an-earlier-boot"
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> PretendSlurm:
-    return PretendSlurm(tmp_path / "slurm")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
 
 
 @pytest.fixture

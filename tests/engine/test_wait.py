@@ -7,7 +7,6 @@ import multiprocessing
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,23 +29,6 @@ from dagster_hpc.engine.workplace import Workplace
 from tests.engine.pretend import TARGET, Heard, PretendSlurm, eventually, put_job, quick, target_on
 
 FORK = multiprocessing.get_context("fork")
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> PretendSlurm:
-    return PretendSlurm(tmp_path / "slurm")
-
-
-@pytest.fixture
-def ledger(tmp_path: Path) -> Iterator[Ledger]:
-    opened = Ledger(f"sqlite:///{tmp_path}/ledger.db")
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def heard() -> Heard:
-    return Heard()
 
 
 class Watching(Waiter):

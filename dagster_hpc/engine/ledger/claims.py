@@ -167,10 +167,15 @@ class Claims:
 
         self._database.write(add)
 
-    def give_back(self, batch: str, owner: str, *, after_s: float) -> bool:
-        """The scheduler takes no more jobs now: wait in the ledger, and let whoever polls try again."""
-        now = self._database.now()
-        return self._owned(batch, owner, state=_READY, owner=NOBODY, not_before=now + after_s)
+    def give_back(self, batch: str, owner: str, *, after_s: float, certain: bool) -> bool:
+        """The scheduler takes no more jobs now: wait in the ledger, and let whoever polls try again.
+
+        `certain`: no command so far can have reached it, so that none has to be looked for.
+        """
+        values: dict[str, object] = {"not_before": self._database.now() + after_s}
+        if certain:
+            values["attempts"] = 0
+        return self._owned(batch, owner, state=_READY, owner=NOBODY, **values)
 
     def refuse(self, batch: str, owner: str, reason: str, state: JobState = JobState.REFUSED) -> bool:
         """There is no such job and there will be none. Only its owner may say so."""

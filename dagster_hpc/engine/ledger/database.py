@@ -23,7 +23,14 @@ T = TypeVar("T")
 _BUSY_S = 2  # SQLite: how long one statement waits for another writer
 _RETRY_S = 1.0  # how long one call tries again before it says that the database does not answer
 _PAUSE_S = 0.05
-_LOCKED_S = 60.0  # a ledger that is locked for longer when it is opened is an error
+# What passes when a ledger is opened, and after how long it is an error after all: a wrong port refuses for ever.
+_PASSES = {
+    "locked": 60.0,
+    "starting up": 60.0,
+    "shutting down": 60.0,
+    "Connection refused": 10.0,
+    "server closed the connection": 10.0,
+}
 _TRANSIENT = (sa.exc.OperationalError, sa.exc.InterfaceError, sa.exc.InternalError, sa.exc.TimeoutError)
 
 
@@ -222,13 +229,14 @@ def _ensure_schema(engine: sa.Engine) -> None:
 
 
 def _patiently_ensured(engine: sa.Engine) -> None:
-    """A database that is locked just now can be used in a moment; it is opened then."""
-    deadline = SYSTEM_CLOCK.monotonic() + _LOCKED_S
+    """A database that is locked, or restarts, can be used in a moment; it is opened then."""
+    began = SYSTEM_CLOCK.monotonic()
     while True:
         try:
             return _ensure_schema(engine)
         except sa.exc.OperationalError as error:
-            if "locked" not in str(error) or SYSTEM_CLOCK.monotonic() > deadline:
+            patience_s = next((seconds for words, seconds in _PASSES.items() if words in str(error)), 0.0)
+            if SYSTEM_CLOCK.monotonic() - began >= patience_s:
                 raise
             SYSTEM_CLOCK.sleep(_PAUSE_S)
 

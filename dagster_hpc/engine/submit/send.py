@@ -13,6 +13,7 @@ Why no job runs twice, in four steps:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from dagster_hpc.engine import jobdir, lock
 from dagster_hpc.engine.errors import (
@@ -43,7 +44,10 @@ def send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
         raise
     except HPCError as error:
         words = error.message
-        work.insist(lambda: work.ledger.claims.refuse(batch, owner, words))
+        refused = work.insist(lambda: work.ledger.claims.refuse(batch, owner, words))
+        if not refused and work.insist(lambda: work.ledger.job(rows[0].token)).state is not JobState.REFUSED:
+            work.listener.on_warning(f"{rows[0].name} is in another process's hands; here it was refused: {words}")
+            return
         raise
     except BaseException:  # an interrupt: whether the scheduler took the job is open
         work.insist(lambda: work.ledger.claims.let_go(batch, owner))
@@ -70,7 +74,8 @@ def _send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
             if doubtful and adopt(rows, owner, work):
                 return
             work.listener.on_warning(f"{rows[0].name} waits in the ledger: {error.message}")
-            work.insist(lambda: claims.give_back(batch, owner, after_s=patience.capacity_retry_s))
+            pause_s = patience.capacity_retry_s
+            work.insist(partial(claims.give_back, batch, owner, after_s=pause_s, certain=not doubtful))
             return
         except (SubmitRefused, ConfigurationError) as error:
             work.clock.point("send: after the command")
