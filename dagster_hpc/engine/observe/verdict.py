@@ -61,7 +61,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     unheard |= badly and evidence.has_history and waited < patience.epilogue_s
     if final is None and unheard:
         return _ending(row, ending_since)
-    if evidence.has_history and not (history and history.state.is_final) and waited < grace_s:
+    unaccounted = evidence.has_history and not (history and history.state.is_final)
+    # What the queue says was done to it nobody else may know by the time that silent accounts are heard again.
+    only_now = final is not None and final.state in _DONE_TO_IT and not evidence.asked
+    if unaccounted and waited < grace_s and not only_now:
         return _ending(row, ending_since)
     # Its last file may still be on its way through the file system; that of an earlier run is seen until then.
     open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
