@@ -429,6 +429,20 @@ def test_a_clock_that_steps_back_does_not_stop_the_polls(tmp_path: Path, monkeyp
     assert take(ledger).taken
 
 
+def test_a_row_that_is_a_little_younger_than_the_look_at_the_clock_is_no_step_of_the_clock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # one had read the clock, another took the lease, and the first took it from him: two asked at once
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    at(0.0, monkeypatch)
+    assert take(ledger, "other").taken
+    at(-0.01, monkeypatch)
+    assert not take(ledger).taken
+    ledger.leases.release("slurm", "other", interval_s=60.0)
+    at(-0.02, monkeypatch)
+    assert not take(ledger).taken
+
+
 def test_one_whose_lease_was_taken_cannot_release_it(ledger: Ledger) -> None:
     assert take(ledger, "other").taken
     ledger.leases.release("slurm", "slow", interval_s=0.0)

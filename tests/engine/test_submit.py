@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from dagster_hpc.engine.clock import Clock
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request, WaitTimeout
@@ -281,6 +283,55 @@ def test_a_job_whose_files_were_never_written_is_refused_and_can_be_asked_for_ag
     (again,) = runner.submit(request(tmp_path, identity="same"))
     assert result.state is JobState.REFUSED
     assert (again.token != left.token, again.joined) == (True, False)
+
+
+def leave_unwritten(runner: Runner, ledger: Ledger, tmp_path: Path, owner: str, spec: JobSpec) -> None:
+    """What a process leaves that dies between its claim and its files."""
+
+    class Dying(Clock):
+        def point(self, name: str) -> None:
+            if name == "claim: after the row":
+                raise KeyboardInterrupt
+
+    dying = Runner(runner.target, ledger, clock=Dying())
+    with pytest.raises(KeyboardInterrupt):
+        dying.submit(request(tmp_path, spec=spec, identity="same"))
+    assert ledger.claims.take_over(ledger.jobs()[0], owner)
+
+
+ARRAY = JobSpec(name="many", shell="true", elements=(("a",), ("b",)))
+
+
+@pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
+def test_who_dies_over_the_files_leaves_nothing_that_the_next_one_joins(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, spec: JobSpec
+) -> None:
+    # of an array the first element was asked for anew, and the second joined, and refused with the batch
+    leave_unwritten(runner, ledger, tmp_path, a_dead_process(), spec)
+    again = runner.submit(request(tmp_path, spec=spec, identity="same"))
+    assert [(ledger.job(handle.token).state, handle.joined) for handle in again] == [(JobState.PENDING, False)] * len(again)
+    assert len({handle.token.partition(".")[0] for handle in again}) == 1
+    assert host.count("sbatch") == 1
+
+
+def test_a_job_whose_files_are_being_written_is_joined_once_they_are_whole(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    # one who joined it before, and whose submitter died over the files, was told that his own job is refused
+    writer = subprocess.Popen(["sleep", "600"])
+    stat = Path(f"/proc/{writer.pid}/stat").read_text().rpartition(")")[2].split()
+    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    leave_unwritten(runner, ledger, tmp_path, f"{LocalHost().name} {writer.pid} {stat[19]} {boot}", SPEC)
+    got: list[JobHandle] = []
+    joining = threading.Thread(target=lambda: got.extend(runner.submit(request(tmp_path, identity="same"))))
+    joining.start()
+    joining.join(0.5)
+    assert joining.is_alive()
+    writer.kill()
+    writer.wait()
+    joining.join(20.0)
+    assert [handle.joined for handle in got] == [False]
+    assert host.count("sbatch") == 1
 
 
 def test_a_recovered_submission_that_is_refused_does_not_stay_live(

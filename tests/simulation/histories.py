@@ -202,7 +202,7 @@ class History:
             if plan.clock_step:
                 when, by = plan.clock_step
                 self.time.at(when, lambda: setattr(self.time, "stepped", by))
-            self.time.run(lambda: self.time.passed > _FAULTS_END, limit=_FAULTS_END + 1)
+            self.time.run(lambda: False, limit=_FAULTS_END)
             self.lies.stop()
             self._settle()
             self.points = {name for process in self.time.processes for name in process.points}
@@ -373,6 +373,9 @@ class History:
                 raise Broken(f"job {job.id} of {job.name} ran, and the ledger does not know it")
             if not job.state.is_final:
                 raise Broken(f"job {job.id} is still {job.state} in the queue when all is settled")
+        for words in self.told:
+            if "before its files were written" in words:
+                raise Broken(f"a request was refused for what another process did not do: {words}")
         for row in rows:
             self._check_verdict(row)
             self._check_wish(row)

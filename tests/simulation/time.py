@@ -6,6 +6,7 @@ there it may die. A process that has died does nothing any more: not even the cl
 
 from __future__ import annotations
 
+import math
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -119,30 +120,32 @@ class Time:
         self._events.append((self.passed + max(0.0, seconds), self._count, event))
 
     def run(self, until: Callable[[], bool], limit: float) -> bool:
-        """Let time pass until this is so. False when the limit comes first."""
+        """Let time pass until this is so. False when the limit comes first: then it is that late, and no later."""
         while not until():
-            if self.passed > limit:
+            if not self._step(limit):
+                self.passed = max(self.passed, limit)
                 return False
-            self._step()
         return True
 
-    def _step(self) -> None:
+    def _step(self, limit: float) -> bool:
+        """Let the next thing happen. False if that is later than the limit."""
         waiting = [process for process in self.processes if not process.over]
         next_event = min(self._events, default=None)
         first = min((process.wakes_at for process in waiting), default=None)
+        if min(next_event[0] if next_event else math.inf, math.inf if first is None else first) > limit:
+            return False
         if next_event is not None and (first is None or next_event[0] <= first):
             self._events.remove(next_event)
             self.passed = self.last_event = max(self.passed, next_event[0])
             next_event[2]()
-            return
-        if first is None:
-            self.passed += 60.0
-            return
+            return True
+        assert first is not None  # else nothing at all is to come, which is later than any limit
         self.passed = max(self.passed, first)
         ready = [process for process in waiting if process.wakes_at <= self.passed]
         self.current = self.random.choice(ready)
         self.current.go_on()
         self.current = None
+        return True
 
 
 class SimulatedClock(Clock):

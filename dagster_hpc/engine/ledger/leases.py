@@ -16,6 +16,7 @@ from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.schema import LEASES
 
 _TTL_S = 90.0  # a holder that died delays the others by this much at most; a living one renews it
+_STEP_S = 90.0  # what lies further in the future than it may, and by more than this, was written before a clock was set back
 _MOST_QUICK = 6.0
 _QUICK_PER_JOB = 3.0
 _LONGEST_INTERVAL_S = 3600.0
@@ -131,10 +132,10 @@ def _budget(seen: sa.Row[Any]) -> float:
 
 def _judge(seen: sa.Row[Any], hurry: bool) -> Lease:
     since, due_in = seen.now - seen.polled_at, seen.next_due - seen.now
-    if seen.expires_at > seen.now and seen.expires_at - seen.now <= _TTL_S:  # later than that: the clock stepped back
+    # SQLite's `now` was read before the row, which may have been written meanwhile: a little in the future is no step.
+    if seen.now < seen.expires_at <= seen.now + _TTL_S + _STEP_S:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
-    # A question in the future, or a due time further away than any interval: the clock was set back meanwhile.
-    if due_in <= 0 or since < 0 or due_in > _LONGEST_INTERVAL_S:
+    if due_in <= 0 or since < -_STEP_S or due_in > _LONGEST_INTERVAL_S:
         return Lease(True, seen.interval_s, idle_s=abs(since), polled_at=seen.polled_at)
     if hurry and since >= CLOSEST_S and _budget(seen) >= 1:
         return Lease(True, seen.interval_s, idle_s=since, polled_at=seen.polled_at, early=True)

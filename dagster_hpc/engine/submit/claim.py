@@ -15,9 +15,11 @@ from dagster_hpc.engine.ledger.rows import encode_rows
 from dagster_hpc.engine.process import NOBODY, new_owner
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import encode, render_script, script_files
-from dagster_hpc.engine.submit.recover import is_stillborn
+from dagster_hpc.engine.submit.recover import is_being_written
 from dagster_hpc.engine.target import Target, script_stem
 from dagster_hpc.engine.workplace import Workplace
+
+_WRITING_S = 0.1  # between two looks whether the files of a job that is there are whole
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,12 @@ def claim(request: Request, work: Workplace) -> Claimed:
     Joining comes before room: a request for a job that is there waits for nothing.
     """
     while True:
-        found, given_up = _existing(request, work)
+        identities = _identities(request)
+        holders = work.ledger.claims.holders(identities) if identities else {}
+        if any(is_being_written(row, work) for row in {row.batch: row for row in holders.values()}.values()):
+            work.clock.sleep(_WRITING_S)
+            continue
+        found, given_up = _existing(request, holders, work)
         wanted = [index for index in range(len(request.spec.elements) or 1) if index not in found]
         if not wanted:
             rows = [found[index] for index in range(len(found))]
@@ -52,19 +59,18 @@ def claim(request: Request, work: Workplace) -> Claimed:
         return Claimed([found[index] for index in range(len(found))], joined, mine)
 
 
-def _existing(request: Request, work: Workplace) -> tuple[dict[int, JobRow], list[str]]:
+def _existing(
+    request: Request, holders: Mapping[str, JobRow], work: Workplace
+) -> tuple[dict[int, JobRow], list[str]]:
     """The jobs that hold the request's identities, by element; and those that were delivered and give them up."""
     identities = _identities(request)
     if identities is None:
         return {}, []
     found: dict[int, JobRow] = {}
     given_up: list[str] = []
-    holders = work.ledger.claims.holders(identities)
     for index, identity in enumerate(identities):
         row = holders.get(identity)
         if row is None:
-            continue
-        if is_stillborn(row, work):
             continue
         if row.state is JobState.LOST:
             raise failure_of(JobResult(row.handle(joined=True), row.state, reason=row.reason))

@@ -37,16 +37,22 @@ def settle(row: JobRow, work: Workplace) -> None:
     _quietly(lambda: _settle(rows, owner, work), rows, owner, work)
 
 
-def is_stillborn(row: JobRow, work: Workplace) -> bool:
-    """Whether its process died before its files were whole: then it is refused here, and in nobody's way."""
-    if row.state not in (JobState.SUBMITTING, JobState.READY) or row.attempts or not _is_orphan(row, work):
+def is_being_written(row: JobRow, work: Workplace) -> bool:
+    """Whether its process writes its files just now. If that died over it, the submission is refused here.
+
+    Nobody joins such a job: only its process knows what the files were to say. True either way: look again.
+    """
+    if row.state not in (JobState.SUBMITTING, JobState.READY) or row.attempts:
         return False
-    if is_placed([row], work):
-        return False
+    try:
+        if is_placed([row], work):
+            return False
+    except SchedulerUnavailable:
+        return False  # its directory cannot be read just now: whoever waits for it sees later how it is
     owner = new_owner()
-    if not work.ledger.claims.take_over(row, owner):
-        return False  # somebody else is settling it
-    return work.ledger.claims.refuse(row.batch, owner, _STILLBORN)
+    if _is_orphan(row, work) and work.ledger.claims.take_over(row, owner):
+        work.ledger.claims.refuse(row.batch, owner, _STILLBORN)
+    return True
 
 
 def submit_ready(work: Workplace) -> None:
