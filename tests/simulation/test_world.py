@@ -252,15 +252,14 @@ def test_the_answer_to_a_commit_may_be_lost_though_it_was_committed() -> None:
     def write(process: Process) -> None:
         row = {"token": "t", "run_id": "r", "step_key": "s", "returned_at": 1.0}
         try:
-            with storage.engine.begin() as connection:
-                connection.execute(schema.DELIVERIES.insert(), row)
+            with storage.transaction():
+                storage.connection.execute(schema.DELIVERIES.insert(), row)
         except sa.exc.OperationalError as error:
             errors.append(error)
 
     world.do(write)
     storage.process = lambda: None
-    with storage.engine.begin() as connection:
-        assert len(connection.execute(sa.select(schema.DELIVERIES)).all()) == len(errors) == 1
+    assert len(storage.connection.execute(sa.select(schema.DELIVERIES)).all()) == len(errors) == 1
 
 
 # ---------------------------------------------------------------------- histories

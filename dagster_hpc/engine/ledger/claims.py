@@ -13,8 +13,8 @@ from collections.abc import Mapping, Sequence
 import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
-from dagster_hpc.engine.ledger import leases
 from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.rows import JobRow, from_columns, to_columns
 from dagster_hpc.engine.ledger.schema import JOBS
 from dagster_hpc.engine.process import NOBODY
@@ -28,8 +28,9 @@ _OCCUPYING = (*FINAL_STATES, _READY)  # all other states take room on the target
 class Claims:
     """The submissions of one ledger."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, leases: Leases) -> None:
         self._database = database
+        self._leases = leases
 
     def new_token(self) -> str:
         """A name for a submission that fits into the job name of every scheduler. Unused in this ledger."""
@@ -67,7 +68,7 @@ class Claims:
                 )
             state = JobState.SUBMITTING
             if room is not None:
-                leases.lock(connection, rows[0].target)
+                self._leases.lock(connection, rows[0].target)
                 if _waiting(connection, rows[0].target) or _live(connection, rows[0].target) + len(rows) > room:
                     state = JobState.READY
             values = [{**to_columns(row), "state": state.value, "held_identity": row.identity} for row in rows]
@@ -101,7 +102,7 @@ class Claims:
         first = rows[0]
 
         def admit(connection: sa.Connection) -> bool:
-            leases.lock(connection, first.target)
+            self._leases.lock(connection, first.target)
             if room is not None and _live(connection, first.target) + len(rows) > room:
                 return False
             now = self._database.now()
@@ -149,7 +150,7 @@ class Claims:
 
         def submitted(connection: sa.Connection) -> bool:
             connection.execute(store, [{"t": token, "j": job_id} for token, job_id in ids.items()])
-            leases.sooner(connection, target, self._database.now() + poll_within_s, jobs=1)
+            self._leases.sooner(connection, target, poll_within_s, jobs=1)
             stored = connection.execute(sa.select(JOBS.c.job_id).where(JOBS.c.token == first)).scalar_one()
             return bool(stored == ids[first])
 

@@ -40,10 +40,27 @@ class Leases:
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        c = LEASES.c
+        # Asked and written again and again by all who wait: each statement is made once.
+        c, now, bind = LEASES.c, database.now_later(), sa.bindparam
         seen = (c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick)
-        # Asked again and again by all who wait: made once.
-        self._look_up = sa.select(*seen, database.now_later().label("now")).where(c.target == sa.bindparam("target"))
+        its = c.target == bind("of")
+        mine = its & (c.holder == bind("by"))
+        as_seen = (c.expires_at == bind("until")) & (c.polled_at == bind("polled"))
+        interval, soon = sa.cast(bind("interval"), sa.Float), now + sa.cast(bind("within"), sa.Float)
+        free = {"holder": None, "expires_at": 0.0, "polled_at": now}
+        more = c.quick + bind("more", type_=sa.Float)
+        self._look_up = sa.select(*seen, now.label("now")).where(its)
+        self._taken = LEASES.update().where(its, as_seen).values(
+            holder=bind("by"), expires_at=now + _TTL_S, quick=bind("budget")
+        )  # fmt: skip
+        self._renewed = LEASES.update().where(mine).values(expires_at=now + _TTL_S)
+        self._released = LEASES.update().where(mine).values(free)
+        self._asked = LEASES.update().where(mine).values(free | {"interval_s": interval, "next_due": now + interval})
+        self._sooner = LEASES.update().where(its).values(
+            next_due=sa.case((c.next_due > soon, soon), else_=c.next_due),
+            quick=sa.case((more < _MOST_QUICK, more), (c.quick > _MOST_QUICK, c.quick), else_=_MOST_QUICK),
+        )  # fmt: skip
+        self._touched = LEASES.update().where(its).values(target=bind("of"))
 
     def take(self, target: str, holder: str, *, hurry: bool = False) -> Lease:
         """Become the one who asks this target's scheduler now, if that is due and nobody else is at it."""
@@ -60,56 +77,45 @@ class Leases:
 
     def renew(self, target: str, holder: str) -> None:
         """The question takes its time; nobody else shall ask meanwhile."""
-        mine = (LEASES.c.target == target) & (LEASES.c.holder == holder)
-        self._database.write(
-            lambda connection: connection.execute(
-                LEASES.update().where(mine).values(expires_at=self._database.now() + _TTL_S)
-            )
-        )
+        self._database.write(lambda connection: self._execute(connection, self._renewed, of=target, by=holder))
 
     def release(self, target: str, holder: str, *, interval_s: float, due: bool = True) -> None:
         """The question was asked. The next is due after `interval_s`; a quick one leaves that as it was."""
-        now = self._database.now()
-        values = {"holder": None, "expires_at": 0.0, "polled_at": now}
-        if due:
-            values |= {"interval_s": interval_s, "next_due": now + interval_s}
-        mine = (LEASES.c.target == target) & (LEASES.c.holder == holder)
-        self._database.write(lambda connection: connection.execute(LEASES.update().where(mine).values(**values)))
+        self._database.write(
+            lambda connection: self._execute(connection, self._asked, of=target, by=holder, interval=interval_s)
+            if due
+            else self._execute(connection, self._released, of=target, by=holder)
+        )
 
     def hurry(self, target: str, within_s: float) -> None:
         """Let the next question be due no later than this from now on."""
-        self._database.write(lambda connection: sooner(connection, target, self._database.now() + within_s))
+        self._database.write(lambda connection: self.sooner(connection, target, within_s))
+
+    def sooner(self, connection: sa.Connection, target: str, within_s: float, jobs: int = 0) -> None:
+        """The same within a transaction; new jobs bring a few quick questions along."""
+        self._execute(connection, self._sooner, of=target, within=within_s, more=_QUICK_PER_JOB * jobs)
+
+    def lock(self, connection: sa.Connection, target: str) -> None:
+        """Within a transaction: whoever counts the jobs of this target does so one after the other."""
+        if not self._execute(connection, self._touched, of=target).rowcount:
+            _open(connection, target)
 
     def _look(self, connection: sa.Connection, target: str) -> sa.Row[Any] | None:
-        found: sa.Row[Any] | None = connection.execute(self._look_up, {"target": target, **self._database.here()}).first()
+        found: sa.Row[Any] | None = self._execute(connection, self._look_up, of=target).first()
         return found
 
     def _take(
         self, connection: sa.Connection, target: str, holder: str, seen: sa.Row[Any], lease: Lease
     ) -> Lease:
-        c, now = LEASES.c, self._database.now()
-        as_seen = (c.target == target) & (c.expires_at == seen.expires_at) & (c.polled_at == seen.polled_at)
-        budget = _budget(seen) - (1.0 if lease.early else 0.0)
-        values = {"holder": holder, "expires_at": now + _TTL_S, "quick": budget}
-        taken = connection.execute(LEASES.update().where(as_seen).values(**values)).rowcount
+        taken = self._execute(
+            connection, self._taken, of=target, by=holder, until=seen.expires_at, polled=seen.polled_at,
+            budget=_budget(seen) - (1.0 if lease.early else 0.0),
+        ).rowcount  # fmt: skip
         return lease if taken else Lease(False, lease.interval_s, CLOSEST_S)
 
-
-def sooner(connection: sa.Connection, target: str, when: sa.ColumnElement[float], jobs: int = 0) -> None:
-    """Pull the next question forward; new jobs bring a few quick questions along."""
-    c = LEASES.c
-    values: dict[str, object] = {"next_due": sa.case((c.next_due > when, when), else_=c.next_due)}
-    if jobs:
-        more = c.quick + _QUICK_PER_JOB * jobs
-        values["quick"] = sa.case((more < _MOST_QUICK, more), else_=_MOST_QUICK)
-    connection.execute(LEASES.update().where(c.target == target).values(**values))
-
-
-def lock(connection: sa.Connection, target: str) -> None:
-    """Within a transaction: whoever counts the jobs of this target does so one after the other."""
-    touched = connection.execute(LEASES.update().where(LEASES.c.target == target).values(target=target)).rowcount
-    if not touched:
-        _open(connection, target)
+    def _execute(self, connection: sa.Connection, statement: sa.Executable, **values: Any) -> sa.CursorResult[Any]:
+        result: sa.CursorResult[Any] = connection.execute(statement, {**values, **self._database.here()})
+        return result
 
 
 def _open(connection: sa.Connection, target: str) -> None:

@@ -60,10 +60,10 @@ class Ledger:
     ) -> None:
         self._database = database or Database(url, clock)
         self.url = self._database.url
-        self.claims = Claims(self._database)
+        self.leases = Leases(self._database)
+        self.claims = Claims(self._database, self.leases)
         self.observations = Observations(self._database)
         self.deliveries = Deliveries(self._database)
-        self.leases = Leases(self._database)
 
     def job(self, token: str) -> JobRow:
         return self.rows([token])[0]
@@ -206,6 +206,8 @@ class Ledger:
 
     def now(self) -> float:
         """The database's clock, by which heartbeats are kept."""
+        if here := self._database.here():
+            return here["here"]
         query = sa.select(self._database.now())
         return float(self._database.read(lambda connection: connection.execute(query).scalar_one()))
 
