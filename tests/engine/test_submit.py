@@ -309,7 +309,9 @@ def test_who_dies_over_the_files_leaves_nothing_that_the_next_one_joins(
     # of an array the first element was asked for anew, and the second joined, and refused with the batch
     leave_unwritten(runner, ledger, tmp_path, a_dead_process(), spec)
     again = runner.submit(request(tmp_path, spec=spec, identity="same"))
-    assert [(ledger.job(handle.token).state, handle.joined) for handle in again] == [(JobState.PENDING, False)] * len(again)
+    assert [(ledger.job(handle.token).state, handle.joined) for handle in again] == [(JobState.PENDING, False)] * len(
+        again
+    )
     assert len({handle.token.partition(".")[0] for handle in again}) == 1
     assert host.count("sbatch") == 1
 
@@ -332,6 +334,42 @@ def test_a_job_whose_files_are_being_written_is_joined_once_they_are_whole(
     joining.join(20.0)
     assert [handle.joined for handle in got] == [False]
     assert host.count("sbatch") == 1
+
+
+def test_who_was_taken_for_dead_over_the_files_asks_anew(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    # its own request came back refused, for what "the process that submitted it" had not done
+    class Stalling(Clock):
+        def point(self, name: str) -> None:
+            (row,) = ledger.jobs()[-1:] or [None]
+            if name == "claim: after the files" and row and row.state is JobState.SUBMITTING:
+                ledger.claims.take_over(row, "somebody else")
+                ledger.claims.refuse(row.batch, "somebody else", "for dead")
+
+    (handle,) = Runner(runner.target, ledger, clock=Stalling()).submit(request(tmp_path, identity="same"))
+    assert [row.state for row in ledger.jobs()] == [JobState.PENDING, JobState.REFUSED]
+    assert (ledger.job(handle.token).state, handle.joined, host.count("sbatch")) == (JobState.PENDING, False, 1)
+
+
+def test_what_waits_for_room_is_not_refused_because_its_script_is_seen_late(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # another host, behind by the cache of its file system, refused it as never written
+    target = replace(target_on(host, poll_interval_s=0.1, patience=quick(file_delay_s=600.0)), max_jobs=1)
+    first, second = (Runner(target, ledger).submit(request(tmp_path, identity=name))[0] for name in ("one", "two"))
+    finish(host, ledger, first)
+    read = LocalHost.read
+
+    def late(self: LocalHost, path: str, *args: Any, **options: Any) -> bytes | None:
+        return None if path.endswith(".slurm") else read(self, path, *args, **options)
+
+    monkeypatch.setattr(LocalHost, "read", late)
+    other = Runner(target, ledger)
+    eventually(lambda: other.tick() is None and ledger.job(first.token).state.is_final)
+    eventually(lambda: other.tick() is None and ledger.job(second.token).state is JobState.SUBMITTING)
+    monkeypatch.undo()
+    eventually(lambda: other.tick() is None and ledger.job(second.token).state is JobState.PENDING)
 
 
 def test_a_recovered_submission_that_is_refused_does_not_stay_live(

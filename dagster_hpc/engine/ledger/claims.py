@@ -113,6 +113,12 @@ class Claims:
 
         return self._database.write(admit)
 
+    def placed(self, batch: str, owner: str, script_sha256: str, *, ready: bool) -> bool:
+        """All files of this submission are there; what is READY waits for whoever polls. False: it is not the owner's."""
+        now = self._database.now()
+        values = {"script_sha256": script_sha256, "heartbeat_at": now, "updated_at": now}
+        return self._owned(batch, owner, **(values | {"owner": NOBODY} if ready else values))
+
     def let_go(self, batch: str, owner: str) -> bool:
         """The owner's part is done, or broke off: whoever comes next goes on with it."""
         return self._owned(batch, owner, owner=NOBODY)

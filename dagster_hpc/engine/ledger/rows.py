@@ -30,7 +30,7 @@ class JobRow:
     cluster: str = ""
     queue: str = ""
     project: str = ""
-    script_sha256: str = ""  # of what may be submitted; '': nobody submits this row any more, it is only looked up
+    script_sha256: str = ""  # of what may be submitted; '': its files are not whole yet, or it was adopted
     outputs: Mapping[str, str] = field(default_factory=dict)
     asset_key: str | None = None
     partition_key: str | None = None

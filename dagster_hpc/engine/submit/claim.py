@@ -110,7 +110,7 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
         spec = replace(spec, elements=tuple(spec.elements[index] for index in elements))
     directory = posixpath.join(request.work_root, script_stem(spec.name), token)
     script = render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
-    identities = _identities(request)
+    identities, owner = _identities(request), new_owner()
     row = JobRow(
         token=token,
         batch=token,
@@ -130,7 +130,7 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
         partition_key=request.partition_key,
         run_id=request.run_id,
         step_key=request.step_key,
-        owner=new_owner(),
+        owner=owner,
     )
     rows = [row]
     if spec.is_array:
@@ -145,7 +145,8 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
             for place, index in enumerate(elements)
         ]
     work.clock.point("claim: before the row")
-    state = claims.claim(rows, room=target.max_jobs, delivered=given_up)
+    # Its script is named last, once all files are there: until then nobody else can go on with it, or joins it.
+    state = claims.claim([replace(one, script_sha256="") for one in rows], room=target.max_jobs, delivered=given_up)
     if state is None:
         return None
     work.clock.point("claim: after the row")
@@ -153,13 +154,24 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
     try:
         _place(replace(request, spec=spec), rows, script, work)
     except ConfigurationError as error:
-        claims.refuse(token, rows[0].owner, error.message)
+        claims.refuse(token, owner, error.message)
         raise
     work.clock.point("claim: after the files")
-    if state is JobState.READY:
-        claims.let_go(token, rows[0].owner)
-        rows = [replace(row, owner=NOBODY) for row in rows]
-    return rows
+    if not _is_whole(rows[0], owner, work):
+        return None
+    return [replace(row, owner=NOBODY) for row in rows] if state is JobState.READY else rows
+
+
+def _is_whole(row: JobRow, owner: str, work: Workplace) -> bool:
+    """Tell the ledger that all files of this submission are there. False: it took so long that others refused it."""
+    while not work.ledger.claims.placed(row.batch, owner, row.script_sha256, ready=row.state is JobState.READY):
+        now = work.ledger.job(row.token)
+        if now.state is JobState.REFUSED:
+            return False
+        if now.script_sha256 or not is_being_written(now, work):
+            break  # only the answer was lost, or it was cancelled
+        work.clock.sleep(_WRITING_S)
+    return True
 
 
 def _identities(request: Request) -> list[str] | None:

@@ -42,13 +42,8 @@ def is_being_written(row: JobRow, work: Workplace) -> bool:
 
     Nobody joins such a job: only its process knows what the files were to say. True either way: look again.
     """
-    if row.state not in (JobState.SUBMITTING, JobState.READY) or row.attempts:
+    if row.state not in (JobState.SUBMITTING, JobState.READY) or _is_whole(row):
         return False
-    try:
-        if is_placed([row], work):
-            return False
-    except SchedulerUnavailable:
-        return False  # its directory cannot be read just now: whoever waits for it sees later how it is
     owner = new_owner()
     if _is_orphan(row, work) and work.ledger.claims.take_over(row, owner):
         work.ledger.claims.refuse(row.batch, owner, _STILLBORN)
@@ -101,17 +96,17 @@ def _send_side_by_side(admitted: Sequence[tuple[list[JobRow], str]], work: Workp
 
 def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
     first = rows[0]
-    placed = is_placed(rows, work)
-    if not placed and not first.attempts:
+    unwanted = all(row.cancel_requested for row in rows)
+    if not _is_whole(first):
         # Its files were never whole, so no submit command can have been given them.
-        unwanted = all(row.cancel_requested for row in rows)
-        state = JobState.CANCELLED if unwanted else JobState.REFUSED
-        work.ledger.claims.refuse(first.batch, owner, _CANCELLED if unwanted else _STILLBORN, state)
+        state, why = (JobState.CANCELLED, _CANCELLED) if unwanted else (JobState.REFUSED, _STILLBORN)
+        work.ledger.claims.refuse(first.batch, owner, why, state)
         return
-    if all(row.cancel_requested for row in rows) or not placed:
+    is_there = _is_there(first, work)
+    if unwanted or not is_there:
         if not (first.attempts and adopt(rows, owner, work)):
             gone = _PURGED if first.script_sha256 else _UNKNOWN
-            why, state = (_CANCELLED, JobState.CANCELLED) if placed else (gone, JobState.REFUSED)
+            why, state = (_CANCELLED, JobState.CANCELLED) if unwanted and is_there else (gone, JobState.REFUSED)
             give_up(rows, owner, work, why, state)
         return
     if first.state is JobState.READY:
@@ -122,14 +117,25 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
     send(rows, owner, work)
 
 
-def is_placed(rows: Sequence[JobRow], work: Workplace) -> bool:
-    """Whether all files are there: the script is the last of them, and whole. Never for a row that was adopted."""
-    path = jobdir.script_path(rows[0].batch_dir, work.target.scheduler.suffix)
+def _is_whole(row: JobRow) -> bool:
+    """Whether all its files were written. What was adopted has no script to submit, and may have been submitted."""
+    return bool(row.script_sha256 or row.attempts)
+
+
+def _is_there(row: JobRow, work: Workplace) -> bool:
+    """Whether its script can be submitted: as it was written, and to be seen from here. Not one that was adopted."""
+    if not row.script_sha256:
+        return False
+    path = jobdir.script_path(row.batch_dir, work.target.scheduler.suffix)
     try:
         script = work.target.host.read(path)
     except OSError as error:
         raise SchedulerUnavailable(f"the script {path} cannot be read: {error}") from error
-    return script is not None and hashlib.sha256(script).hexdigest() == rows[0].script_sha256
+    if script is not None and hashlib.sha256(script).hexdigest() == row.script_sha256:
+        return True
+    if work.ledger.now() - row.updated_at < work.target.patience.file_delay_s:
+        raise SchedulerUnavailable(f"the script {path} is not to be seen yet")  # written on another host just now
+    return False
 
 
 def _is_orphan(row: JobRow, work: Workplace) -> bool:
