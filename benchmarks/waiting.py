@@ -5,8 +5,11 @@ The queue is pretended, so that what is measured is our own; all else is real: l
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
+import threading
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +37,23 @@ class Queue(LocalHost):
     def __init__(self) -> None:
         super().__init__()
         self.shown: dict[str, tuple[str, str]] = {}  # job id → name and state
-        self.commands = self.looks = 0
+        self.commands: Counter[str] = Counter()
+        self.looks = 0
 
     def run(self, call: Call) -> Answer:
-        self.commands += 1
+        self.commands[call.argv[0]] += 1
         if call.argv[0] == "squeue":
+            asked = call.argv[call.argv.index("-j") + 1].split(",")
+            known = {job_id: self.shown[job_id] for job_id in asked if job_id in self.shown}
             lines = (
                 f"{job_id}|{state}|None|{WHEN}|{WHEN}|{WHEN}|1|1|node1|{name}\n"
-                for job_id, (name, state) in self.shown.items()
+                for job_id, (name, state) in known.items()
             )
             return Answer(call.argv, 0, "".join(lines), "")
+        if call.argv[0] == "scancel":
+            for job_id, (name, _) in self.shown.items():
+                if {job_id, job_id.partition("_")[0]} & set(call.argv[1:]):
+                    self.shown[job_id] = (name, "CANCELLED")
         return Answer(call.argv, 0, "ClusterName = lab\n" if call.argv[0] == "scontrol" else "", "")
 
     def size(self, path: str) -> int | None:
@@ -101,19 +111,11 @@ def written() -> int:
 
 def one_waiter(folder: Path) -> list[Row]:
     lab = Lab(folder, 1, JobState.PENDING)
-    handles = [lab.rows[0].handle()]
-
-    def wait(seconds: float) -> None:
-        try:
-            lab.runner.wait(handles, timeout_s=seconds)
-        except WaitTimeout:
-            return
-
-    counts = []
-    for seconds in (YOUNG_S, YOUNG_S + MEASURED_S):  # a wait begins eagerly, however old its job is
-        looks, statements = lab.queue.looks, lab.statements
-        wait(seconds)
-        counts.append((lab.queue.looks - looks, lab.statements - statements))
+    counts: list[tuple[int, int]] = []
+    for moment in (YOUNG_S, YOUNG_S + MEASURED_S):
+        threading.Timer(moment, lambda: counts.append((lab.queue.looks, lab.statements))).start()
+    with contextlib.suppress(WaitTimeout):
+        lab.runner.wait([lab.rows[0].handle()], timeout_s=YOUNG_S + MEASURED_S + 1)
     (young, whole), what = counts, "one waiter on a queued job, after half a minute"
     looks_s, statements_s = ((all_ - first) / MEASURED_S for first, all_ in zip(young, whole, strict=True))
     return [
@@ -148,14 +150,10 @@ def many(folder: Path) -> list[Row]:
 
 def cancelled_array(folder: Path) -> list[Row]:
     lab = Lab(folder, 200, JobState.RUNNING, array=True)
-    handles = [row.handle() for row in lab.rows]
     lab.poll()
-    before = lab.queue.commands
-    lab.queue.shown = {}
-    lab.ledger.observations.request_cancel([handle.token for handle in handles])
-    lab.runner.cancel(handles)
-    commands = lab.queue.commands - before
-    return [Row("cancel an array of 200", f"{commands} commands", "2, as we want it at most", commands / 2, 1)]
+    lab.runner.cancel([row.handle() for row in lab.rows])
+    commands = lab.queue.commands["scancel"]
+    return [Row("cancel an array of 200", f"{commands} scancel", "2, as we want it at most", commands / 2, 1)]
 
 
 def main() -> None:
