@@ -151,7 +151,9 @@ def cancelled_array(folder: Path) -> list[Row]:
     lab.poll()
     lab.runner.cancel([row.handle() for row in lab.rows])
     commands = lab.queue.commands["scancel"]
-    return [Row("tell Slurm to cancel an array of 200", f"{commands} scancel", "2, as we want it at most", commands / 2, 1)]
+    return [
+        Row("tell Slurm to cancel an array of 200", f"{commands} scancel", "2, as we want it at most", commands / 2, 1)
+    ]
 
 
 def main() -> None:
