@@ -52,15 +52,10 @@ class Database:
 
     def now(self) -> sa.ColumnElement[float]:
         """The database's clock, so that hosts whose clocks differ agree on what is due. SQLite has this host's."""
-        if self._engine.dialect.name == "postgresql":
-            return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
-        return sa.literal(self.clock.now(), sa.Float)
-
-    def now_later(self) -> sa.ColumnElement[float]:
-        """The same for a statement that is made once and executed often, with `here()` among its parameters."""
-        return self.now() if not self.is_sqlite else sa.bindparam("here", type_=sa.Float)
+        return sa.literal(self.clock.now(), sa.Float) if self.is_sqlite else now_later(False)
 
     def here(self) -> dict[str, float]:
+        """What a statement with `now_later` in it needs beside its own parameters."""
         return {"here": self.clock.now()} if self.is_sqlite else {}
 
     @property
@@ -97,6 +92,13 @@ class Database:
                     ) from error
                 self.clock.sleep(pause)
                 pause *= 2
+
+
+def now_later(is_sqlite: bool) -> sa.ColumnElement[float]:
+    """The database's clock, for a statement that is made once and executed often: with `Database.here()`."""
+    if is_sqlite:
+        return sa.bindparam("here", type_=sa.Float)
+    return sa.cast(sa.func.extract("epoch", sa.func.clock_timestamp()), sa.Float)
 
 
 def default_url() -> str:

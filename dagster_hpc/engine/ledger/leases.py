@@ -8,15 +8,16 @@ however many wait, in however many processes on however many hosts.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, now_later
 from dagster_hpc.engine.ledger.schema import LEASES
 
 _TTL_S = 90.0  # a holder that died delays the others by this much at most; a living one renews it
-_STEP_S = 90.0  # what lies further in the future than it may, and by more than this, was written before a clock was set back
+_STEP_S = 90.0  # what lies in the future by more than this was written before a clock was set back
 _MOST_QUICK = 6.0
 _QUICK_PER_JOB = 3.0
 _LONGEST_INTERVAL_S = 3600.0
@@ -35,13 +36,11 @@ class Lease:
     early: bool = False  # out of the budget of quick questions: only about the jobs that are known to have ended
 
 
-class Leases:
-    """The polling of all targets of one ledger."""
+class _Statements:
+    """Asked and written again and again by all who wait: each statement is made once."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
-        # Asked and written again and again by all who wait: each statement is made once.
-        c, now, bind = LEASES.c, database.now_later(), sa.bindparam
+    def __init__(self, now: sa.ColumnElement[float]) -> None:
+        c, bind = LEASES.c, sa.bindparam
         seen = (c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick)
         its = c.target == bind("of")
         mine = its & (c.holder == bind("by"))
@@ -49,18 +48,28 @@ class Leases:
         interval, soon = sa.cast(bind("interval"), sa.Float), now + sa.cast(bind("within"), sa.Float)
         free = {"holder": None, "expires_at": 0.0, "polled_at": now}
         more = c.quick + bind("more", type_=sa.Float)
-        self._look_up = sa.select(*seen, now.label("now")).where(its)
-        self._taken = LEASES.update().where(its, as_seen).values(
-            holder=bind("by"), expires_at=now + _TTL_S, quick=bind("budget")
-        )  # fmt: skip
-        self._renewed = LEASES.update().where(mine).values(expires_at=now + _TTL_S)
-        self._released = LEASES.update().where(mine).values(free)
-        self._asked = LEASES.update().where(mine).values(free | {"interval_s": interval, "next_due": now + interval})
-        self._sooner = LEASES.update().where(its).values(
-            next_due=sa.case((c.next_due > soon, soon), else_=c.next_due),
-            quick=sa.case((more < _MOST_QUICK, more), (c.quick > _MOST_QUICK, c.quick), else_=_MOST_QUICK),
-        )  # fmt: skip
-        self._touched = LEASES.update().where(its).values(target=bind("of"))
+        quick = sa.case((more < _MOST_QUICK, more), (c.quick > _MOST_QUICK, c.quick), else_=_MOST_QUICK)
+        its_row, my_row = LEASES.update().where(its), LEASES.update().where(mine)
+        self.look_up = sa.select(*seen, now.label("now")).where(its)
+        self.taken = its_row.where(as_seen).values(holder=bind("by"), expires_at=now + _TTL_S, quick=bind("budget"))
+        self.renewed = my_row.values(expires_at=now + _TTL_S)
+        self.released = my_row.values(free)
+        self.asked = my_row.values(free | {"interval_s": interval, "next_due": now + interval})
+        self.sooner = its_row.values(next_due=sa.case((c.next_due > soon, soon), else_=c.next_due), quick=quick)
+        self.touched = its_row.values(target=bind("of"))
+
+
+@cache
+def _statements(is_sqlite: bool) -> _Statements:
+    return _Statements(now_later(is_sqlite))
+
+
+class Leases:
+    """The polling of all targets of one ledger."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._statements = _statements(database.is_sqlite)
 
     def take(self, target: str, holder: str, *, hurry: bool = False) -> Lease:
         """Become the one who asks this target's scheduler now, if that is due and nobody else is at it."""
@@ -77,14 +86,14 @@ class Leases:
 
     def renew(self, target: str, holder: str) -> None:
         """The question takes its time; nobody else shall ask meanwhile."""
-        self._database.write(lambda connection: self._execute(connection, self._renewed, of=target, by=holder))
+        self._database.write(lambda connection: self._execute(connection, self._statements.renewed, of=target, by=holder))
 
     def release(self, target: str, holder: str, *, interval_s: float, due: bool = True) -> None:
         """The question was asked. The next is due after `interval_s`; a quick one leaves that as it was."""
         self._database.write(
-            lambda connection: self._execute(connection, self._asked, of=target, by=holder, interval=interval_s)
+            lambda connection: self._execute(connection, self._statements.asked, of=target, by=holder, interval=interval_s)
             if due
-            else self._execute(connection, self._released, of=target, by=holder)
+            else self._execute(connection, self._statements.released, of=target, by=holder)
         )
 
     def hurry(self, target: str, within_s: float) -> None:
@@ -93,22 +102,22 @@ class Leases:
 
     def sooner(self, connection: sa.Connection, target: str, within_s: float, jobs: int = 0) -> None:
         """The same within a transaction; new jobs bring a few quick questions along."""
-        self._execute(connection, self._sooner, of=target, within=within_s, more=_QUICK_PER_JOB * jobs)
+        self._execute(connection, self._statements.sooner, of=target, within=within_s, more=_QUICK_PER_JOB * jobs)
 
     def lock(self, connection: sa.Connection, target: str) -> None:
         """Within a transaction: whoever counts the jobs of this target does so one after the other."""
-        if not self._execute(connection, self._touched, of=target).rowcount:
+        if not self._execute(connection, self._statements.touched, of=target).rowcount:
             _open(connection, target)
 
     def _look(self, connection: sa.Connection, target: str) -> sa.Row[Any] | None:
-        found: sa.Row[Any] | None = self._execute(connection, self._look_up, of=target).first()
+        found: sa.Row[Any] | None = self._execute(connection, self._statements.look_up, of=target).first()
         return found
 
     def _take(
         self, connection: sa.Connection, target: str, holder: str, seen: sa.Row[Any], lease: Lease
     ) -> Lease:
         taken = self._execute(
-            connection, self._taken, of=target, by=holder, until=seen.expires_at, polled=seen.polled_at,
+            connection, self._statements.taken, of=target, by=holder, until=seen.expires_at, polled=seen.polled_at,
             budget=_budget(seen) - (1.0 if lease.early else 0.0),
         ).rowcount  # fmt: skip
         return lease if taken else Lease(False, lease.interval_s, CLOSEST_S)
