@@ -41,7 +41,7 @@ def test_more_memory_than_asked_for_is_oom(batch: Batch) -> None:
     end = batch.end(batch.submit(hog, "memory=60"))
     assert (end["state"], end["signal"]) == ("OOM", signal.SIGKILL)
     assert "60 MiB" in end["reason"]
-    assert end["max_rss_mib"] > 100
+    assert end["max_rss_mib"] > 60  # it may be seen while it still grows
 
 
 def test_memory_within_the_request_is_no_offence(batch: Batch) -> None:
@@ -57,8 +57,13 @@ def test_a_running_job_is_cancelled_with_all_its_processes(batch: Batch) -> None
     job = batch.submit(body)
     eventually((batch.root / "ready").exists)
     mark = os.fsencode(f"{batch.spool}:{job}\0")
-    members = [pid for pid in pids() if mark in content(pid, "environ")]
-    assert len(members) == 4
+    members: list[int] = []
+
+    def all_are_there() -> bool:  # one that becomes another program has no environment for a moment
+        members[:] = [pid for pid in pids() if mark in content(pid, "environ")]
+        return len(members) == 4
+
+    eventually(all_are_there)
     assert batch.run("cancel", job).returncode == 0
     end = batch.end(job)
     assert (end["state"], end["reason"]) == ("CANCELLED", "cancelled while it ran")
