@@ -107,9 +107,10 @@ def sooner(connection: sa.Connection, target: str, when: sa.ColumnElement[float]
 
 def lock(connection: sa.Connection, target: str) -> None:
     """Within a transaction: whoever counts the jobs of this target does so one after the other."""
-    touched = connection.execute(LEASES.update().where(LEASES.c.target == target).values(target=target)).rowcount
-    if not touched:
+    touch = LEASES.update().where(LEASES.c.target == target).values(target=target)
+    if not connection.execute(touch).rowcount:
         _open(connection, target)
+        connection.execute(touch)  # several may have opened it in the same moment: only now one of them has it
 
 
 def _open(connection: sa.Connection, target: str) -> None:
