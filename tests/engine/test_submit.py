@@ -18,7 +18,13 @@ import pytest
 import sqlalchemy as sa
 
 from dagster_hpc.engine.clock import Clock
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.errors import (
+    ConfigurationError,
+    HPCError,
+    LedgerUnavailable,
+    SchedulerUnavailable,
+    SubmitRefused,
+)
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request, WaitTimeout
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
@@ -705,8 +711,35 @@ def test_one_who_is_overtaken_while_he_looks_stops(work: Workplace, host: Preten
     assert work.ledger.claims.take_over(*now_of(rows, work), "other")
     with pytest.raises(SchedulerUnavailable, match="settled by another process"):
         adopt(rows, rows[0].owner, work)
-    send(rows, rows[0].owner, work)  # nor does he submit
+    send(rows, rows[0].owner, work)  # nor does he submit, or keep the other's job from running
     assert (work.ledger.job(rows[0].token).owner, host.count("sbatch")) == ("other", 0)
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+def test_a_refusal_that_comes_to_one_who_was_overtaken_is_no_error_of_the_others_job(
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["refused"]
+    host.before_submit = lambda: work.ledger.claims.take_over(*now_of(rows, work), "other")
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, "other")]
+    assert "in another process's hands" in heard.warnings[-1]
+
+
+def test_an_id_that_the_ledger_does_not_take_leaves_the_submission_open(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be lost if it were called refused: the scheduler has it."""
+    rows = claimed(work, tmp_path)
+
+    def silent(*_: object, **__: object) -> bool:
+        raise LedgerUnavailable("the ledger does not answer")
+
+    monkeypatch.setattr(work.ledger.claims, "submitted", silent)
+    with pytest.raises(LedgerUnavailable):
+        send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, NOBODY)]
 
 
 def test_a_full_queue_after_a_lost_reply_leaves_the_submission_doubtful(
@@ -856,6 +889,20 @@ def test_a_script_that_others_may_change_is_not_submitted(
         send(rows, rows[0].owner, work)
     assert [row.state for row in now_of(rows, work)] == [JobState.REFUSED]
     assert host.asked == []
+
+
+def test_what_cannot_be_sent_again_after_a_lost_reply_cannot_start_later_either(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken"]
+    script = Path(rows[0].work_dir, ".job/script.slurm")
+    hours.meanwhile = lambda: script.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="may be written by others"):
+        send(rows, rows[0].owner, work)
+    assert [row.state for row in now_of(rows, work)] == [JobState.REFUSED]
+    assert Path(rows[0].work_dir, ".job/lock").read_text() == "closed\n"
+    assert host.count("squeue") == 4  # twice after the command, and twice before it was given up
 
 
 # -- each step of a recovery by itself
