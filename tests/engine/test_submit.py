@@ -781,11 +781,54 @@ def test_what_has_begun_is_adopted_by_its_lock_though_nobody_knows_it(
     assert host.count("sbatch") == 1
 
 
-def test_a_lock_that_is_closed_is_no_job(work: Workplace, tmp_path: Path) -> None:
+def test_a_lock_that_is_closed_is_no_job(work: Workplace, hours: Hours, tmp_path: Path) -> None:
     rows = claimed(work, tmp_path)
     lock_by(rows[0], "closed")
     assert not adopt(rows, rows[0].owner, work)
     assert work.ledger.job(rows[0].token).state is JobState.SUBMITTING
+    assert hours.slept == [30.0]  # between the two looks
+
+
+@pytest.mark.parametrize("known_by", ["lock", "queue"])
+def test_one_who_adopts_a_job_says_so(work: Workplace, host: PretendSlurm, tmp_path: Path, known_by: str) -> None:
+    rows = claimed(work, tmp_path)
+    lock_by(rows[0], "555") if known_by == "lock" else host.put("555", name_of(rows), "PENDING")
+    assert adopt(rows, rows[0].owner, work)
+    assert work.ledger.job(rows[0].token).job_id == "555"
+
+
+@pytest.mark.parametrize("fate", ["refused", "full"])
+def test_a_job_that_is_adopted_in_the_end_can_still_begin(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, fate: str
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", fate]
+    host.before_submit = lambda: host.put("555", name_of(rows), "PENDING") if len(host.submissions) == 1 else None
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.job_id) for row in now_of(rows, work)] == [(JobState.PENDING, "555")]
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+def test_of_a_certain_refusal_nothing_has_to_be_looked_up_or_closed(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused):
+        send(rows, rows[0].owner, work)
+    assert [argv[0] for argv in host.asked] == ["sbatch"]
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+@pytest.mark.parametrize(("interval_s", "due_s"), [(10.0, 2.0), (0.5, 0.5)])
+def test_a_new_job_is_asked_for_soon(work: Workplace, tmp_path: Path, interval_s: float, due_s: float) -> None:
+    work = replace(work, target=replace(work.target, poll_interval_s=interval_s))
+    leases, key = work.ledger.leases, work.target.key
+    assert leases.take(key, "me").taken
+    leases.release(key, "me", interval_s=60.0)
+    rows = claimed(work, tmp_path)
+    send(rows, rows[0].owner, work)
+    assert leases.take(key, "me").due_in_s == due_s
 
 
 @pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
@@ -806,13 +849,14 @@ def test_what_is_given_up_can_begin_nowhere(work: Workplace, tmp_path: Path, spe
 
 
 def test_a_refusal_is_no_error_where_a_copy_begins_in_the_same_moment(
-    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = claimed(work, tmp_path)
     host.submissions = ["not taken", "refused"]
     monkeypatch.setattr("dagster_hpc.engine.submit.send.close", lambda rows, work: "555")
     send(rows, rows[0].owner, work)
     assert [(row.state, row.job_id) for row in now_of(rows, work)] == [(JobState.PENDING, "555")]
+    assert not any("refused" in words for words in heard.warnings)
 
 
 def test_a_submission_that_was_cancelled_before_its_command_is_never_sent(
@@ -990,6 +1034,7 @@ def test_an_orphan_that_is_found_is_adopted_and_cancelled_only_if_that_was_wishe
     settle(rows[0], work)
     assert work.ledger.job(rows[0].token).job_id == "777"
     assert host.count("scancel") == int(unwanted)
+    assert not Path(rows[0].work_dir, ".job/lock").exists()  # so that what runs is not stopped by us
 
 
 def test_an_array_of_which_one_element_is_still_wanted_is_sent(
