@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
@@ -923,6 +924,39 @@ def test_cancellations_are_cut_into_bearable_command_lines_and_each_is_told_once
         find("x", work)
 
 
+@pytest.mark.parametrize("witness", ["create", "read"])
+def test_nothing_is_given_up_or_sent_again_while_its_directory_cannot_be_seen(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: str
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", "refused"]
+
+    def stale(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    monkeypatch.setattr(host, witness, stale)
+    with pytest.raises(SchedulerUnavailable, match="whether count has begun cannot be seen"):
+        send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, NOBODY)]
+    assert host.count("sbatch") == (2 if witness == "create" else 1)
+
+
+def test_a_script_that_cannot_be_seen_for_a_moment_is_sent_later(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, looks = claimed(work, tmp_path), [0]
+
+    def stale_at_first(path: str) -> bool:
+        looks[0] += 1
+        if looks[0] == 1:
+            raise OSError(errno.ESTALE, "Stale file handle", path)
+        return True
+
+    monkeypatch.setattr(host, "is_private", stale_at_first)
+    send(rows, rows[0].owner, work)
+    assert ([row.job_id for row in now_of(rows, work)], host.count("sbatch")) == (["100"], 1)
+
+
 @pytest.mark.parametrize("path", [".job", ".job/script.slurm"])
 def test_a_script_that_others_may_change_is_not_submitted(
     work: Workplace, host: PretendSlurm, tmp_path: Path, path: str
@@ -1090,6 +1124,13 @@ def waiting(work: Workplace, tmp_path: Path, count: int) -> list[str]:
     work.ledger.claims.refuse(rows[0].batch, rows[0].owner, "makes room")
     assert [work.ledger.job(row.token).state for row in rows[1:]] == [JobState.READY] * count
     return [row.token for row in rows[1:]]
+
+
+def test_one_that_waits_for_room_is_no_orphan(work: Workplace, host: PretendSlurm, tmp_path: Path) -> None:
+    (token,) = waiting(work, tmp_path, 1)
+    before = work.ledger.job(token)
+    settle(before, work)
+    assert (work.ledger.job(token), host.asked) == (before, [])
 
 
 @pytest.mark.parametrize("side_by_side", [1, 2, 5])
