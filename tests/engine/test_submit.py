@@ -34,7 +34,7 @@ from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.local.requests import Local
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.submit.claim import claim
-from dagster_hpc.engine.submit.recover import send_all, settle, submit_ready
+from dagster_hpc.engine.submit.recover import is_being_written, send_all, settle, submit_ready
 from dagster_hpc.engine.submit.send import adopt, cancel_ids, find, give_up, send
 from dagster_hpc.engine.target import Target
 from dagster_hpc.engine.workplace import Workplace
@@ -1018,6 +1018,50 @@ def test_nothing_is_settled_that_is_in_the_queue_or_that_waits_for_room_or_that_
     assert host.asked == []
     settle(work.ledger.job(orphan.token), work)
     assert host.count("sbatch") == 1
+
+
+def test_one_who_comes_too_late_to_settle_a_submission_leaves_it_alone(work: Workplace, tmp_path: Path) -> None:
+    (seen,) = orphaned(work, tmp_path, attempts=0)
+    work.ledger.observations.request_cancel([seen.token])
+    assert work.ledger.claims.take_over(seen, "quicker")
+    settle(seen, work)
+    assert work.ledger.job(seen.token).owner == "quicker"
+    assert not Path(seen.work_dir, ".job/lock").exists()
+
+
+@pytest.mark.parametrize("state", [JobState.SUBMITTING, JobState.READY])
+def test_files_are_being_written_while_they_are_not_whole_and_no_command_was_given_them(
+    work: Workplace, tmp_path: Path, state: JobState
+) -> None:
+    rows = claimed(work, tmp_path)
+    if state is JobState.READY:
+        work.ledger.claims.give_back(rows[0].batch, rows[0].owner, after_s=0.0, certain=True)
+        assert work.ledger.claims.take_over(*now_of(rows, work), this_process())
+    (row,) = now_of(rows, work)
+    assert not is_being_written(row, work)
+    Path(row.work_dir, ".job/script.slurm").unlink()
+    assert is_being_written(row, work)
+    assert work.ledger.job(row.token) == row  # its process lives
+    for later in (replace(row, attempts=1), replace(row, state=JobState.PENDING), replace(row, state=JobState.LOST)):
+        assert not is_being_written(later, work)  # what was purged since is joined
+    assert work.ledger.claims.take_over(row, a_dead_process())
+    assert is_being_written(row, work)  # as it was seen before: it is another's now
+    assert work.ledger.job(row.token).state is state
+    assert is_being_written(work.ledger.job(row.token), work)
+    assert work.ledger.job(row.token).state is JobState.REFUSED
+
+
+def test_a_directory_that_cannot_be_read_keeps_nobody_from_joining(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    (row,) = claimed(work, tmp_path)
+    monkeypatch.setattr(host, "read", stale)
+    assert not is_being_written(row, work)
+    settle(replace(row, owner=NOBODY), work)
+    assert work.ledger.job(row.token).state is JobState.SUBMITTING
 
 
 @pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
