@@ -9,7 +9,7 @@ INSTALL_VENV = { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && echo "I
 	{ echo "$(PYTHON) cannot make virtual environments: on Debian and Ubuntu, apt-get install python3-venv" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test simulate faults lint types check bench clean
+.PHONY: help venv demo test simulate faults lint types check mutate bench clean
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
@@ -40,6 +40,9 @@ check: lint types  ## style and static types
 
 simulate: .venv/.dev  ## a million simulated histories, overnight; HISTORIES=… for fewer
 	DAGSTER_HPC_HISTORIES=$(or $(HISTORIES),1000000) $(BIN)/pytest -n $(WORKERS) tests/simulation
+
+mutate: .venv/.dev  ## break the engine's rules one by one, and see that a test notices, hours; ARGS="--module verdict"
+	@$(BIN)/python -m tests.mutation --jobs $(WORKERS) $(ARGS)
 
 bench: .venv/.dev  ## the benchmarks, one table each
 	@$(BIN)/python -m benchmarks

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 import sqlalchemy as sa
 
+from dagster_hpc.engine.clock import Clock
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
@@ -265,6 +266,269 @@ def test_this_process_lives_one_that_ended_does_not_and_one_elsewhere_nobody_can
     assert process_lives(f"{host} {child.pid} {start} {boot}") is False
     assert process_lives(f"{host} {pid} {int(start) + 1} {boot}") is False  # the number came round again
     assert process_lives(f"not-{host} {pid} {start} {boot}") is None
+
+
+# -- each of these touches its own submission, and nobody else's
+
+
+class Hands(Clock):
+    """A clock whose hands a test sets."""
+
+    def __init__(self) -> None:
+        self.shows = 5000.0
+
+    def now(self) -> float:
+        return self.shows
+
+
+@pytest.fixture
+def hands() -> Hands:
+    return Hands()
+
+
+@pytest.fixture
+def timed(tmp_path: Path, hands: Hands) -> Iterator[Ledger]:
+    """A ledger whose time a test sets; SQLite, as PostgreSQL has a clock of its own."""
+    opened = Ledger(f"sqlite:///{tmp_path}/timed.db", hands)
+    yield opened
+    opened.close()
+
+
+def changed(before: list[JobRow], after: list[JobRow]) -> dict[str, dict[str, Any]]:
+    """What is new in which row."""
+    known = {row.token: row for row in before}
+    return {
+        row.token: {name: value for name, value in vars(row).items() if value != getattr(known[row.token], name)}
+        for row in after
+        if row != known[row.token]
+    }
+
+
+def test_what_an_owner_does_touches_his_own_submission_only_and_shows_that_he_lives(timed: Ledger, hands: Hands) -> None:
+    for token in ("aaaa2222", "bbbb2222"):
+        claim(timed, [a_job(token, owner=OWNER)])
+    claims, now = timed.claims, hands.shows
+    assert {row.heartbeat_at for row in timed.jobs()} == {now}
+    for act, learned in (
+        (claims.beat, {"heartbeat_at": now + 10}),
+        (claims.begin_attempt, {"heartbeat_at": now + 20, "attempts": 1}),
+        (claims.let_go, {"owner": NOBODY}),
+    ):
+        hands.shows += 10
+        before = timed.jobs()
+        assert not act("aaaa2222", "other")
+        assert not act("cccc2222", OWNER)
+        assert timed.jobs() == before
+        assert act("aaaa2222", OWNER)
+        assert changed(before, timed.jobs()) == {"aaaa2222": learned}
+    assert not claims.beat("aaaa2222", OWNER)  # who has let go owns it no more
+
+
+def test_each_command_is_counted(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    for _ in range(3):
+        assert ledger.claims.begin_attempt("abcd2345", OWNER)
+    assert ledger.job("abcd2345").attempts == 3
+
+
+def test_a_claim_is_no_sign_of_life_of_anybody_else(timed: Ledger, hands: Hands) -> None:
+    claim(timed, [a_job("aaaa2222")])
+    hands.shows += 100.0
+    claim(timed, [a_job("bbbb2222")])
+    assert timed.job("aaaa2222").heartbeat_at == hands.shows - 100.0
+
+
+def test_a_take_over_needs_the_row_as_it_was_seen(timed: Ledger, hands: Hands) -> None:
+    for token in ("aaaa2222", "bbbb2222"):
+        claim(timed, [a_job(token, owner=OWNER)])
+    seen, before = timed.job("aaaa2222"), timed.jobs()
+    hands.shows += 10.0
+    for other in ({"owner": "another"}, {"heartbeat_at": 1.0}, {"batch": "cccc2222"}):
+        assert not timed.claims.take_over(replace(seen, **other), "me")  # type: ignore[arg-type]
+    assert timed.jobs() == before
+    assert timed.claims.take_over(seen, "me")
+    assert changed(before, timed.jobs()) == {"aaaa2222": {"owner": "me", "heartbeat_at": hands.shows}}
+    timed.claims.give_back("aaaa2222", "me", after_s=0.0, certain=True)
+    assert timed.claims.take_over(timed.job("aaaa2222"), "me")  # also one that waits for room
+
+
+def test_a_refusal_says_why_and_frees_its_own_identity_only(timed: Ledger, hands: Hands) -> None:
+    for token in ("aaaa2222", "bbbb2222"):
+        claim(timed, [a_job(token, owner=OWNER, identity=token)])
+    before = timed.jobs()
+    hands.shows += 10.0
+    assert timed.claims.refuse("aaaa2222", OWNER, "no", JobState.CANCELLED)
+    assert changed(before, timed.jobs()) == {
+        "aaaa2222": {"state": JobState.CANCELLED, "reason": "no", "held_identity": None, "updated_at": hands.shows}
+    }
+    assert not timed.claims.refuse("aaaa2222", OWNER, "no")  # it is over
+
+
+def test_what_is_given_back_waits_its_time_and_keeps_its_attempts_unless_none_can_have_arrived(
+    timed: Ledger, hands: Hands
+) -> None:
+    for token in ("aaaa2222", "bbbb2222"):
+        claim(timed, [a_job(token, owner=OWNER)])
+        timed.claims.begin_attempt(token, OWNER)
+        before = timed.jobs()
+        certain = token == "bbbb2222"
+        assert timed.claims.give_back(token, OWNER, after_s=100.0, certain=certain)
+        expected: dict[str, Any] = {"state": JobState.READY, "owner": NOBODY, "not_before": hands.shows + 100.0}
+        assert changed(before, timed.jobs()) == {token: {**expected, **({"attempts": 0} if certain else {})}}
+    (first,) = timed.claims.next_ready("slurm")
+    hands.shows += 99.0
+    assert not timed.claims.admit([first], "me", room=None)
+    hands.shows += 1.0
+    before = timed.jobs()
+    assert timed.claims.admit([first], "me", room=None)
+    assert changed(before, timed.jobs()) == {
+        "aaaa2222": {"state": JobState.SUBMITTING, "owner": "me", "heartbeat_at": hands.shows}
+    }
+    assert not timed.claims.admit([first], "other", room=None)  # somebody has begun
+
+
+def test_one_whose_files_are_still_written_is_not_admitted_by_another(ledger: Ledger) -> None:
+    claim(ledger, [a_job("aaaa2222")])
+    ledger.claims.claim([a_job("bbbb2222", owner=OWNER)], room=1)
+    (ready,) = ledger.claims.next_ready("slurm")
+    assert not ledger.claims.admit([replace(ready, owner=NOBODY)], "me", room=None)
+    assert ledger.claims.admit([ready], "me", room=2)
+
+
+def test_an_id_is_stored_in_its_own_row_and_while_it_is_submitted_only(timed: Ledger, hands: Hands) -> None:
+    polled(timed, 60.0)
+    for token in ("aaaa2222", "bbbb2222"):
+        claim(timed, [a_job(token, owner=OWNER)])
+    before = timed.jobs()
+    hands.shows += 10.0
+    assert timed.claims.submitted({"aaaa2222": "42"}, OWNER, "slurm", poll_within_s=2.0)
+    assert changed(before, timed.jobs()) == {
+        "aaaa2222": {"job_id": "42", "state": JobState.PENDING, "owner": NOBODY, "updated_at": hands.shows}
+    }
+    assert take(timed).due_in_s == 2.0
+    assert not timed.claims.submitted({"aaaa2222": "43"}, NOBODY, "slurm", poll_within_s=2.0)
+    assert timed.claims.submitted({"aaaa2222": "42"}, OWNER, "slurm", poll_within_s=2.0)  # the answer was lost
+    timed.claims.give_back("bbbb2222", OWNER, after_s=0.0, certain=False)
+    assert not timed.claims.submitted({"bbbb2222": "44"}, NOBODY, "slurm", poll_within_s=2.0)
+
+
+def test_a_submission_brings_quick_questions_along(timed: Ledger) -> None:
+    polled(timed, 1000.0)
+    with timed._database._engine.begin() as connection:
+        connection.execute(LEASES.update().values(quick=0.0))
+    submitted(timed)
+    with timed._database._engine.begin() as connection:
+        assert connection.execute(sa.select(LEASES.c.quick)).scalar_one() == 3.0
+
+
+def test_copies_are_kept_once_each_in_their_order_and_without_the_id_itself(ledger: Ledger) -> None:
+    submitted(ledger, "aaaa2222", job_id="1")
+    submitted(ledger, "bbbb2222", job_id="2")
+    ledger.claims.add_copies({"aaaa2222": ["4", "1"], "bbbb2222": ["5"]})
+    ledger.claims.add_copies({"aaaa2222": ["3", "4"]})
+    assert (ledger.job("aaaa2222").ids, ledger.job("bbbb2222").ids) == (("1", "4", "3"), ("2", "5"))
+
+
+def test_a_release_frees_one_identity_and_says_when(timed: Ledger, hands: Hands) -> None:
+    for token in ("aaaa2222", "bbbb2222"):
+        submitted(timed, token, identity=token)
+        timed.observations.record([Change(token, JobState.LOST)])
+    before = timed.jobs()
+    hands.shows += 10.0
+    assert timed.claims.release("aaaa2222")
+    assert changed(before, timed.jobs()) == {"aaaa2222": {"held_identity": None, "updated_at": hands.shows}}
+
+
+# -- room, and the order of those who wait for it
+
+
+def test_room_is_that_of_one_target_and_for_what_is_neither_over_nor_waiting(ledger: Ledger) -> None:
+    elsewhere = replace(a_job("aaaa2222"), target="other")
+    claim(ledger, [elsewhere])
+    ledger.claims.claim([replace(elsewhere, token="aaaa3333", batch="aaaa3333")], room=1)  # it waits, elsewhere
+    for number, state in enumerate((JobState.FAILED, JobState.COMPLETED)):
+        submitted(ledger, f"bbbb222{number}")
+        ledger.observations.record([Change(f"bbbb222{number}", state)])
+    submitted(ledger, "cccc2222")
+    assert ledger.claims.claim([a_job("dddd2222")], room=2) is JobState.SUBMITTING
+    assert ledger.claims.claim([a_job("eeee2222")], room=2) is JobState.READY
+    assert ledger.claims.claim([a_job("ffff2222")], room=9) is JobState.READY  # behind the one that waits
+    assert [row.token for row in ledger.claims.next_ready("other")] == ["aaaa3333"]
+
+
+def test_of_many_processes_that_claim_at_once_as_many_begin_as_there_is_room_for(url: str) -> None:
+    assert sorted(all_at_once(url, _claim_with_room)) == ["READY"] * (CONTENDERS - 2) + ["SUBMITTING"] * 2
+
+
+def _claim_with_room(ledger: Ledger, number: int) -> JobState | None:
+    return ledger.claims.claim([a_job(f"aaaa222{number}")], room=2)
+
+
+def test_an_array_needs_room_for_all_its_elements(ledger: Ledger) -> None:
+    rows = [a_job(f"aaaa2222.{n}", array_index=n) for n in range(3)]
+    assert ledger.claims.claim(rows, room=2) is JobState.READY
+    waiting = ledger.claims.next_ready("slurm")
+    assert not ledger.claims.admit(waiting, "me", room=2)
+    assert ledger.claims.admit(waiting, "me", room=3)
+    assert {row.state for row in ledger.jobs()} == {JobState.SUBMITTING}
+
+
+def test_those_who_wait_come_in_the_order_of_their_claims_and_elements_in_theirs(ledger: Ledger) -> None:
+    claim(ledger, [a_job("zzzz2222")])
+    places = [a_job(f"bbbb2222.{n}", array_index=n, created_at=7.0) for n in (1, 0)]
+    later = [a_job("aaaa2222", created_at=8.0)], [a_job("cccc2222", created_at=7.0)]
+    for rows in (*later, places):
+        assert ledger.claims.claim(rows, room=1) is JobState.READY
+    assert [row.token for row in ledger.claims.next_ready("slurm")] == ["bbbb2222.0", "bbbb2222.1"]
+    assert ledger.claims.admit(ledger.claims.next_ready("slurm"), "me", room=None)
+    assert [row.token for row in ledger.claims.next_ready("slurm")] == ["cccc2222"]
+
+
+# -- who holds what
+
+
+def test_the_holders_of_more_identities_than_one_statement_takes_are_all_found(ledger: Ledger) -> None:
+    identities = [f"same.{number}" for number in range(1001)]
+    held = [identities[number] for number in (0, 499, 500, 999, 1000)]
+    for number, identity in enumerate(held):
+        claim(ledger, [a_job(f"aaaa222{number}", identity=identity)])
+    assert sorted(ledger.claims.holders(identities)) == sorted(held)
+
+
+def test_only_what_ended_well_gives_its_identity_up_to_a_claim(timed: Ledger, hands: Hands) -> None:
+    submitted(timed, "aaaa2222", identity="lives")
+    submitted(timed, "bbbb2222", identity="same")
+    submitted(timed, "cccc2222", identity="owed")
+    timed.observations.record([Change(token, JobState.COMPLETED) for token in ("bbbb2222", "cccc2222")])
+    new = a_job("dddd2222", identity="same")
+    assert timed.claims.claim([new], room=None, delivered=["aaaa2222", "bbbb2222"])
+    assert set(timed.claims.holders(["lives", "same", "owed"])) == {"lives", "same", "owed"}
+    assert timed.job("bbbb2222").delivered_at == hands.shows
+    assert [timed.job(token).delivered_at for token in ("aaaa2222", "cccc2222")] == [None, None]
+    assert timed.claims.claim([a_job("eeee2222", identity="lives")], room=None, delivered=["aaaa2222"]) is None
+
+
+def test_a_claim_whose_answer_was_lost_is_told_apart_from_those_of_others(ledger: Ledger) -> None:
+    claim(ledger, [a_job("aaaa2222", owner="somebody else", identity="other")])
+    row = a_job("bbbb2222", identity="same", owner=OWNER)
+    assert ledger.claims.claim([row], room=1) is ledger.claims.claim([row], room=1) is JobState.READY
+
+
+def test_a_token_that_is_in_the_ledger_is_not_given_again(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(ledger, [a_job(f"aaaaaaaa.{n}", array_index=n, batch="aaaaaaaa") for n in range(2)])
+    letters = iter("a" * 8 + "b" * 8)
+    monkeypatch.setattr("dagster_hpc.engine.ledger.claims.secrets.choice", lambda _: next(letters))
+    assert ledger.claims.new_token() == "bbbbbbbb"
+
+
+def test_only_jobs_that_knew_no_cluster_get_the_name_of_theirs(ledger: Ledger) -> None:
+    for token, target, cluster in (("aaaa2222", "slurm", ""), ("bbbb2222", "slurm", "lab"), ("cccc2222", "other", "")):
+        claim(ledger, [replace(a_job(token), target=target, cluster=cluster)])
+    ledger.claims.name_cluster("slurm", "slurm", "lab")  # a system that has no name
+    assert ledger.job("aaaa2222").cluster == ""
+    ledger.claims.name_cluster("slurm", "slurm@far", "far")
+    rows = [(row.token, row.target, row.cluster) for row in sorted(ledger.jobs(), key=lambda row: row.token)]
+    assert rows == [("aaaa2222", "slurm@far", "far"), ("bbbb2222", "slurm", "lab"), ("cccc2222", "other", "")]
 
 
 # -- what became of it

@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from dagster_hpc.engine.clock import Clock
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.errors import (
+    ConfigurationError,
+    HPCError,
+    LedgerUnavailable,
+    SchedulerUnavailable,
+    SubmitRefused,
+)
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request, WaitTimeout
-from dagster_hpc.engine.ledger import Change, Ledger
-from dagster_hpc.engine.process import NOBODY
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger
+from dagster_hpc.engine.process import NOBODY, this_process
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.local.requests import Local
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
+from dagster_hpc.engine.submit.claim import claim
+from dagster_hpc.engine.submit.recover import is_being_written, send_all, settle, submit_ready
+from dagster_hpc.engine.submit.send import adopt, cancel_ids, find, give_up, send
 from dagster_hpc.engine.target import Target
+from dagster_hpc.engine.workplace import Workplace
 from tests.engine.pretend import Heard, PretendSlurm, eventually, quick, target_on
 
 SPEC = JobSpec(name="count", shell="true", outputs=(("result", "result.txt"),))
@@ -627,3 +642,653 @@ def test_a_job_is_young_by_the_time_of_its_claim(runner: Runner, ledger: Ledger,
     before = time.time()
     (handle,) = runner.submit(request(tmp_path))
     assert before <= ledger.job(handle.token).created_at <= time.time()
+
+
+# -- each step of a submission by itself, on a clock on which an hour passes in a moment
+
+
+class Hours(Clock):
+    def __init__(self) -> None:
+        self.passed = 0.0
+        self.slept: list[float] = []
+        self.meanwhile: Callable[[], object] = lambda: None  # what happens while somebody sleeps
+
+    def now(self) -> float:
+        return 5000.0 + self.passed
+
+    def monotonic(self) -> float:
+        return self.passed
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.passed += seconds
+        self.meanwhile()
+
+
+@pytest.fixture
+def hours() -> Hours:
+    return Hours()
+
+
+@pytest.fixture
+def work(host: PretendSlurm, tmp_path: Path, heard: Heard, hours: Hours) -> Iterator[Workplace]:
+    ledger = Ledger(f"sqlite:///{tmp_path}/hours.db", hours)
+    patience = quick(recheck_s=30.0, unavailable_s=100.0, capacity_retry_s=15.0, owner_silent_s=300.0)
+    yield Workplace(target_on(host, patience=patience), ledger, heard.listener, hours)
+    ledger.close()
+
+
+def claimed(work: Workplace, tmp_path: Path, **more: Any) -> list[JobRow]:
+    """What a process has claimed, and is about to send."""
+    return claim(request(tmp_path, **more), work).to_send[0]
+
+
+def unwritten(rows: Sequence[JobRow], work: Workplace) -> list[JobRow]:
+    """As its process has left it before all of its files were there."""
+    with work.ledger._database._engine.begin() as connection:
+        connection.execute(sa.text("UPDATE dagster_hpc_jobs SET script_sha256 = ''"))
+    return now_of(rows, work)
+
+
+def now_of(rows: Sequence[JobRow], work: Workplace) -> list[JobRow]:
+    return [work.ledger.job(row.token) for row in rows]
+
+
+def lock_by(row: JobRow, job_id: str) -> None:
+    """A copy of this job has begun, on some node."""
+    folder = Path(row.work_dir, ".job")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "lock").write_text(f"{job_id}\n")
+
+
+def name_of(rows: Sequence[JobRow]) -> str:
+    return f"{rows[0].name}_{rows[0].batch}"
+
+
+def test_the_second_look_gives_queue_and_history_the_time_to_learn_of_a_job(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken"]
+    hours.meanwhile = lambda: host.put("777", name_of(rows), "PENDING")
+    send(rows, rows[0].owner, work)
+    assert (work.ledger.job(rows[0].token).job_id, host.count("sbatch"), hours.slept) == ("777", 1, [30.0])
+
+
+def test_an_orphan_that_was_never_sent_is_not_looked_for_and_one_that_was_is(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.put("777", name_of(rows), "PENDING")
+    work.ledger.claims.begin_attempt(rows[0].batch, rows[0].owner)
+    send(now_of(rows, work), rows[0].owner, work)
+    assert (work.ledger.job(rows[0].token).job_id, host.count("sbatch")) == ("777", 0)
+    new = claimed(work, tmp_path)
+    send(new, new[0].owner, work)
+    assert (host.count("sbatch"), host.count("squeue")) == (1, 1)
+
+
+def test_a_submission_that_stays_open_is_left_to_the_next_after_the_patience_and_not_before(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken"] * 100
+    with pytest.raises(SchedulerUnavailable, match="could not be submitted for 100 s"):
+        send(rows, rows[0].owner, work)
+    (row,) = now_of(rows, work)
+    assert (row.state, row.owner, row.attempts) == (JobState.SUBMITTING, NOBODY, host.count("sbatch"))
+    assert 100.0 < hours.passed <= 140.0
+
+
+def test_a_look_up_that_nobody_answers_is_repeated_as_long_as_there_is_patience(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions, host.down = ["lost"], {"squeue": "slurm_load_jobs error: down"}
+    hours.meanwhile = lambda: host.down.clear() if hours.passed >= 90.0 else None
+    send(rows, rows[0].owner, work)
+    (row,) = now_of(rows, work)
+    assert (row.job_id, set(hours.slept), hours.passed) == ("100", {5.0}, 90.0)
+    assert row.heartbeat_at == 5090.0  # it has shown that it lives
+
+
+def test_one_who_is_overtaken_while_he_looks_stops(work: Workplace, host: PretendSlurm, tmp_path: Path) -> None:
+    rows = claimed(work, tmp_path)
+    assert work.ledger.claims.take_over(*now_of(rows, work), "other")
+    with pytest.raises(SchedulerUnavailable, match="settled by another process"):
+        adopt(rows, rows[0].owner, work)
+    send(rows, rows[0].owner, work)  # nor does he submit, or keep the other's job from running
+    assert (work.ledger.job(rows[0].token).owner, host.count("sbatch")) == ("other", 0)
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+def test_a_refusal_that_comes_to_one_who_was_overtaken_is_no_error_of_the_others_job(
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["refused"]
+    host.before_submit = lambda: work.ledger.claims.take_over(*now_of(rows, work), "other")
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, "other")]
+    assert "in another process's hands" in heard.warnings[-1]
+
+
+def test_an_id_that_the_ledger_does_not_take_leaves_the_submission_open(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would be lost if it were called refused: the scheduler has it."""
+    rows = claimed(work, tmp_path)
+
+    def silent(*_: object, **__: object) -> bool:
+        raise LedgerUnavailable("the ledger does not answer")
+
+    monkeypatch.setattr(work.ledger.claims, "submitted", silent)
+    with pytest.raises(LedgerUnavailable):
+        send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, NOBODY)]
+
+
+def test_a_full_queue_after_a_lost_reply_leaves_the_submission_doubtful(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", "full"]
+    send(rows, rows[0].owner, work)
+    (row,) = now_of(rows, work)
+    assert (row.state, row.owner, row.attempts) == (JobState.READY, NOBODY, 2)
+    assert row.not_before == hours.now() + 15.0
+    host.put("777", name_of(rows), "PENDING")  # it had been taken by the first
+    submit_ready(work)
+    assert host.count("sbatch") == 2  # not yet
+    hours.passed += 15.0
+    submit_ready(work)
+    assert (work.ledger.job(row.token).job_id, host.count("sbatch")) == ("777", 2)
+
+
+def test_a_full_queue_that_was_met_first_makes_nothing_doubtful(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["full"]
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.attempts) for row in now_of(rows, work)] == [(JobState.READY, 0)]
+
+
+@pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
+def test_what_has_begun_is_adopted_by_its_lock_though_nobody_knows_it(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, spec: JobSpec
+) -> None:
+    rows = claimed(work, tmp_path, spec=spec)
+    host.submissions = ["not taken"]
+    host.before_submit = lambda: lock_by(rows[-1], "555" if len(rows) == 1 else "555_1")
+    send(rows, rows[0].owner, work)
+    expected = ["555"] if len(rows) == 1 else ["555_0", "555_1"]
+    assert [row.job_id for row in now_of(rows, work)] == expected
+    assert host.count("sbatch") == 1
+
+
+def test_a_lock_that_is_closed_is_no_job(work: Workplace, hours: Hours, tmp_path: Path) -> None:
+    rows = claimed(work, tmp_path)
+    lock_by(rows[0], "closed")
+    assert not adopt(rows, rows[0].owner, work)
+    assert work.ledger.job(rows[0].token).state is JobState.SUBMITTING
+    assert hours.slept == [30.0]  # between the two looks
+
+
+@pytest.mark.parametrize("known_by", ["lock", "queue"])
+def test_one_who_adopts_a_job_says_so(work: Workplace, host: PretendSlurm, tmp_path: Path, known_by: str) -> None:
+    rows = claimed(work, tmp_path)
+    lock_by(rows[0], "555") if known_by == "lock" else host.put("555", name_of(rows), "PENDING")
+    assert adopt(rows, rows[0].owner, work)
+    assert work.ledger.job(rows[0].token).job_id == "555"
+
+
+@pytest.mark.parametrize("fate", ["refused", "full"])
+def test_a_job_that_is_adopted_in_the_end_can_still_begin(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, fate: str
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", fate]
+    host.before_submit = lambda: host.put("555", name_of(rows), "PENDING") if len(host.submissions) == 1 else None
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.job_id) for row in now_of(rows, work)] == [(JobState.PENDING, "555")]
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+def test_of_a_certain_refusal_nothing_has_to_be_looked_up_or_closed(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused):
+        send(rows, rows[0].owner, work)
+    assert [argv[0] for argv in host.asked] == ["sbatch"]
+    assert not Path(rows[0].work_dir, ".job/lock").exists()
+
+
+@pytest.mark.parametrize(("interval_s", "due_s"), [(10.0, 2.0), (0.5, 0.5)])
+def test_a_new_job_is_asked_for_soon(work: Workplace, tmp_path: Path, interval_s: float, due_s: float) -> None:
+    work = replace(work, target=replace(work.target, poll_interval_s=interval_s))
+    leases, key = work.ledger.leases, work.target.key
+    assert leases.take(key, "me").taken
+    leases.release(key, "me", interval_s=60.0)
+    rows = claimed(work, tmp_path)
+    send(rows, rows[0].owner, work)
+    assert leases.take(key, "me").due_in_s == due_s
+
+
+@pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
+def test_what_has_begun_is_not_given_up(work: Workplace, tmp_path: Path, spec: JobSpec) -> None:
+    rows = claimed(work, tmp_path, spec=spec)
+    lock_by(rows[-1], "555" if len(rows) == 1 else "555_1")
+    assert not give_up(rows, rows[0].owner, work, "no", JobState.REFUSED)
+    assert {row.state for row in now_of(rows, work)} == {JobState.PENDING}
+    assert now_of(rows, work)[-1].job_id == ("555" if len(rows) == 1 else "555_1")
+
+
+@pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
+def test_what_is_given_up_can_begin_nowhere(work: Workplace, tmp_path: Path, spec: JobSpec) -> None:
+    rows = claimed(work, tmp_path, spec=spec)
+    assert give_up(rows, rows[0].owner, work, "no", JobState.CANCELLED)
+    assert {(row.state, row.reason) for row in now_of(rows, work)} == {(JobState.CANCELLED, "no")}
+    assert {Path(row.work_dir, ".job/lock").read_text() for row in rows} == {"closed\n"}
+
+
+def test_a_refusal_is_no_error_where_a_copy_begins_in_the_same_moment(
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", "refused"]
+    monkeypatch.setattr("dagster_hpc.engine.submit.send.close", lambda rows, work: "555")
+    send(rows, rows[0].owner, work)
+    assert [(row.state, row.job_id) for row in now_of(rows, work)] == [(JobState.PENDING, "555")]
+    assert not any("refused" in words for words in heard.warnings)
+
+
+def test_a_submission_that_was_cancelled_before_its_command_is_never_sent(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    work.ledger.observations.request_cancel([rows[0].token])
+    send(rows, rows[0].owner, work)
+    (row,) = now_of(rows, work)
+    assert (row.state, row.reason) == (JobState.CANCELLED, "cancelled before the scheduler had taken it")
+    assert host.asked == []
+
+
+def test_of_two_that_are_found_one_is_the_job_and_the_other_its_copy(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken"]
+    host.before_submit = lambda: [host.put(job_id, name_of(rows), "PENDING") for job_id in ("77", "78")]
+    send(rows, rows[0].owner, work)
+    assert [row.ids for row in now_of(rows, work)] == [("77", "78")]
+    assert host.count("scancel") == 0
+
+
+@pytest.mark.parametrize("refused", [True, False])
+def test_the_id_that_comes_to_one_who_was_overtaken_is_a_copy_and_lives_on_only_if_its_job_does(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, refused: bool
+) -> None:
+    rows = claimed(work, tmp_path)
+
+    def overtake() -> None:
+        work.ledger.claims.take_over(*now_of(rows, work), "other")
+        if refused:
+            work.ledger.claims.refuse(rows[0].batch, "other", "no")
+
+    host.before_submit = overtake
+    send(rows, rows[0].owner, work)
+    (row,) = now_of(rows, work)
+    assert (row.job_id, row.copies) == (None, ("100",))
+    assert [argv for argv in host.asked if argv[0] == "scancel"] == ([["scancel", "100"]] if refused else [])
+
+
+@pytest.mark.parametrize(("unwanted", "told"), [([0], ["100_0"]), ([0, 1], ["100"]), ([], None)])
+def test_of_an_array_only_what_was_cancelled_meanwhile_is_cancelled(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, unwanted: list[int], told: list[str] | None
+) -> None:
+    rows = claimed(work, tmp_path, spec=ARRAY)
+    host.before_submit = lambda: work.ledger.observations.request_cancel([rows[n].token for n in unwanted])
+    send(rows, rows[0].owner, work)
+    assert [argv[1:] for argv in host.asked if argv[0] == "scancel"] == ([told] if told else [])
+    assert [row.job_id for row in now_of(rows, work)] == ["100_0", "100_1"]
+
+
+def test_cancellations_are_cut_into_bearable_command_lines_and_each_is_told_once(
+    work: Workplace, host: PretendSlurm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Slurm, "ids_per_call", 2)
+    cancel_ids(["1", "2", "1", "3", "4", "5"], work)
+    assert [argv[1:] for argv in host.asked] == [["1", "2"], ["3", "4"], ["5"]]
+    host.missing = True
+    with pytest.raises(SchedulerUnavailable, match="`scancel` is not on PATH"):
+        cancel_ids(["1"], work)
+    with pytest.raises(SchedulerUnavailable, match="`squeue` is not on PATH"):
+        find("x", work)
+
+
+@pytest.mark.parametrize("witness", ["create", "read"])
+def test_nothing_is_given_up_or_sent_again_while_its_directory_cannot_be_seen(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, witness: str
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken", "refused"]
+
+    def stale(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    monkeypatch.setattr(host, witness, stale)
+    with pytest.raises(SchedulerUnavailable, match="whether count has begun cannot be seen"):
+        send(rows, rows[0].owner, work)
+    assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, NOBODY)]
+    assert host.count("sbatch") == (2 if witness == "create" else 1)
+
+
+def test_a_script_that_cannot_be_seen_for_a_moment_is_sent_later(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, looks = claimed(work, tmp_path), [0]
+
+    def stale_at_first(path: str) -> bool:
+        looks[0] += 1
+        if looks[0] == 1:
+            raise OSError(errno.ESTALE, "Stale file handle", path)
+        return True
+
+    monkeypatch.setattr(host, "is_private", stale_at_first)
+    send(rows, rows[0].owner, work)
+    assert ([row.job_id for row in now_of(rows, work)], host.count("sbatch")) == (["100"], 1)
+
+
+@pytest.mark.parametrize("path", [".job", ".job/script.slurm"])
+def test_a_script_that_others_may_change_is_not_submitted(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, path: str
+) -> None:
+    rows = claimed(work, tmp_path)
+    Path(rows[0].work_dir, path).chmod(0o777)
+    with pytest.raises(ConfigurationError, match="may be written by others"):
+        send(rows, rows[0].owner, work)
+    assert [row.state for row in now_of(rows, work)] == [JobState.REFUSED]
+    assert host.asked == []
+
+
+def test_what_cannot_be_sent_again_after_a_lost_reply_cannot_start_later_either(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    rows = claimed(work, tmp_path)
+    host.submissions = ["not taken"]
+    script = Path(rows[0].work_dir, ".job/script.slurm")
+    hours.meanwhile = lambda: script.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="may be written by others"):
+        send(rows, rows[0].owner, work)
+    assert [row.state for row in now_of(rows, work)] == [JobState.REFUSED]
+    assert Path(rows[0].work_dir, ".job/lock").read_text() == "closed\n"
+    assert host.count("squeue") == 4  # twice after the command, and twice before it was given up
+
+
+# -- each step of a recovery by itself
+
+
+def orphaned(work: Workplace, tmp_path: Path, owner: str = NOBODY, *, attempts: int = 1, **more: Any) -> list[JobRow]:
+    """What a process has left that died after so many commands."""
+    rows = claimed(work, tmp_path, **more)
+    for _ in range(attempts):
+        assert work.ledger.claims.begin_attempt(rows[0].batch, rows[0].owner)
+    assert work.ledger.claims.take_over(now_of(rows, work)[0], owner)
+    return now_of(rows, work)
+
+
+def test_an_orphan_of_another_host_is_settled_when_it_was_silent_for_longer_than_any_command(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    (row,) = orphaned(work, tmp_path, "another-host 1 2 3", attempts=0)
+    for passed, commands in ((300.0, 0), (301.0, 1)):
+        hours.passed = passed
+        settle(row, work)
+        assert host.count("sbatch") == commands
+    assert work.ledger.job(row.token).state is JobState.PENDING
+
+
+def test_nothing_is_settled_that_is_in_the_queue_or_that_waits_for_room_or_that_another_has_taken(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    (orphan,) = orphaned(work, tmp_path, attempts=0)
+    work.ledger.claims.take_over(orphan, a_dead_process())
+    settle(orphan, work)  # as it was seen before
+    assert host.asked == []
+    for state in (JobState.PENDING, JobState.READY, JobState.COMPLETED):
+        settle(replace(work.ledger.job(orphan.token), state=state, owner=NOBODY), work)
+    assert host.asked == []
+    settle(work.ledger.job(orphan.token), work)
+    assert host.count("sbatch") == 1
+
+
+def test_one_who_comes_too_late_to_settle_a_submission_leaves_it_alone(work: Workplace, tmp_path: Path) -> None:
+    (seen,) = orphaned(work, tmp_path, attempts=0)
+    work.ledger.observations.request_cancel([seen.token])
+    assert work.ledger.claims.take_over(seen, "quicker")
+    settle(seen, work)
+    assert work.ledger.job(seen.token).owner == "quicker"
+    assert not Path(seen.work_dir, ".job/lock").exists()
+
+
+@pytest.mark.parametrize("state", [JobState.SUBMITTING, JobState.READY])
+def test_files_are_being_written_while_they_are_not_whole_and_no_command_was_given_them(
+    work: Workplace, tmp_path: Path, state: JobState
+) -> None:
+    rows = claimed(work, tmp_path)
+    if state is JobState.READY:
+        work.ledger.claims.give_back(rows[0].batch, rows[0].owner, after_s=0.0, certain=True)
+        assert work.ledger.claims.take_over(*now_of(rows, work), this_process())
+    (row,) = now_of(rows, work)
+    assert not is_being_written(row, work)
+    (row,) = unwritten(rows, work)
+    assert is_being_written(row, work)
+    assert work.ledger.job(row.token) == row  # its process lives
+    for later in (replace(row, attempts=1), replace(row, state=JobState.PENDING), replace(row, state=JobState.LOST)):
+        assert not is_being_written(later, work)  # what was purged since is joined
+    assert work.ledger.claims.take_over(row, a_dead_process())
+    assert is_being_written(row, work)  # as it was seen before: it is another's now
+    assert work.ledger.job(row.token).state is state
+    assert is_being_written(work.ledger.job(row.token), work)
+    assert work.ledger.job(row.token).state is JobState.REFUSED
+
+
+def test_a_directory_that_cannot_be_read_keeps_nobody_from_joining(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stale(path: str, *_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "Stale file handle", path)
+
+    (row,) = claimed(work, tmp_path)
+    monkeypatch.setattr(host, "read", stale)
+    assert not is_being_written(row, work)
+    settle(replace(row, owner=NOBODY), work)
+    assert work.ledger.job(row.token).state is JobState.SUBMITTING
+
+
+@pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
+@pytest.mark.parametrize(
+    ("attempts", "placed", "unwanted", "state", "words"),
+    [
+        (0, False, False, JobState.REFUSED, "died before its files were written"),
+        (0, False, True, JobState.CANCELLED, "cancelled before the scheduler had taken it"),
+        (0, True, True, JobState.CANCELLED, "cancelled before the scheduler had taken it"),
+        (1, True, True, JobState.CANCELLED, "cancelled before the scheduler had taken it"),
+        (1, False, False, JobState.REFUSED, "its directory is gone, and the scheduler does not know it"),
+        (1, False, True, JobState.CANCELLED, "cancelled before the scheduler had taken it"),
+    ],
+)
+def test_how_an_orphan_is_called_that_is_not_sent_any_more(
+    work: Workplace,
+    host: PretendSlurm,
+    hours: Hours,
+    tmp_path: Path,
+    spec: JobSpec,
+    attempts: int,
+    placed: bool,
+    unwanted: bool,
+    state: JobState,
+    words: str,
+) -> None:
+    rows = orphaned(work, tmp_path, attempts=attempts, spec=spec)
+    if not placed and attempts:
+        shutil.rmtree(rows[0].batch_dir)
+        hours.passed += 1.0  # a file of just now may be seen late
+    elif not placed:
+        unwritten(rows, work)
+    if unwanted:
+        work.ledger.observations.request_cancel([row.token for row in rows])
+    settle(rows[0], work)
+    assert {row.state for row in now_of(rows, work)} == {state}
+    assert all(words in row.reason for row in now_of(rows, work))
+    assert host.count("sbatch") == 0
+    assert host.count("squeue") == 2 * attempts
+
+
+@pytest.mark.parametrize(("placed", "unwanted"), [(True, True), (False, False)])
+def test_an_orphan_that_is_found_is_adopted_and_cancelled_only_if_that_was_wished(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path, placed: bool, unwanted: bool
+) -> None:
+    rows = orphaned(work, tmp_path)
+    hours.passed += 1.0
+    host.put("777", name_of(rows), "RUNNING")
+    if not placed:
+        shutil.rmtree(rows[0].batch_dir)
+    if unwanted:
+        work.ledger.observations.request_cancel([rows[0].token])
+    settle(rows[0], work)
+    assert work.ledger.job(rows[0].token).job_id == "777"
+    assert host.count("scancel") == int(unwanted)
+    assert not Path(rows[0].work_dir, ".job/lock").exists()  # so that what runs is not stopped by us
+
+
+def test_an_array_of_which_one_element_is_still_wanted_is_sent(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    rows = orphaned(work, tmp_path, attempts=0, spec=ARRAY)
+    work.ledger.observations.request_cancel([rows[0].token])
+    settle(rows[0], work)
+    assert [argv[0] for argv in host.asked] == ["sbatch", "scancel"]
+    assert host.asked[-1] == ["scancel", "100_0"]
+    assert {row.state for row in now_of(rows, work)} == {JobState.PENDING}
+
+
+def test_a_job_that_was_adopted_from_its_directory_is_not_called_purged(work: Workplace, tmp_path: Path) -> None:
+    (row,) = orphaned(work, tmp_path)
+    unwritten([row], work)
+    settle(row, work)
+    assert "it was found in its directory" in work.ledger.job(row.token).reason
+
+
+def test_a_script_that_is_not_the_one_of_the_claim_is_not_sent(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path
+) -> None:
+    (row,) = orphaned(work, tmp_path, attempts=0)
+    script = Path(row.work_dir, ".job/script.slurm")
+    script.write_text(script.read_text()[:-10])
+    settle(row, work)  # it may be on its way through the file system
+    assert (work.ledger.job(row.token).state, host.count("sbatch")) == (JobState.SUBMITTING, 0)
+    hours.passed += 1.0
+    settle(work.ledger.job(row.token), work)
+    assert (work.ledger.job(row.token).state, host.count("sbatch")) == (JobState.REFUSED, 0)
+
+
+def test_who_settles_for_others_tells_what_went_wrong_and_lets_go(
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path
+) -> None:
+    (row,) = orphaned(work, tmp_path, attempts=0)
+    host.submissions = ["not taken"] * 100
+    settle(row, work)
+    assert (work.ledger.job(row.token).owner, work.ledger.job(row.token).state) == (NOBODY, JobState.SUBMITTING)
+    assert "could not be submitted for 100 s" in heard.warnings[-1]
+    host.submissions = ["refused"]
+    settle(work.ledger.job(row.token), work)
+    assert work.ledger.job(row.token).state is JobState.REFUSED
+    assert heard.warnings[-1].startswith("count was refused: ")
+
+
+def waiting(work: Workplace, tmp_path: Path, count: int) -> list[str]:
+    """The tokens of so many jobs for which there was no room, in their order; the room is there now."""
+    full = replace(work, target=replace(work.target, max_jobs=1))
+    rows = []
+    for _ in range(count + 1):
+        rows += claim(request(tmp_path), full).rows
+        work.clock.sleep(1.0)
+    work.ledger.claims.refuse(rows[0].batch, rows[0].owner, "makes room")
+    assert [work.ledger.job(row.token).state for row in rows[1:]] == [JobState.READY] * count
+    return [row.token for row in rows[1:]]
+
+
+def test_one_that_waits_for_room_is_no_orphan(work: Workplace, host: PretendSlurm, tmp_path: Path) -> None:
+    (token,) = waiting(work, tmp_path, 1)
+    before = work.ledger.job(token)
+    settle(before, work)
+    assert (work.ledger.job(token), host.asked) == (before, [])
+
+
+@pytest.mark.parametrize("side_by_side", [1, 2, 5])
+def test_all_that_wait_are_sent_as_soon_as_there_is_room_for_them(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, side_by_side: int
+) -> None:
+    tokens = waiting(work, tmp_path, 3)
+    work = replace(work, target=replace(work.target, parallel_submissions=side_by_side))
+    submit_ready(work)
+    assert {work.ledger.job(token).state for token in tokens} == {JobState.PENDING}
+    assert sorted(names_in_the_queue(host)) == sorted(f"count_{token}" for token in tokens)
+
+
+def test_those_who_wait_are_sent_as_far_as_there_is_room(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    tokens = waiting(work, tmp_path, 3)
+    submit_ready(replace(work, target=replace(work.target, max_jobs=2, parallel_submissions=3)))
+    assert [work.ledger.job(token).state for token in tokens] == ["PENDING", "PENDING", "READY"]
+
+
+def test_one_whose_files_are_written_just_now_is_waited_for_and_one_whose_process_died_over_them_is_not(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    first, second = waiting(work, tmp_path, 2)
+    work.ledger.claims.take_over(work.ledger.job(first), this_process())
+    submit_ready(work)
+    assert host.count("sbatch") == 0
+    work.ledger.claims.take_over(work.ledger.job(first), a_dead_process())
+    submit_ready(work)
+    assert [work.ledger.job(token).state for token in (first, second)] == [JobState.PENDING] * 2
+
+
+@pytest.mark.parametrize(("side_by_side", "most"), [(1, 1), (3, 3)])
+def test_as_many_submissions_run_side_by_side_as_the_target_gains_from(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path, side_by_side: int, most: int
+) -> None:
+    target = replace(target_on(host), parallel_submissions=side_by_side)
+    at_once, seen, busy = 0, [0], threading.Lock()
+
+    def count() -> None:
+        nonlocal at_once
+        with busy:
+            at_once += 1
+            seen.append(at_once)
+        eventually(lambda: max(seen) >= most)
+        with busy:
+            at_once -= 1
+
+    host.before_submit = count
+    handles = Runner(target, ledger).submit_all([request(tmp_path) for _ in range(3)])
+    assert max(seen) == most
+    assert {ledger.job(handle.token).state for (handle,) in handles} == {JobState.PENDING}
+
+
+def test_what_goes_wrong_in_one_of_several_submissions_is_an_error_when_all_were_tried(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    work = Workplace(replace(target_on(host), parallel_submissions=2), ledger)
+    submissions = [claimed(work, tmp_path) for _ in range(3)]
+    host.submissions = ["refused"]
+    with pytest.raises(SubmitRefused):
+        send_all(submissions, work)
+    states = sorted(row.state for row in ledger.jobs())
+    assert states == [JobState.PENDING, JobState.PENDING, JobState.REFUSED]

@@ -364,3 +364,262 @@ def test_a_job_that_we_cancelled_and_that_was_killed_is_cancelled() -> None:
     assert verdict(ours, BEGAN, history=killed).state is JobState.CANCELLED
     assert verdict(OVER_FOR_LONG, BEGAN, history=killed).state is JobState.FAILED
     assert verdict(ours, ended(3), history=says(JobState.FAILED, exit_code=3)).state is JobState.FAILED
+
+
+# -- which witness is heard first
+
+
+def test_the_accounts_come_before_the_queue_and_give_their_own_reason() -> None:
+    history, queue = (
+        says(JobState.CANCELLED, reason="by the user"),
+        says(JobState.CANCELLED, reason="it was told to end"),
+    )
+    assert verdict(OVER_FOR_LONG, BEGAN, queue=queue, history=history).reason == "by the user"
+    other = says(JobState.FAILED, reason="NonZeroExitCode")
+    change = verdict(OVER_FOR_LONG, BEGAN, queue=other, history=says(JobState.CANCELLED))
+    assert (change.state, change.reason) == (JobState.CANCELLED, "")  # the reason is one for another end
+
+
+def test_accounts_that_say_final_are_believed_where_the_queue_knows_no_state_and_only_there() -> None:
+    over = says(JobState.COMPLETED)
+    assert verdict(OVER_FOR_LONG, ended(0), queue=says(JobState.UNKNOWN), history=over).state is JobState.COMPLETED
+    assert verdict(ROW, BEGAN, queue=says(JobState.RUNNING), history=over).state is JobState.RUNNING
+    assert verdict(ROW, BEGAN, queue=says(JobState.RUNNING), history=over).ending_since is None  # it was requeued
+
+
+def test_a_file_system_that_does_not_answer_ends_no_job() -> None:
+    unheard = Evidence(Sentinel(unreadable="Stale file handle"), history=says(JobState.FAILED))
+    assert judge(OVER_FOR_LONG, unheard, NOW, PATIENCE) is None
+    assert judge(replace(ROW, absent_since=LONG_AGO), replace(unheard, history=None), NOW, PATIENCE) is None
+
+
+@pytest.mark.parametrize("state", [JobState.PENDING, JobState.HELD])
+def test_a_job_that_waits_in_the_queue_again_has_not_ended(state: JobState) -> None:
+    change = verdict(OVER_FOR_LONG, ended(143, signal="TERM"), queue=says(state))
+    assert (change.state, change.ending_since) == (state, None)
+
+
+def test_while_a_job_completes_the_queue_tells_of_it_and_its_end_is_remembered() -> None:
+    row = replace(ROW, ending_since=NOW - 10)
+    queue = says(JobState.RUNNING, reason="its epilogue runs", metrics=JobMetrics(cores=4))
+    change = verdict(row, ended(0), queue=queue)
+    assert (change.reason, change.ending_since, change.metrics.cores) == ("its epilogue runs", NOW - 10, 4)
+    assert verdict(row, BEGAN, queue=queue).ending_since is None
+
+
+def test_an_end_that_was_seen_in_the_future_is_one_of_now() -> None:
+    assert verdict(replace(ROW, ending_since=NOW + 100), ended(0)).ending_since == NOW
+
+
+def test_the_exit_code_is_the_scripts_own_and_else_that_of_the_accounts() -> None:
+    failed = says(JobState.FAILED, exit_code=7)
+    assert verdict(OVER_FOR_LONG, BEGAN, history=failed).exit_code == 7
+    assert verdict(OVER_FOR_LONG, ended(0), history=failed).exit_code == 0
+
+
+# -- of which run the files are
+
+
+def test_an_exit_code_from_before_the_present_run_says_nothing() -> None:
+    runs = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW))
+    assert verdict(OVER_FOR_LONG, ended(0), queue=runs).state is JobState.RUNNING
+    at_once = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 1))
+    assert verdict(OVER_FOR_LONG, ended(0), queue=at_once).state is JobState.COMPLETED
+    over = says(JobState.COMPLETED, metrics=JobMetrics(started_at=NOW))  # only clocks that differ
+    assert verdict(OVER_FOR_LONG, ended(0), queue=over).state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize(("before_s", "is_old"), [(59.0, False), (60.0, False), (60.5, True)])
+def test_a_file_is_old_only_where_it_contradicts_accounts_that_began_well_after_it(
+    before_s: float, is_old: bool
+) -> None:
+    started = JobMetrics(started_at=NOW - 1 + before_s)
+    failed = verdict(OVER_FOR_LONG, ended(0), history=says(JobState.FAILED, reason="why", metrics=started))
+    assert failed.reason == ("why" if is_old else "the scheduler says FAILED (why), although its script ended with 0")
+    assert failed.metrics.ended_at == (None if is_old else NOW - 1)
+    well = verdict(OVER_FOR_LONG, ended(3), history=says(JobState.COMPLETED, metrics=started))
+    assert well.reason == ("its script did not run to the end" if is_old else "its program ended with exit code 3")
+    agrees = verdict(OVER_FOR_LONG, ended(0), history=says(JobState.COMPLETED, metrics=started))
+    assert agrees.state is JobState.COMPLETED
+
+
+def test_the_signal_that_ended_an_earlier_run_did_not_end_this_one() -> None:
+    earlier = replace(ended(0, signal="TERM"), ended_at=NOW - 1000)
+    gone = says(JobState.LOST, reason="nobody knows how", metrics=JobMetrics(started_at=NOW - 50))
+    change = verdict(OVER_FOR_LONG, earlier, history=gone)
+    assert (change.state, change.reason) == (JobState.FAILED, "its script did not run to the end, and nobody knows how")
+
+
+# -- what is concluded while a witness is missing
+
+
+def test_an_end_is_concluded_without_the_queue_only_if_nobody_answers_and_it_is_a_good_one() -> None:
+    away = {"asked": False, "queue_heard": False}
+    assert verdict(OVER_FOR_LONG, ended(0), **away).state is JobState.COMPLETED
+    assert verdict(OVER_FOR_LONG, ended(3), **away).state is JobState.RUNNING  # it may have been requeued
+    assert verdict(OVER_FOR_LONG, ended(0, signal="TERM"), **away).state is JobState.RUNNING
+    assert verdict(OVER_FOR_LONG, ended(0), queue_heard=False).state is JobState.RUNNING  # it is asked for next
+
+
+def test_a_bad_end_of_which_only_the_job_itself_tells_is_told_when_no_accounts_can_be_late() -> None:
+    row = replace(ROW, ending_since=NOW - PATIENCE.epilogue_s / 2)
+    assert verdict(row, ended(3)).state is JobState.RUNNING
+    assert verdict(row, ended(0)).state is JobState.COMPLETED
+    assert verdict(row, ended(3), has_history=False).state is JobState.FAILED
+
+
+def test_what_the_queue_says_was_done_to_a_job_is_believed_at_once_only_where_nothing_else_is_heard() -> None:
+    killed, failed = says(JobState.TIMEOUT), says(JobState.FAILED)
+    assert verdict(ROW, BEGAN, queue=killed, asked=False).state is JobState.TIMEOUT
+    assert verdict(ROW, BEGAN, queue=killed).state is JobState.RUNNING
+    assert verdict(ROW, BEGAN, queue=failed, asked=False).state is JobState.RUNNING
+
+
+def test_accounts_that_are_not_final_yet_are_waited_for() -> None:
+    queue, history = says(JobState.COMPLETED), says(JobState.RUNNING)
+    assert verdict(ROW, ended(0), queue=queue, history=history).state is JobState.RUNNING
+
+
+def test_a_record_of_success_that_the_files_contradict_waits_for_a_file_that_is_late() -> None:
+    assert verdict(ROW, ended(3), history=says(JobState.COMPLETED)).state is JobState.RUNNING
+    assert verdict(ROW, ended(3), history=says(JobState.FAILED)).state is JobState.FAILED
+    assert verdict(ROW, BEGAN, history=says(JobState.FAILED)).state is JobState.FAILED
+
+
+SHORT = Patience(accounting_delay_s=10, epilogue_s=20, file_delay_s=30, lost_after_s=40, stuck_after_s=50)
+CANCELLED = says(JobState.CANCELLED)
+
+
+@pytest.mark.parametrize(
+    ("after_s", "row", "evidence", "state"),
+    [
+        (10, ROW, Evidence(ended(0), has_history=False), JobState.COMPLETED),
+        (10, ROW, Evidence(ended(0), queue=says(JobState.COMPLETED)), JobState.COMPLETED),
+        (20, ROW, Evidence(ended(0), asked=False), JobState.COMPLETED),
+        (20, ROW, Evidence(ended(0), queue=says(JobState.RUNNING)), JobState.COMPLETED),
+        (20, ROW, Evidence(ended(3)), JobState.FAILED),
+        (30, ROW, Evidence(BEGAN, history=says(JobState.COMPLETED)), JobState.FAILED),
+        (40, ROW, Evidence(BEGAN), JobState.LOST),
+        (10, replace(ROW, cancel_requested=True), Evidence(BEGAN, has_history=False), JobState.CANCELLED),
+        (30, replace(ROW, cancel_requested=True), Evidence(SILENT, forgets_deleted=True), JobState.CANCELLED),
+        (50, replace(ROW, cancel_requested=True), Evidence(SILENT, history=CANCELLED), JobState.FAILED),
+    ],
+)
+def test_each_patience_ends_when_it_is_over(after_s: float, row: JobRow, evidence: Evidence, state: JobState) -> None:
+    for waited_s, is_over in ((after_s - 1, False), (after_s, True)):
+        since = NOW - waited_s
+        change = judge(replace(row, ending_since=since, absent_since=since, stuck_since=since), evidence, NOW, SHORT)
+        assert change is not None
+        assert (change.state is state) is is_over
+
+
+# -- our own order
+
+
+TOLD = "cancelled through dagster_hpc"
+
+
+@pytest.mark.parametrize(
+    ("sentinel", "history", "state"),
+    [
+        (BEGAN, says(JobState.CANCELLED, reason="by 0"), JobState.CANCELLED),
+        (ended(143, signal="TERM"), None, JobState.CANCELLED),
+        (ended(143), None, JobState.FAILED),
+        (ended(0, signal="TERM"), None, JobState.COMPLETED),
+        (ended(137, signal="TERM"), says(JobState.FAILED, signal=9), JobState.CANCELLED),
+        (ended(137), says(JobState.FAILED, signal=9), JobState.FAILED),
+        (ended(143, signal="TERM"), says(JobState.FAILED, signal=15), JobState.FAILED),
+        (BEGAN, says(JobState.TIMEOUT), JobState.TIMEOUT),
+    ],
+)
+def test_our_own_order_explains_only_an_end_that_nobody_else_explains(
+    sentinel: Sentinel, history: JobStatus | None, state: JobState
+) -> None:
+    change = verdict(replace(OVER_FOR_LONG, cancel_requested=True), sentinel, history=history)
+    assert change.state is state
+    assert (change.reason == TOLD) is (state is JobState.CANCELLED)
+    assert verdict(OVER_FOR_LONG, sentinel, history=history).reason != TOLD
+
+
+def test_a_job_that_could_never_start_has_failed_when_it_is_cancelled_for_that() -> None:
+    row = replace(ROW, cancel_requested=True, stuck_since=NOW - 100, reason="waits for a node that there is not")
+    change = judge(row, Evidence(SILENT, history=CANCELLED), NOW, SHORT)
+    assert change is not None
+    assert change.state is JobState.FAILED
+    assert change.reason == "it waits for a node that there is not; cancelled after it had waited in vain"
+    for other in (judge(row, Evidence(SILENT, history=CANCELLED), NOW, PATIENCE),
+                  judge(replace(row, stuck_since=None), Evidence(SILENT, history=CANCELLED), NOW, SHORT)):  # fmt: skip
+        assert other is not None
+        assert (other.state, other.reason) == (JobState.CANCELLED, TOLD)
+
+
+def test_why_a_job_is_being_deleted_is_kept_until_it_is_gone() -> None:
+    row = replace(ROW, cancel_requested=True, stuck_since=NOW - 30, reason="can never start")
+    leaving = says(JobState.PENDING, reason="is being deleted")
+    kept = verdict(row, SILENT, queue=leaving)
+    assert (kept.reason, kept.stuck_since) == ("can never start", NOW - 30)
+    for other in (replace(row, cancel_requested=False), replace(row, stuck_since=None)):
+        change = verdict(other, SILENT, queue=leaving)
+        assert (change.reason, change.stuck_since) == ("is being deleted", None)
+    assert verdict(row, SILENT, queue=replace(leaving, stuck=True)).reason == "is being deleted"
+    ending = verdict(row, BEGAN, history=says(JobState.COMPLETED))
+    assert (ending.reason, ending.stuck_since) == ("can never start", NOW - 30)
+    assert verdict(replace(row, cancel_requested=False), BEGAN, history=says(JobState.COMPLETED)).stuck_since is None
+
+
+# -- what stays as it was, while nothing is concluded
+
+
+def test_one_that_ends_keeps_its_figures_and_a_requeued_one_stays_held() -> None:
+    row = replace(ROW, reason="runs", metrics=JobMetrics(cores=4), ending_since=NOW - 1)
+    change = verdict(row, ended(0))
+    assert (change.state, change.reason, change.metrics.cores) == (JobState.RUNNING, "runs", 4)
+    assert change.ending_since == NOW - 1
+    assert verdict(replace(row, state=JobState.HELD), ended(0)).state is JobState.HELD
+
+
+def test_one_that_is_absent_stays_as_it_is_and_is_counted_from_when_it_was_first_missed() -> None:
+    row = replace(
+        ROW, reason="runs", exit_code=5, metrics=JobMetrics(cores=4), absent_since=NOW - 200, stuck_since=NOW - 9
+    )
+    change = verdict(row, BEGAN)
+    assert (change.state, change.reason, change.exit_code, change.metrics) == (row.state, "runs", 5, row.metrics)
+    assert (change.absent_since, change.stuck_since) == (NOW - 200, NOW - 9)
+    told = verdict(row, BEGAN, history=says(JobState.SUSPENDED, reason="suspended"))
+    assert (told.state, told.reason, told.absent_since) == (JobState.SUSPENDED, "suspended", NOW - 200)
+
+
+def test_one_that_is_given_up_keeps_its_figures() -> None:
+    row = replace(ROW, metrics=JobMetrics(cores=4), absent_since=LONG_AGO)
+    ours = replace(row, cancel_requested=True, absent_since=NOW - 10)
+    assert verdict(row, BEGAN).metrics.cores == 4
+    assert verdict(row, SILENT, forgets_deleted=True).metrics.cores == 4
+    assert verdict(ours, BEGAN, has_history=False).metrics.cores == 4
+    assert verdict(replace(row, ending_since=LONG_AGO), ended(0)).metrics.cores == 4
+
+
+def test_of_a_lost_job_nothing_new_is_told_while_there_is_no_trace_of_it() -> None:
+    assert judge(replace(ROW, state=JobState.LOST), Evidence(BEGAN), NOW, PATIENCE) is None
+
+
+def test_how_long_there_was_no_trace_of_a_lost_job_is_told() -> None:
+    assert verdict(replace(ROW, absent_since=NOW - 1000), BEGAN).reason.endswith("for 1000 s")
+
+
+# -- words
+
+
+def test_the_words_say_what_is_known_and_no_more() -> None:
+    assert verdict(OVER_FOR_LONG, ended(0), queue=OVER, has_history=False).reason == ""
+    assert (
+        verdict(OVER_FOR_LONG, ended(3), queue=OVER, has_history=False).reason == "its program ended with exit code 3"
+    )
+    assert verdict(OVER_FOR_LONG, ended(0), history=says(JobState.COMPLETED, reason="why")).reason == "why"
+    assert verdict(OVER_FOR_LONG, ended(128)).reason == "its program ended with exit code 128"
+    assert verdict(OVER_FOR_LONG, ended(129)).reason == "its program was killed by signal 1 (SIGHUP)"
+    killed = says(JobState.FAILED, signal=11)
+    assert verdict(OVER_FOR_LONG, BEGAN, history=killed).reason == "killed by signal 11 (SIGSEGV)"
+    assert verdict(OVER_FOR_LONG, BEGAN, history=says(JobState.FAILED)).reason == ""
+    assert verdict(OVER_FOR_LONG, SILENT, history=says(JobState.FAILED)).reason == "it never began to run"
+    stepped = Sentinel(exit_code=143, ended_at=NOW - 1, signal="TERM")  # its start cannot be seen, but its end
+    assert verdict(OVER_FOR_LONG, stepped, history=says(JobState.TIMEOUT, reason="why")).reason == "why"

@@ -108,6 +108,8 @@ class Leases:
         """Within a transaction: whoever counts the jobs of this target does so one after the other."""
         if not self._execute(connection, self._statements.touched, of=target).rowcount:
             _open(connection, target)
+            # Several may have opened it in the same moment: only now one of them has it.
+            self._execute(connection, self._statements.touched, of=target)
 
     def _look(self, connection: sa.Connection, target: str) -> sa.Row[Any] | None:
         found: sa.Row[Any] | None = self._execute(connection, self._statements.look_up, of=target).first()

@@ -102,11 +102,10 @@ def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
         state, why = (JobState.CANCELLED, _CANCELLED) if unwanted else (JobState.REFUSED, _STILLBORN)
         work.ledger.claims.refuse(first.batch, owner, why, state)
         return
-    is_there = _is_there(first, work)
-    if unwanted or not is_there:
+    if unwanted or not _is_there(first, work):
         if not (first.attempts and adopt(rows, owner, work)):
             gone = _PURGED if first.script_sha256 else _UNKNOWN
-            why, state = (_CANCELLED, JobState.CANCELLED) if unwanted and is_there else (gone, JobState.REFUSED)
+            why, state = (_CANCELLED, JobState.CANCELLED) if unwanted else (gone, JobState.REFUSED)
             give_up(rows, owner, work, why, state)
         return
     if first.state is JobState.READY:

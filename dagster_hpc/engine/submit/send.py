@@ -175,18 +175,14 @@ def close(rows: Sequence[JobRow], work: Workplace) -> str | None:
 
 def find(name: str, work: Workplace) -> list[str]:
     """The ids under which queue or history know a job of this name."""
-    found: list[str] = []
     for call in work.target.scheduler.find(name):
         try:
-            found += work.target.scheduler.read_found(work.target.host.run(call))
+            found = work.target.scheduler.read_found(work.target.host.run(call))
         except FileNotFoundError as error:
             raise SchedulerUnavailable(f"`{call.argv[0]}` is not on PATH on {work.target.host.name}") from error
-        except SchedulerUnavailable:
-            if not found:
-                raise
         if found:
-            break  # a history that does not answer matters only for a job that has left the queue
-    return list(dict.fromkeys(found))
+            return list(dict.fromkeys(found))  # a history that does not answer matters only for what has left the queue
+    return []
 
 
 def cancel_ids(ids: Sequence[str], work: Workplace) -> None:
