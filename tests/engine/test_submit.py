@@ -560,6 +560,25 @@ def test_an_array_is_one_submission_and_a_row_for_each_element(
     assert all((Path(handle.work_dir) / ".job").is_dir() for handle in handles)
 
 
+def test_of_an_array_in_parts_each_element_is_there_when_an_equal_request_was_quicker_for_one(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    # with room for two, the part that was lost to the other was missing among the results
+    spec = JobSpec(name="many", shell="true", elements=(("a",), ("b",), ("c",)))
+    target = replace(target_on(host), max_jobs=2)
+    rival: list[JobHandle] = []
+
+    class Overtaken(Clock):
+        def point(self, name: str) -> None:
+            if name == "claim: before the row" and ledger.jobs() and not rival:
+                rival.extend(Runner(target, ledger).submit(request(tmp_path, spec=spec, identity="same")))
+
+    handles = Runner(target, ledger, clock=Overtaken()).submit(request(tmp_path, spec=spec, identity="same"))
+    assert [handle.token for handle in handles] == [handle.token for handle in rival]
+    assert [handle.joined for handle in handles] == [False, False, True]
+    assert [handle.joined for handle in rival] == [True, True, False]
+
+
 def test_an_ambiguous_array_is_adopted_as_a_whole(runner: Runner, host: PretendSlurm, tmp_path: Path) -> None:
     host.submissions = ["lost"]
     spec = JobSpec(name="many", shell="true", elements=(("a",), ("b",)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dagster_hpc.engine import jobdir
@@ -36,27 +36,27 @@ def claim(request: Request, work: Workplace) -> Claimed:
 
     Joining comes before room: a request for a job that is there waits for nothing.
     """
+    claimed: dict[int, JobRow] = {}
+    to_send: list[list[JobRow]] = []
+    identities = _identities(request)
     while True:
-        identities = _identities(request)
         holders = work.ledger.claims.holders(identities) if identities else {}
         if any(is_being_written(row, work) for row in {row.batch: row for row in holders.values()}.values()):
             work.clock.sleep(_WRITING_S)
             continue
         found, given_up = _existing(request, holders, work)
+        found |= claimed
         wanted = [index for index in range(len(request.spec.elements) or 1) if index not in found]
-        if not wanted:
-            rows = [found[index] for index in range(len(found))]
-            return Claimed(rows, frozenset(row.token for row in rows), [])
-        joined = frozenset(row.token for row in found.values())
-        new = _claim_new(request, wanted, work, given_up)
-        if new is None:
-            continue  # an equal request was quicker: look again
-        for rows in new:
-            for index, row in zip(wanted, rows, strict=False):
-                found[index] = row
+        for rows in _claim_new(request, wanted, work, given_up) if wanted else ():
+            claimed |= zip(wanted, rows, strict=False)
             wanted = wanted[len(rows) :]
-        mine = [rows for rows in new if rows[0].state is JobState.SUBMITTING]
-        return Claimed([found[index] for index in range(len(found))], joined, mine)
+            if rows[0].state is JobState.SUBMITTING:
+                to_send.append(rows)
+        if not wanted:
+            found |= claimed
+            joined = frozenset(row.token for index, row in found.items() if index not in claimed)
+            return Claimed([found[index] for index in range(len(found))], joined, to_send)
+        # An equal request was quicker: look again.
 
 
 def _existing(
@@ -90,20 +90,19 @@ def _existing(
 
 def _claim_new(
     request: Request, wanted: Sequence[int], work: Workplace, given_up: Sequence[str]
-) -> list[list[JobRow]] | None:
-    """Claim these elements (or the one job), in submissions that fit into the room; None: somebody was quicker."""
+) -> Iterator[list[JobRow]]:
+    """Claim these elements (or the one job), in submissions that fit into the room, as far as nobody was quicker."""
     room = work.target.max_jobs
     size = room if room and request.spec.is_array else len(wanted)
-    claimed: list[list[JobRow]] = []
     for start in range(0, len(wanted), size):
         rows = _claim_batch(request, list(wanted[start : start + size]), work, given_up if not start else ())
         if rows is None:
-            return claimed or None
-        claimed.append(rows)
-    return claimed
+            return
+        yield rows
 
 
 def _claim_batch(request: Request, elements: list[int], work: Workplace, given_up: Sequence[str]) -> list[JobRow] | None:
+    """One submission, durable and with all its files; None if somebody was quicker."""
     target, claims = work.target, work.ledger.claims
     spec, token = request.spec, claims.new_token()
     if spec.is_array:
@@ -157,12 +156,12 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
         claims.refuse(token, owner, error.message)
         raise
     work.clock.point("claim: after the files")
-    if not _is_whole(rows[0], owner, work):
+    if not _declare_whole(rows[0], owner, work):
         return None
     return [replace(row, owner=NOBODY) for row in rows] if state is JobState.READY else rows
 
 
-def _is_whole(row: JobRow, owner: str, work: Workplace) -> bool:
+def _declare_whole(row: JobRow, owner: str, work: Workplace) -> bool:
     """Tell the ledger that all files of this submission are there. False: it took so long that others refused it."""
     while not work.ledger.claims.placed(row.batch, owner, row.script_sha256, ready=row.state is JobState.READY):
         now = work.ledger.job(row.token)
