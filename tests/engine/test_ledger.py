@@ -454,10 +454,21 @@ def test_room_is_that_of_one_target_and_for_what_is_neither_over_nor_waiting(led
     assert ledger.claims.claim([a_job("eeee2222")], room=2) is JobState.READY
     assert ledger.claims.claim([a_job("ffff2222")], room=9) is JobState.READY  # behind the one that waits
     assert [row.token for row in ledger.claims.next_ready("other")] == ["aaaa3333"]
+    assert [row.token for row in ledger.claims.next_ready("slurm")] == ["eeee2222"]
 
 
 def test_of_many_processes_that_claim_at_once_as_many_begin_as_there_is_room_for(url: str) -> None:
     assert sorted(all_at_once(url, _claim_with_room)) == ["READY"] * (CONTENDERS - 2) + ["SUBMITTING"] * 2
+
+
+def test_of_many_processes_that_would_begin_what_waits_as_many_do_as_there_is_room_for(url: str, ledger: Ledger) -> None:
+    for number in range(CONTENDERS):
+        assert ledger.claims.claim([a_job(f"aaaa222{number}")], room=0) is JobState.READY
+    assert sum(all_at_once(url, _admit_with_room)) == 2
+
+
+def _admit_with_room(ledger: Ledger, number: int) -> bool:
+    return ledger.claims.admit([ledger.job(f"aaaa222{number}")], f"host {number}", room=2)
 
 
 def _claim_with_room(ledger: Ledger, number: int) -> JobState | None:

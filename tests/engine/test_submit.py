@@ -1248,6 +1248,7 @@ class Crowd:
             self.now += 1
             self.most = max(self.most, self.now)
         eventually(lambda: self.most >= self.awaited, within_s=5.0)
+        time.sleep(0.05)  # so that one too many would be seen
         with self._lock:
             self.now -= 1
 
