@@ -387,6 +387,14 @@ def test_what_is_given_back_waits_its_time_and_keeps_its_attempts_unless_none_ca
     assert not timed.claims.admit([first], "other", room=None)  # somebody has begun
 
 
+def test_what_somebody_has_begun_to_submit_and_let_go_is_not_begun_anew(ledger: Ledger) -> None:
+    ledger.claims.claim([a_job("aaaa2222", owner=NOBODY)], room=0)
+    (seen,) = ledger.claims.next_ready("slurm")
+    assert ledger.claims.admit([seen], "quicker", room=1)
+    assert ledger.claims.let_go("aaaa2222", "quicker")  # its command may have arrived: it is looked for first
+    assert not ledger.claims.admit([seen], "me", room=None)
+
+
 def test_one_whose_files_are_still_written_is_not_admitted_by_another(ledger: Ledger) -> None:
     claim(ledger, [a_job("aaaa2222")])
     ledger.claims.claim([a_job("bbbb2222", owner=OWNER)], room=1)
@@ -426,7 +434,7 @@ def test_copies_are_kept_once_each_in_their_order_and_without_the_id_itself(ledg
     submitted(ledger, "bbbb2222", job_id="2")
     ledger.claims.add_copies({"aaaa2222": ["4", "1"], "bbbb2222": ["5"]})
     ledger.claims.add_copies({"aaaa2222": ["3", "4"]})
-    assert (ledger.job("aaaa2222").ids, ledger.job("bbbb2222").ids) == (("1", "4", "3"), ("2", "5"))
+    assert (ledger.job("aaaa2222").copies, ledger.job("bbbb2222").copies) == (("4", "3"), ("5",))
 
 
 def test_a_release_frees_one_identity_and_says_when(timed: Ledger, hands: Hands) -> None:
