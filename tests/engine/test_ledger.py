@@ -387,6 +387,14 @@ def test_what_is_given_back_waits_its_time_and_keeps_its_attempts_unless_none_ca
     assert not timed.claims.admit([first], "other", room=None)  # somebody has begun
 
 
+def test_what_somebody_has_begun_to_submit_and_let_go_is_not_begun_anew(ledger: Ledger) -> None:
+    ledger.claims.claim([a_job("aaaa2222", owner=NOBODY)], room=0)
+    (seen,) = ledger.claims.next_ready("slurm")
+    assert ledger.claims.admit([seen], "quicker", room=1)
+    assert ledger.claims.let_go("aaaa2222", "quicker")  # its command may have arrived: it is looked for first
+    assert not ledger.claims.admit([seen], "me", room=None)
+
+
 def test_one_whose_files_are_still_written_is_not_admitted_by_another(ledger: Ledger) -> None:
     claim(ledger, [a_job("aaaa2222")])
     ledger.claims.claim([a_job("bbbb2222", owner=OWNER)], room=1)
@@ -426,7 +434,7 @@ def test_copies_are_kept_once_each_in_their_order_and_without_the_id_itself(ledg
     submitted(ledger, "bbbb2222", job_id="2")
     ledger.claims.add_copies({"aaaa2222": ["4", "1"], "bbbb2222": ["5"]})
     ledger.claims.add_copies({"aaaa2222": ["3", "4"]})
-    assert (ledger.job("aaaa2222").ids, ledger.job("bbbb2222").ids) == (("1", "4", "3"), ("2", "5"))
+    assert (ledger.job("aaaa2222").copies, ledger.job("bbbb2222").copies) == (("4", "3"), ("5",))
 
 
 def test_a_release_frees_one_identity_and_says_when(timed: Ledger, hands: Hands) -> None:
@@ -454,10 +462,21 @@ def test_room_is_that_of_one_target_and_for_what_is_neither_over_nor_waiting(led
     assert ledger.claims.claim([a_job("eeee2222")], room=2) is JobState.READY
     assert ledger.claims.claim([a_job("ffff2222")], room=9) is JobState.READY  # behind the one that waits
     assert [row.token for row in ledger.claims.next_ready("other")] == ["aaaa3333"]
+    assert [row.token for row in ledger.claims.next_ready("slurm")] == ["eeee2222"]
 
 
 def test_of_many_processes_that_claim_at_once_as_many_begin_as_there_is_room_for(url: str) -> None:
     assert sorted(all_at_once(url, _claim_with_room)) == ["READY"] * (CONTENDERS - 2) + ["SUBMITTING"] * 2
+
+
+def test_of_many_processes_that_would_begin_what_waits_as_many_do_as_there_is_room_for(url: str, ledger: Ledger) -> None:
+    for number in range(CONTENDERS):
+        assert ledger.claims.claim([a_job(f"aaaa222{number}")], room=0) is JobState.READY
+    assert sum(all_at_once(url, _admit_with_room)) == 2
+
+
+def _admit_with_room(ledger: Ledger, number: int) -> bool:
+    return ledger.claims.admit([ledger.job(f"aaaa222{number}")], f"host {number}", room=2)
 
 
 def _claim_with_room(ledger: Ledger, number: int) -> JobState | None:

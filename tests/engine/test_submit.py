@@ -1124,8 +1124,10 @@ def test_a_directory_that_cannot_be_read_keeps_nobody_from_joining(
     (row,) = claimed(work, tmp_path)
     monkeypatch.setattr(host, "read", stale)
     assert not is_being_written(row, work)
-    settle(replace(row, owner=NOBODY), work)
+    assert work.ledger.claims.take_over(work.ledger.job(row.token), a_dead_process())
+    settle(work.ledger.job(row.token), work)
     assert work.ledger.job(row.token).state is JobState.SUBMITTING
+    assert work.ledger.job(row.token).owner == NOBODY  # the next who comes may try at once
 
 
 @pytest.mark.parametrize("spec", [SPEC, ARRAY], ids=["job", "array"])
@@ -1144,6 +1146,7 @@ def test_how_an_orphan_is_called_that_is_not_sent_any_more(
     work: Workplace,
     host: PretendSlurm,
     hours: Hours,
+    heard: Heard,
     tmp_path: Path,
     spec: JobSpec,
     attempts: int,
@@ -1163,7 +1166,7 @@ def test_how_an_orphan_is_called_that_is_not_sent_any_more(
     settle(rows[0], work)
     assert {row.state for row in now_of(rows, work)} == {state}
     assert all(words in row.reason for row in now_of(rows, work))
-    assert host.count("sbatch") == 0
+    assert (host.count("sbatch"), heard.warnings) == (0, [])
     assert host.count("squeue") == 2 * attempts
 
 
@@ -1182,6 +1185,31 @@ def test_an_orphan_that_is_found_is_adopted_and_cancelled_only_if_that_was_wishe
     assert work.ledger.job(rows[0].token).job_id == "777"
     assert host.count("scancel") == int(unwanted)
     assert not Path(rows[0].work_dir, ".job/lock").exists()  # so that what runs is not stopped by us
+
+
+def test_an_array_without_files_of_which_one_element_is_still_wanted_was_not_cancelled(
+    work: Workplace, tmp_path: Path
+) -> None:
+    rows = unwritten(orphaned(work, tmp_path, attempts=0, spec=ARRAY), work)
+    work.ledger.observations.request_cancel([rows[0].token])
+    settle(rows[0], work)
+    assert {row.state for row in now_of(rows, work)} == {JobState.REFUSED}
+
+
+@pytest.mark.parametrize("unwanted", [True, False])
+def test_one_that_waits_for_room_and_was_being_settled_goes_on_waiting_or_is_gone(
+    work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path, unwanted: bool
+) -> None:
+    (row,) = orphaned(work, tmp_path, "dying")
+    assert work.ledger.claims.give_back(row.batch, "dying", after_s=0.0, certain=False)
+    assert work.ledger.claims.take_over(work.ledger.job(row.token), a_dead_process())
+    if unwanted:
+        work.ledger.observations.request_cancel([row.token])
+    settle(work.ledger.job(row.token), work)
+    now = work.ledger.job(row.token)
+    assert now.state is (JobState.CANCELLED if unwanted else JobState.READY)
+    assert unwanted or (now.owner, host.asked) == (NOBODY, [])
+    assert (host.count("sbatch"), heard.warnings) == (0, [])
 
 
 def test_an_array_of_which_one_element_is_still_wanted_is_sent(
@@ -1279,26 +1307,42 @@ def test_one_whose_files_are_written_just_now_is_waited_for_and_one_whose_proces
     assert [work.ledger.job(token).state for token in (first, second)] == [JobState.PENDING] * 2
 
 
-@pytest.mark.parametrize(("side_by_side", "most"), [(1, 1), (3, 3)])
+class Crowd:
+    """Submit commands that wait until so many run at once."""
+
+    def __init__(self, awaited: int) -> None:
+        self.awaited, self.now, self.most, self._lock = awaited, 0, 0, threading.Lock()
+
+    def __call__(self) -> None:
+        with self._lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        eventually(lambda: self.most >= self.awaited, within_s=5.0)
+        time.sleep(0.05)  # so that one too many would be seen
+        with self._lock:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("side_by_side", [1, 3])
 def test_as_many_submissions_run_side_by_side_as_the_target_gains_from(
-    host: PretendSlurm, ledger: Ledger, tmp_path: Path, side_by_side: int, most: int
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path, side_by_side: int
 ) -> None:
+    host.before_submit = crowd = Crowd(side_by_side)
     target = replace(target_on(host), parallel_submissions=side_by_side)
-    at_once, seen, busy = 0, [0], threading.Lock()
-
-    def count() -> None:
-        nonlocal at_once
-        with busy:
-            at_once += 1
-            seen.append(at_once)
-        eventually(lambda: max(seen) >= most)
-        with busy:
-            at_once -= 1
-
-    host.before_submit = count
     handles = Runner(target, ledger).submit_all([request(tmp_path) for _ in range(3)])
-    assert max(seen) == most
+    assert crowd.most == side_by_side
     assert {ledger.job(handle.token).state for (handle,) in handles} == {JobState.PENDING}
+
+
+@pytest.mark.parametrize("side_by_side", [1, 3])
+def test_so_do_those_that_waited_for_room(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, side_by_side: int
+) -> None:
+    tokens = waiting(work, tmp_path, 4)
+    host.before_submit = crowd = Crowd(side_by_side)
+    submit_ready(replace(work, target=replace(work.target, parallel_submissions=side_by_side)))
+    assert crowd.most == side_by_side
+    assert {work.ledger.job(token).state for token in tokens} == {JobState.PENDING}
 
 
 def test_what_goes_wrong_in_one_of_several_submissions_is_an_error_when_all_were_tried(

@@ -88,8 +88,8 @@ def test_a_signal_that_killed_the_program_is_named() -> None:
 
 
 def test_a_step_of_the_script_that_failed_is_named() -> None:
-    sentinel = ended(1, failure="module load gcc failed with exit code 1")
-    assert verdict(OVER_FOR_LONG, sentinel).reason == "module load gcc failed with exit code 1"
+    change = verdict(OVER_FOR_LONG, ended(1, failure="module load gcc failed with exit code 1"))
+    assert (change.state, change.reason) == (JobState.FAILED, "module load gcc failed with exit code 1")
 
 
 def test_a_failure_that_the_script_did_not_see_is_a_failure() -> None:
@@ -313,6 +313,8 @@ OVER = says(JobState.LOST, reason="the system does not say how it ended")
     [
         (ended(0), False, JobState.COMPLETED),
         (ended(0), True, JobState.COMPLETED),
+        (ended(0, signal="TERM"), False, JobState.COMPLETED),
+        (ended(1, signal="TERM"), False, JobState.CANCELLED),
         (ended(3), False, JobState.FAILED),
         (ended(3), True, JobState.FAILED),
         (ended(143, signal="TERM"), False, JobState.CANCELLED),
@@ -334,6 +336,7 @@ def test_where_the_system_says_only_that_a_job_is_over_its_own_files_decide(
 
 def test_a_file_that_decides_may_come_late() -> None:
     assert verdict(ROW, BEGAN, queue=OVER, has_history=False).state is JobState.RUNNING
+    assert verdict(ROW, ended(3), queue=OVER, has_history=False).state is JobState.FAILED  # this one is there
 
 
 def test_a_cancelled_job_that_is_gone_is_cancelled_where_nothing_is_remembered() -> None:
@@ -382,7 +385,7 @@ def test_the_accounts_come_before_the_queue_and_give_their_own_reason() -> None:
 
 def test_accounts_that_say_final_are_believed_where_the_queue_knows_no_state_and_only_there() -> None:
     over = says(JobState.COMPLETED)
-    assert verdict(OVER_FOR_LONG, ended(0), queue=says(JobState.UNKNOWN), history=over).state is JobState.COMPLETED
+    assert verdict(ROW, ended(0), queue=says(JobState.UNKNOWN), history=over).state is JobState.COMPLETED
     assert verdict(ROW, BEGAN, queue=says(JobState.RUNNING), history=over).state is JobState.RUNNING
     assert verdict(ROW, BEGAN, queue=says(JobState.RUNNING), history=over).ending_since is None  # it was requeued
 
@@ -422,6 +425,7 @@ def test_the_exit_code_is_the_scripts_own_and_else_that_of_the_accounts() -> Non
 
 def test_an_exit_code_from_before_the_present_run_says_nothing() -> None:
     runs = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW))
+    assert verdict(ROW, BEGAN, queue=runs).state is JobState.RUNNING
     assert verdict(OVER_FOR_LONG, ended(0), queue=runs).state is JobState.RUNNING
     at_once = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 1))
     assert verdict(OVER_FOR_LONG, ended(0), queue=at_once).state is JobState.COMPLETED
@@ -441,6 +445,15 @@ def test_a_file_is_old_only_where_it_contradicts_accounts_that_began_well_after_
     assert well.reason == ("its script did not run to the end" if is_old else "its program ended with exit code 3")
     agrees = verdict(OVER_FOR_LONG, ended(0), history=says(JobState.COMPLETED, metrics=started))
     assert agrees.state is JobState.COMPLETED
+
+
+def test_a_job_that_runs_anew_by_its_accounts_has_not_ended_by_the_file_of_its_earlier_run() -> None:
+    # it was called COMPLETED while it ran, where the queue did not show it for a moment
+    earlier = replace(ended(0), ended_at=NOW - 500)
+    anew = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 50))
+    assert verdict(OVER_FOR_LONG, earlier, history=anew).state is JobState.RUNNING
+    late = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 550))  # accounts that are only behind
+    assert verdict(OVER_FOR_LONG, earlier, history=late).state is JobState.COMPLETED
 
 
 def test_the_signal_that_ended_an_earlier_run_did_not_end_this_one() -> None:

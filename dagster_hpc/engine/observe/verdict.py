@@ -67,9 +67,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     if unaccounted and waited < grace_s and not only_now:
         return _ending(row, ending_since)
     # Its last file may still be on its way through the file system; that of an earlier run is seen until then.
-    open_to_its_files = final is not None and final.state in (JobState.COMPLETED, JobState.LOST)
-    unseen = sentinel.exit_code is None and open_to_its_files
-    unseen |= badly and final is not None and final.state.is_success
+    unseen = final is not None and final.state is JobState.LOST and sentinel.exit_code is None
+    unseen |= final is not None and final.state.is_success and badly
     if unseen and waited < patience.file_delay_s:
         return _ending(row, ending_since)
 
@@ -90,9 +89,9 @@ def _of_this_run(sentinel: Sentinel, queue: JobStatus | None, history: JobStatus
         return sentinel
     runs_since = queue.metrics.started_at if queue and queue.state is JobState.RUNNING else None
     earlier = runs_since is not None and sentinel.ended_at < runs_since
-    if history and history.state.is_final and history.metrics.started_at is not None:
+    if history and history.metrics.started_at is not None:
         # Clocks differ and are set: a file is called old only where it also contradicts the accounts.
-        contradicts = (sentinel.exit_code == 0) != history.state.is_success
+        contradicts = not history.state.is_final or (sentinel.exit_code == 0) != history.state.is_success
         earlier |= contradicts and sentinel.ended_at < history.metrics.started_at - _CLOCKS_DIFFER_S
     return replace(sentinel, exit_code=None, ended_at=None, signal=None, failure="") if earlier else sentinel
 
@@ -155,8 +154,8 @@ def _active(row: JobRow, queue: JobStatus, sentinel: Sentinel, now: float) -> Ch
 
 def _cancelled(row: JobRow, now: float, patience: Patience) -> tuple[JobState, str]:
     """What it is called when our own order ended it: a job that could never start has failed."""
-    in_vain = patience.stuck_after_s is not None and row.stuck_since is not None
-    if in_vain and now - (row.stuck_since or now) >= (patience.stuck_after_s or 0.0):
+    limit_s, since = patience.stuck_after_s, row.stuck_since
+    if limit_s is not None and since is not None and now - since >= limit_s:
         return JobState.FAILED, f"it {row.reason}; cancelled after it had waited in vain"
     return JobState.CANCELLED, "cancelled through dagster_hpc"
 
