@@ -326,7 +326,7 @@ class History:
                     runner.ledger.leases.hurry(runner.target.key, 0.0)  # as `dagster-hpc jobs --refresh` does
                 runner.tick()
                 polls[0] += 1
-                process.pause(60.0)
+                process.pause(110.0)
 
         self.time.start("janitor", "h1", look)
 
