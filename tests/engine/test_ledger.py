@@ -395,6 +395,23 @@ def test_what_somebody_has_begun_to_submit_and_let_go_is_not_begun_anew(ledger: 
     assert not ledger.claims.admit([seen], "me", room=None)
 
 
+@pytest.mark.parametrize("ready", [False, True])
+def test_a_submission_is_whole_from_when_its_owner_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ready: bool
+) -> None:
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    at(0.0, monkeypatch)
+    claim(ledger, [a_job("aaaa2222", owner=OWNER)])
+    at(100.0, monkeypatch)
+    assert not ledger.claims.placed("aaaa2222", "somebody else", "sum", ready=ready)
+    assert ledger.job("aaaa2222").script_sha256 == ""
+    assert ledger.claims.placed("aaaa2222", OWNER, "sum", ready=ready)
+    row = ledger.job("aaaa2222")
+    assert (row.script_sha256, row.owner) == ("sum", NOBODY if ready else OWNER)
+    assert row.heartbeat_at == row.updated_at == time.time()  # its files may be seen late from then on
+    ledger.close()
+
+
 def test_one_whose_files_are_still_written_is_not_admitted_by_another(ledger: Ledger) -> None:
     claim(ledger, [a_job("aaaa2222")])
     ledger.claims.claim([a_job("bbbb2222", owner=OWNER)], room=1)

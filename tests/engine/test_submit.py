@@ -1212,6 +1212,17 @@ def test_one_that_waits_for_room_and_was_being_settled_goes_on_waiting_or_is_gon
     assert (host.count("sbatch"), heard.warnings) == (0, [])
 
 
+def test_an_id_that_arrives_cancels_no_other_job_that_is_to_be_cancelled(
+    work: Workplace, host: PretendSlurm, tmp_path: Path
+) -> None:
+    first = claimed(work, tmp_path)
+    send(first, first[0].owner, work)
+    work.ledger.observations.request_cancel([first[0].token])
+    second = claimed(work, tmp_path)
+    send(second, second[0].owner, work)
+    assert (work.ledger.job(second[0].token).job_id, host.count("scancel")) == ("101", 0)
+
+
 def test_an_array_of_which_one_element_is_still_wanted_is_sent(
     work: Workplace, host: PretendSlurm, tmp_path: Path
 ) -> None:
