@@ -449,11 +449,12 @@ def test_a_file_is_old_only_where_it_contradicts_accounts_that_began_well_after_
 
 def test_a_job_that_runs_anew_by_its_accounts_has_not_ended_by_the_file_of_its_earlier_run() -> None:
     # it was called COMPLETED while it ran, where the queue did not show it for a moment
-    earlier = replace(ended(0), ended_at=NOW - 500)
     anew = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 50))
-    assert verdict(OVER_FOR_LONG, earlier, history=anew).state is JobState.RUNNING
     late = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 550))  # accounts that are only behind
-    assert verdict(OVER_FOR_LONG, earlier, history=late).state is JobState.COMPLETED
+    for code, ends in ((0, JobState.COMPLETED), (3, JobState.FAILED)):
+        earlier = replace(ended(code), ended_at=NOW - 500)
+        assert verdict(OVER_FOR_LONG, earlier, history=anew).state is JobState.RUNNING
+        assert verdict(OVER_FOR_LONG, earlier, history=late).state is ends
 
 
 def test_the_signal_that_ended_an_earlier_run_did_not_end_this_one() -> None:
