@@ -18,6 +18,7 @@ from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Recipient, database, schema
+from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.leases import Lease
 from dagster_hpc.engine.ledger.schema import LEASES
 from dagster_hpc.engine.ledger.schema import VERSION as SCHEMA_VERSION
@@ -752,6 +753,24 @@ def test_one_whose_lease_was_taken_cannot_release_it(ledger: Ledger) -> None:
 def test_of_many_processes_that_would_poll_at_once_one_does(url: str) -> None:
     # the predecessor asked once for each job: 200 jobs, 40 questions a second
     assert sum(all_at_once(url, lambda ledger, number: take(ledger, f"holder {number}").taken)) == 1
+
+
+def test_a_connection_that_breaks_while_it_is_given_back_is_as_one_that_breaks_before(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # psycopg2's own OperationalError went through all patience, when PostgreSQL restarted in that moment
+    submitted(ledger)
+    driver = ledger._database._engine.dialect.loaded_dbapi
+    answers, read = iter([driver.OperationalError("server closed the connection unexpectedly")]), Database._read_once
+
+    def broken_once(database: Database, work: Callable[[sa.Connection], Any]) -> Any:
+        answer = read(database, work)
+        if error := next(answers, None):
+            raise error
+        return answer
+
+    monkeypatch.setattr(Database, "_read_once", broken_once)
+    assert ledger.job("abcd2345").job_id == "42"
 
 
 # -- opening it

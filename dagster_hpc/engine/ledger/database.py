@@ -83,7 +83,9 @@ class Database:
         while True:
             try:
                 return action()
-            except _TRANSIENT as error:
+            except _transient(self._engine) as error:
+                if not isinstance(error, sa.exc.SQLAlchemyError):
+                    self._engine.dispose()  # it broke while it was given back, and the pool has not noticed
                 if self.clock.monotonic() >= deadline:
                     words = str(getattr(error, "orig", None) or error).strip()
                     raise LedgerUnavailable(
@@ -124,11 +126,12 @@ def connect(url: str) -> sa.Engine:
             f"no driver for the ledger {parsed.render_as_string()} is installed: {error}",
             advice="for PostgreSQL, `pip install dagster-hpc[postgres]` and a URL that begins with postgresql://.",
         ) from error
+    unusable: tuple[type[Exception], ...] = (sa.exc.DatabaseError, *_transient(engine))
     try:
         _patiently_ensured(engine)
-    except sa.exc.DatabaseError as error:
+    except unusable as error:
         raise LedgerError(
-            f"the ledger {engine.url.render_as_string()} cannot be used: {error.orig}",
+            f"the ledger {engine.url.render_as_string()} cannot be used: {getattr(error, 'orig', error)}",
             advice="check that the folder is writable and the database server runs, or set DAGSTER_HPC_LEDGER.",
         ) from error
     return engine
@@ -236,11 +239,17 @@ def _patiently_ensured(engine: sa.Engine) -> None:
     while True:
         try:
             return _ensure_schema(engine)
-        except sa.exc.OperationalError as error:
+        except _transient(engine) as error:
             patience_s = next((seconds for words, seconds in _PASSES.items() if words in str(error)), 0.0)
             if SYSTEM_CLOCK.monotonic() - began >= patience_s:
                 raise
             SYSTEM_CLOCK.sleep(_PAUSE_S)
+
+
+def _transient(engine: sa.Engine) -> tuple[type[Exception], ...]:
+    """What may pass; also as the driver raises it, when a connection breaks while it is given back to the pool."""
+    driver = engine.dialect.loaded_dbapi
+    return (*_TRANSIENT, driver.OperationalError, driver.InterfaceError)
 
 
 def _version(engine: sa.Engine) -> int:
