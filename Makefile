@@ -25,7 +25,7 @@ demo: .venv/.demo  ## see it work: a Dagster with HPC jobs, on this machine
 test: .venv/.dev  ## all tests; ARGS="-k slurm" goes to pytest; as root on Debian installs the systems they need
 	@tests/systems/debian.sh
 	@$(MAKE) --no-print-directory check
-	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS))
+	$(BIN)/pytest $(or $(ARGS),-n $(WORKERS) --durations 12)
 
 faults: .venv/.dev  ## 500 faults on a real Slurm: kills, outages, lost replies; ARGS="--seed 8 --ledger postgres"
 	@$(BIN)/python -m tests.faults.campaign --faults 500 $(ARGS)
