@@ -90,7 +90,7 @@ def _poll(wish: Wish) -> dict[str, Any]:
     while not Path(wish.folder, "over").exists():
         try:
             command_line(["jobs", "--refresh", "--json"], standalone_mode=False)
-        except HPCError as error:
+        except (HPCError, ClickException) as error:  # one look may say that the ledger does not answer; the next is made
             print(error, flush=True)
         time.sleep(0.5)
     return {}
