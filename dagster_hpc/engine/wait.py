@@ -164,7 +164,7 @@ class Waiter:
 
     def _settle(self, row: JobRow) -> None:
         try:
-            settle(row, self._work)
+            settle(self._work.ledger.job(row.token), self._work)  # as it is now: its owner may have given a sign of life
         except LedgerUnavailable:
             return  # told where the rows are read
 

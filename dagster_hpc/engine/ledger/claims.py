@@ -12,17 +12,25 @@ from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.job import FINAL_STATES, JobState
+from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.leases import Leases
-from dagster_hpc.engine.ledger.rows import JobRow, from_columns, to_columns
-from dagster_hpc.engine.ledger.schema import JOBS
+from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
+from dagster_hpc.engine.ledger.schema import JOBS, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
 
 _TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 8
 _READY, _SUBMITTING = JobState.READY.value, JobState.SUBMITTING.value
-_OCCUPYING = (*FINAL_STATES, _READY)  # all other states take room on the target
+_UNFINISHED = in_state((_READY, _SUBMITTING))
+_BATCH, _TARGET = sa.bindparam("of_batch", type_=sa.Text), sa.bindparam("of_target", type_=sa.Text)
+_WAITING = (JOBS.c.target == _TARGET) & in_state((_READY,))
+# Asked at every poll and every claim: made once.
+_ANY_WAITING = sa.select(JOBS.c.token).where(_WAITING).limit(1)
+_ROOM_TAKEN = sa.select(sa.func.count()).where(JOBS.c.target == _TARGET, ~OVER, ~in_state((_READY,)))
+_OLDEST = sa.select(JOBS.c.batch).where(_WAITING).order_by(JOBS.c.created_at, JOBS.c.batch).limit(1).scalar_subquery()
+_NEXT_READY = sa.select(JOBS).where(JOBS.c.batch == _OLDEST).order_by(JOBS.c.array_index)
+_IS_USED = sa.select(JOBS.c.token).where(JOBS.c.batch == _BATCH).limit(1)
 
 
 class Claims:
@@ -36,8 +44,7 @@ class Claims:
         """A name for a submission that fits into the job name of every scheduler. Unused in this ledger."""
         while True:
             token = "".join(secrets.choice(_TOKEN_ALPHABET) for _ in range(_TOKEN_LENGTH))
-            query = sa.select(JOBS.c.token).where(JOBS.c.batch == token).limit(1)
-            if self._database.read(lambda connection, q=query: connection.execute(q).first()) is None:  # type: ignore[misc]
+            if not self._is_used(token):
                 return token
 
     def holders(self, identities: Sequence[str]) -> dict[str, JobRow]:
@@ -47,8 +54,8 @@ class Claims:
             found: dict[str, JobRow] = {}
             for start in range(0, len(identities), 500):
                 wanted = JOBS.c.held_identity.in_(identities[start : start + 500])
-                for row in connection.execute(sa.select(JOBS).where(wanted)):
-                    found[row.held_identity] = from_columns(row._asdict())
+                for row in rows_of(connection.execute(sa.select(JOBS).where(wanted))):
+                    found[row.held_identity or ""] = row
             return found
 
         return self._database.read(look)
@@ -87,15 +94,8 @@ class Claims:
 
     def next_ready(self, target: str) -> list[JobRow]:
         """The jobs that have waited longest for room on this target: one submission."""
-        oldest = (
-            sa.select(JOBS.c.batch)
-            .where(JOBS.c.target == target, JOBS.c.state == _READY)
-            .order_by(JOBS.c.created_at, JOBS.c.batch)
-            .limit(1)
-            .scalar_subquery()
-        )
-        query = sa.select(JOBS).where(JOBS.c.batch == oldest).order_by(JOBS.c.array_index)
-        return self._database.read(lambda connection: [from_columns(r._asdict()) for r in connection.execute(query)])
+        asked = {"of_target": target}
+        return self._database.read(lambda connection: rows_of(connection.execute(_NEXT_READY, asked)))
 
     def admit(self, rows: Sequence[JobRow], owner: str, *, room: int | None) -> bool:
         """Begin to submit what was READY, if there is room for it now and nobody else has begun."""
@@ -135,9 +135,8 @@ class Claims:
     def take_over(self, row: JobRow, owner: str) -> bool:
         """Become the one who settles an unfinished submission; False if somebody else was faster."""
         seen = (JOBS.c.batch == row.batch) & (JOBS.c.owner == row.owner) & (JOBS.c.heartbeat_at == row.heartbeat_at)
-        unfinished = JOBS.c.state.in_((_READY, _SUBMITTING))
         values = {"owner": owner, "heartbeat_at": self._database.now()}
-        statement = JOBS.update().where(seen, unfinished).values(**values)
+        statement = JOBS.update().where(seen, _UNFINISHED).values(**values)
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
     def submitted(self, ids: Mapping[str, str], owner: str, target: str, *, poll_within_s: float) -> bool:
@@ -199,24 +198,26 @@ class Claims:
 
     def release(self, token: str) -> bool:
         """A person says that this job's identity may be used again. False: it holds none, or is live."""
-        over = (JOBS.c.token == token) & JOBS.c.held_identity.is_not(None) & JOBS.c.state.in_(FINAL_STATES)
+        over = (JOBS.c.token == token) & JOBS.c.held_identity.is_not(None) & OVER
         statement = JOBS.update().where(over).values(held_identity=None, updated_at=self._database.now())
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
+    def _is_used(self, token: str) -> bool:
+        asked = {"of_batch": token}
+        return self._database.read(lambda connection: connection.execute(_IS_USED, asked).first() is not None)
+
     def _owned(self, batch: str, by: str, *conditions: sa.ColumnElement[bool], **values: object) -> bool:
         """Change an unfinished submission, if it is this owner's."""
-        mine = (JOBS.c.batch == batch) & (JOBS.c.owner == by) & JOBS.c.state.in_((_READY, _SUBMITTING))
+        mine = (JOBS.c.batch == batch) & (JOBS.c.owner == by) & _UNFINISHED
         statement = JOBS.update().where(mine, *conditions).values(**values)
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
 
 def _live(connection: sa.Connection, target: str) -> int:
-    query = sa.select(sa.func.count()).where(JOBS.c.target == target, JOBS.c.state.not_in(_OCCUPYING))
-    return int(connection.execute(query).scalar_one())
+    return int(connection.execute(_ROOM_TAKEN, {"of_target": target}).scalar_one())
 
 
 def _waiting(connection: sa.Connection, target: str) -> bool:
-    query = sa.select(JOBS.c.token).where(JOBS.c.target == target, JOBS.c.state == _READY).limit(1)
-    return connection.execute(query).first() is not None
+    return connection.execute(_ANY_WAITING, {"of_target": target}).first() is not None
 
 

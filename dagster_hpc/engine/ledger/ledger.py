@@ -10,14 +10,14 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.errors import LedgerError
-from dagster_hpc.engine.job import FINAL_STATES, JobState
+from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger.claims import Claims
 from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
-from dagster_hpc.engine.ledger.rows import JobRow, from_columns, to_columns
-from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS
+from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
+from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS, OVER
 
 
 class Watched(NamedTuple):
@@ -36,9 +36,11 @@ class Watched(NamedTuple):
 
 _WATCHED = [JOBS.c[name] for name in Watched._fields]
 # Asked again and again by all who wait: made once.
-_TOKENS: sa.BindParameter[str] = sa.bindparam("tokens", expanding=True)
-_BY_TOKENS = sa.select(JOBS).where(JOBS.c.token.in_(_TOKENS))
-_STAMPS = sa.select(JOBS.c.token, JOBS.c.state, JOBS.c.updated_at, JOBS.c.job_id).where(JOBS.c.token.in_(_TOKENS))
+_ITS_TOKEN = JOBS.c.token == sa.bindparam("token")
+_THEIR_TOKENS = JOBS.c.token.in_(sa.bindparam("tokens", expanding=True))
+_STAMP_COLUMNS = (JOBS.c.token, JOBS.c.state, JOBS.c.updated_at, JOBS.c.job_id)
+_ROW, _ROWS = sa.select(JOBS).where(_ITS_TOKEN), sa.select(JOBS).where(_THEIR_TOKENS)
+_STAMP, _STAMPS = sa.select(*_STAMP_COLUMNS).where(_ITS_TOKEN), sa.select(*_STAMP_COLUMNS).where(_THEIR_TOKENS)
 _LOST_BUT_HELD = (
     (JOBS.c.state == JobState.LOST.value)
     & JOBS.c.held_identity.is_not(None)
@@ -46,9 +48,8 @@ _LOST_BUT_HELD = (
     & (JOBS.c.updated_at > sa.bindparam("recently"))
 )
 _WATCHED_OF = sa.select(*_WATCHED).where(
-    JOBS.c.target == sa.bindparam("target"), JOBS.c.state.not_in(FINAL_STATES) | _LOST_BUT_HELD
+    JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD
 )
-_FEW = 20
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
 
@@ -70,36 +71,19 @@ class Ledger:
 
     def rows(self, tokens: Sequence[str]) -> list[JobRow]:
         """These jobs, in any order; an error if one is not there."""
-
-        def look(connection: sa.Connection) -> list[JobRow]:
-            found: list[JobRow] = []
-            for start in range(0, len(tokens), 500):  # databases limit the values of one statement
-                some = {"tokens": tokens[start : start + 500]}
-                found += [from_columns(row._asdict()) for row in connection.execute(_BY_TOKENS, some)]
-            return found
-
-        found = self._database.read(look)
+        found = rows_of(self._database.read(lambda connection: _of(tokens, connection, _ROW, _ROWS)))
         missing = set(tokens) - {row.token for row in found}
         if missing:
             raise LedgerError(f"the ledger {self.public_url} holds no job {', '.join(sorted(missing))!r}")
         return found
 
     def changed(self, known: Sequence[JobRow]) -> list[JobRow]:
-        """Those of these jobs whose rows were written meanwhile. Of many, only what tells that is read first."""
+        """Those of these jobs of which there is news: only what tells that is read of all of them."""
         tokens = [row.token for row in known]
-        if len(known) <= _FEW:
-            return [row for row, was in zip(self._in_order(tokens), known, strict=True) if row != was]
-
-        def look(connection: sa.Connection) -> dict[str, tuple[str, float, str | None]]:
-            found: dict[str, tuple[str, float, str | None]] = {}
-            for start in range(0, len(tokens), 500):
-                some = {"tokens": tokens[start : start + 500]}
-                found |= {row.token: (row.state, row.updated_at, row.job_id) for row in connection.execute(_STAMPS, some)}
-            return found
-
-        now = self._database.read(look)
+        stamps = self._database.read(lambda connection: _of(tokens, connection, _STAMP, _STAMPS))
+        now = {row.token: (row.state, row.updated_at, row.job_id) for row in stamps}
         new = [row.token for row in known if now.get(row.token) != (row.state.value, row.updated_at, row.job_id)]
-        return self.rows(new)
+        return self.rows(new) if new else []
 
     def watched(self, target: str) -> list[Watched]:
         """All jobs of a target that are not over, and those that were lost and may turn up again."""
@@ -108,10 +92,6 @@ class Ledger:
         return self._database.read(
             lambda connection: [Watched._make(row) for row in connection.execute(_WATCHED_OF, asked)]
         )
-
-    def _in_order(self, tokens: Sequence[str]) -> list[JobRow]:
-        found = {row.token: row for row in self.rows(tokens)}
-        return [found[token] for token in tokens]
 
     def jobs(
         self,
@@ -133,7 +113,7 @@ class Ledger:
             if value is not None:
                 query = query.where(JOBS.c[column] == str(value))
         if live is not None:
-            query = query.where(JOBS.c.state.not_in(FINAL_STATES) if live else JOBS.c.state.in_(FINAL_STATES))
+            query = query.where(~OVER if live else OVER)
         return self._select(query.limit(limit))
 
     def latest_success(self, identities: Sequence[str]) -> dict[str, JobRow]:
@@ -162,7 +142,7 @@ class Ledger:
         return []
 
     def live_count(self, target: str) -> int:
-        query = sa.select(sa.func.count()).where(JOBS.c.target == target, JOBS.c.state.not_in(FINAL_STATES))
+        query = sa.select(sa.func.count()).where(JOBS.c.target == target, ~OVER)
         return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))
 
     def insert_missing(self, rows: Sequence[JobRow]) -> list[JobRow]:
@@ -193,9 +173,8 @@ class Ledger:
             count = 0
             for start in range(0, len(tokens), 500):
                 some = tokens[start : start + 500]
-                over = JOBS.c.token.in_(some) & JOBS.c.state.in_(FINAL_STATES)
                 connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some)))
-                count += connection.execute(JOBS.delete().where(over)).rowcount
+                count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(some), OVER)).rowcount
             return count
 
         return self._database.write(delete)
@@ -219,4 +198,16 @@ class Ledger:
         self._database.close()
 
     def _select(self, query: sa.Select[Any]) -> list[JobRow]:
-        return self._database.read(lambda connection: [from_columns(r._asdict()) for r in connection.execute(query)])
+        return self._database.read(lambda connection: rows_of(connection.execute(query)))
+
+
+def _of(
+    tokens: Sequence[str], connection: sa.Connection, one: sa.Select[Any], some: sa.Select[Any]
+) -> list[sa.Row[Any]]:
+    """What this query finds of these jobs; it comes in two forms, as nearly always only one job is asked for."""
+    if len(tokens) == 1:
+        return list(connection.execute(one, {"token": tokens[0]}))
+    found: list[sa.Row[Any]] = []
+    for start in range(0, len(tokens), 500):  # databases limit the values of one statement
+        found += connection.execute(some, {"tokens": tokens[start : start + 500]})
+    return found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from dagster_hpc.engine import jobdir
@@ -107,10 +108,26 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
         **{name: columns[name] for name in PLAIN},
         state=JobState(columns["state"]),
         outputs=json.loads(columns["outputs"]),
-        metrics=JobMetrics.from_dict(json.loads(columns["metrics"])),
-        copies=tuple(json.loads(columns["copies"])),
-        missing=tuple(json.loads(columns["missing"])),
+        metrics=_decoded_metrics(columns["metrics"]),
+        copies=_decoded_words(columns["copies"]),
+        missing=_decoded_words(columns["missing"]),
     )
+
+
+def rows_of(found: Iterable[Any]) -> list[JobRow]:
+    """The jobs that a query for all columns has found."""
+    return [from_columns(row._asdict()) for row in found]
+
+
+# Read again and again, and the same for nearly all jobs.
+@lru_cache
+def _decoded_metrics(text: str) -> JobMetrics:
+    return JobMetrics.from_dict(json.loads(text))
+
+
+@lru_cache
+def _decoded_words(text: str) -> tuple[str, ...]:
+    return tuple(json.loads(text))
 
 
 def encode_rows(rows: Sequence[JobRow]) -> bytes:

@@ -6,9 +6,11 @@ and a start-up cost to a command line that shall answer in a quarter of a second
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import sqlalchemy as sa
+
+from dagster_hpc.engine.job import FINAL_STATES, JobState
 
 VERSION = 2
 
@@ -78,6 +80,16 @@ LEASES = sa.Table(
     sa.Column("quick", sa.Float, nullable=False),  # so many questions may be asked before they are due
 )
 SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
+
+
+def in_state(states: Sequence[str]) -> sa.ColumnElement[bool]:
+    """Whether a job is in one of these states, in words that are the same each time: the statement is read once."""
+    return JOBS.c.state.in_([sa.literal_column(f"'{state}'") for state in states])
+
+
+OVER = in_state(FINAL_STATES)
+# A job that is over stays over: a late answer cannot bring it back. A lost one may turn up again.
+OPEN = ~in_state([state for state in FINAL_STATES if state != JobState.LOST])
 
 
 def create(connection: sa.Connection) -> None:
