@@ -60,13 +60,16 @@ class PretendSlurm(LocalHost):
 
     def put(
         self, job_id: str, name: str, state: str = "RUNNING", reason: str = "None", code: str = "0:0", start: str = WHEN
-    ) -> None:
+    ) -> str:
+        """Let this be so of a job; of a new one if no id is given. Its id."""
         with (self.folder / "lock").open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             job = {"name": name, "state": state, "reason": reason, "code": code, "start": start}
-            jobs = {**self.jobs, job_id: job}
-            (self.folder / "jobs.tmp").write_text(json.dumps(jobs))
+            jobs = self.jobs
+            job_id = job_id or str(100 + len(jobs))
+            (self.folder / "jobs.tmp").write_text(json.dumps({**jobs, job_id: job}))
             (self.folder / "jobs.tmp").rename(self.folder / "jobs.json")
+            return job_id
 
     def end(self, row: JobRow, code: int = 0, state: str = "") -> None:
         """The job's script has run to its end, and Slurm knows."""
@@ -111,10 +114,9 @@ class PretendSlurm(LocalHost):
         self.before_submit()
         fate = self.submissions.pop(0) if self.submissions else "taken"
         if fate in ("taken", "lost", "hangs", "silent"):
-            job_id = str(100 + len(self.jobs))
             script = Path(argv[-1]).read_text()
             match = re.search(r"#SBATCH --job-name=(\S+)", script)
-            self.put(job_id, match[1] if match else "", "PENDING", "Priority")
+            job_id = self.put("", match[1] if match else "", "PENDING", "Priority")
         return {
             "taken": lambda: (0, f"{job_id}\n", ""),
             "lost": lambda: (1, "", LOST_REPLY),

@@ -71,7 +71,7 @@ def test_a_command_that_ignores_being_asked_to_end_is_ended() -> None:
     assert time.monotonic() - begun < 5
 
 
-def test_an_interrupted_caller_leaves_no_command_behind(tmp_path: Path) -> None:
+def test_an_interrupted_caller_leaves_no_command_behind(tmp_path: Path, ctrl_c: None) -> None:
     def interrupt() -> None:
         eventually((tmp_path / "pid").exists)
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

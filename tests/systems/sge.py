@@ -95,14 +95,11 @@ class GridEngine:
 
     def lose_node(self) -> None:
         """The machine dies with all that runs on it, and comes back empty."""
-        for pid in self._job_processes():
-            send(pid, signal.SIGKILL)
         execd = self._execd.pid
         if execd is not None:
             send(execd, signal.SIGKILL)
         wait_until(lambda: self._execd.pid is None, 10, lambda: "sge_execd does not die")
-        for pid in self._job_processes():
-            send(pid, signal.SIGKILL)
+        self._kill_jobs()
         self._execd.start(ready=self._node_is_up, seconds=60)
 
     # ------------------------------------------------------------------ up
@@ -210,8 +207,7 @@ class GridEngine:
         if self._qmaster.pid and self._answers():
             self.run(["qdel", "-f", "-u", "*"], check=False)
         stop_all([self._execd, self._qmaster], seconds=2)  # what they would still write is worth nothing
-        for pid in self._job_processes():
-            send(pid, signal.SIGKILL)
+        self._kill_jobs()
 
     # ------------------------------------------------------------------ parts
 
@@ -281,6 +277,16 @@ class GridEngine:
         rows = self.run(["qstat", "-f"], check=False).stdout.splitlines()
         queues = [row.split() for row in rows if "@" in row]
         return len(queues) == 2 and all(len(queue) == 5 and queue[3] != "-NA-" for queue in queues)
+
+    def _kill_jobs(self) -> None:
+        """And what their shepherds may have started just then, until nothing of them is left."""
+
+        def none_is_left() -> bool:
+            for pid in self._job_processes():
+                send(pid, signal.SIGKILL)
+            return not self._job_processes()
+
+        wait_until(none_is_left, 10, lambda: f"processes of jobs do not die: {self._job_processes()}")
 
     def _job_processes(self) -> list[int]:
         """The shepherds of this cell and all that descends from them: they carry the cell in their environment."""

@@ -84,8 +84,7 @@ class Database:
             try:
                 return action()
             except _transient(self._engine) as error:
-                if not isinstance(error, sa.exc.SQLAlchemyError):
-                    self._engine.dispose()  # it broke while it was given back, and the pool has not noticed
+                _forget_what_broke(self._engine, error)
                 if self.clock.monotonic() >= deadline:
                     words = str(getattr(error, "orig", None) or error).strip()
                     raise LedgerUnavailable(
@@ -240,6 +239,7 @@ def _patiently_ensured(engine: sa.Engine) -> None:
         try:
             return _ensure_schema(engine)
         except _transient(engine) as error:
+            _forget_what_broke(engine, error)
             patience_s = next((seconds for words, seconds in _PASSES.items() if words in str(error)), 0.0)
             if SYSTEM_CLOCK.monotonic() - began >= patience_s:
                 raise
@@ -250,6 +250,12 @@ def _transient(engine: sa.Engine) -> tuple[type[Exception], ...]:
     """What may pass; also as the driver raises it, when a connection breaks while it is given back to the pool."""
     driver = engine.dialect.loaded_dbapi
     return (*_TRANSIENT, driver.OperationalError, driver.InterfaceError)
+
+
+def _forget_what_broke(engine: sa.Engine, error: Exception) -> None:
+    """A connection that broke while it was given back is not noticed by the pool, which would give it out again."""
+    if not isinstance(error, sa.exc.SQLAlchemyError):
+        engine.dispose()
 
 
 def _version(engine: sa.Engine) -> int:
