@@ -225,6 +225,17 @@ def test_a_cancelled_submission_begins_no_further_command(ledger: Ledger) -> Non
     assert ledger.job("abcd2345").attempts == 1
 
 
+def test_what_was_absent_before_it_was_to_be_cancelled_is_not_gone_for_that(ledger: Ledger) -> None:
+    claim(ledger, [a_job(owner=OWNER)])
+    absent = Change("abcd2345", JobState.PENDING, absent_since=5.0)
+    ledger.observations.record([absent])
+    ledger.observations.request_cancel(["abcd2345"])
+    assert ledger.job("abcd2345").absent_since is None
+    ledger.observations.record([absent])
+    ledger.observations.request_cancel(["abcd2345"])  # the same wish again
+    assert ledger.job("abcd2345").absent_since == 5.0
+
+
 def test_a_full_queue_gives_the_submission_back(ledger: Ledger) -> None:
     claim(ledger, [a_job(owner=OWNER)])
     assert ledger.claims.give_back("abcd2345", OWNER, after_s=100.0, certain=True)

@@ -340,7 +340,7 @@ def test_a_file_that_decides_may_come_late() -> None:
 
 
 def test_a_cancelled_job_that_is_gone_is_cancelled_where_nothing_is_remembered() -> None:
-    gone = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.accounting_delay_s - 1)
+    gone = replace(ROW, cancel_requested=True, absent_since=NOW - PATIENCE.file_delay_s - 1)
     change = verdict(gone, SILENT, has_history=False)
     assert (change.state, change.reason) == (JobState.CANCELLED, "cancelled through dagster_hpc")
     assert not verdict(gone, SILENT).state.is_final  # here a history may still tell
@@ -500,7 +500,33 @@ def test_a_record_of_success_that_the_files_contradict_waits_for_a_file_that_is_
     assert verdict(ROW, BEGAN, history=says(JobState.FAILED)).state is JobState.FAILED
 
 
-SHORT = Patience(accounting_delay_s=10, epilogue_s=20, file_delay_s=30, lost_after_s=40, stuck_after_s=50)
+def test_an_end_that_was_noted_before_the_accounts_date_it_was_that_of_an_earlier_run() -> None:
+    """The job was requeued, the exit code of its first run was seen late, and its last file is still under way."""
+    row = replace(ROW, ending_since=NOW - PATIENCE.file_delay_s - 50)
+    accounts = says(JobState.COMPLETED, exit_code=0, metrics=JobMetrics(started_at=NOW - 200, ended_at=NOW - 10))
+    change = verdict(row, BEGAN, history=accounts)
+    assert (change.state, change.ending_since) == (JobState.RUNNING, NOW - 10)
+    undated = replace(accounts, metrics=JobMetrics())
+    assert verdict(row, BEGAN, history=undated).state is JobState.FAILED
+
+
+@pytest.mark.parametrize("wrong_by_s", [-86400.0, 3600.0])
+def test_a_scheduler_whose_clock_is_wrong_keeps_no_job_from_its_end(wrong_by_s: float) -> None:
+    accounts = says(JobState.COMPLETED, metrics=JobMetrics(ended_at=NOW + wrong_by_s))
+    assert verdict(OVER_FOR_LONG, ended(0), history=accounts).state is JobState.COMPLETED
+    assert verdict(OVER_FOR_LONG, BEGAN, history=accounts).state is JobState.FAILED
+
+
+def test_accounts_that_do_not_answer_are_waited_for_longer_than_those_that_keep_silent() -> None:
+    """Its own file says 143; that its time was up only the accounts know, once their database is back."""
+    row = replace(ROW, ending_since=NOW - PATIENCE.epilogue_s - 1)
+    assert verdict(row, ended(143), asked=False, history_heard=False).state is JobState.RUNNING
+    assert verdict(row, ended(143), history=says(JobState.TIMEOUT)).state is JobState.TIMEOUT
+    assert verdict(row, ended(143)).state is JobState.FAILED
+    assert verdict(row, ended(0), asked=False, history_heard=False).state is JobState.COMPLETED  # its own file proves it
+
+
+SHORT = Patience(accounting_delay_s=10, epilogue_s=20, file_delay_s=30, lost_after_s=40, stuck_after_s=50, unavailable_s=60)
 CANCELLED = says(JobState.CANCELLED)
 
 
@@ -512,9 +538,10 @@ CANCELLED = says(JobState.CANCELLED)
         (20, ROW, Evidence(ended(0), asked=False), JobState.COMPLETED),
         (20, ROW, Evidence(ended(0), queue=says(JobState.RUNNING)), JobState.COMPLETED),
         (20, ROW, Evidence(ended(3)), JobState.FAILED),
+        (60, ROW, Evidence(ended(143), asked=False, history_heard=False), JobState.FAILED),
         (30, ROW, Evidence(BEGAN, history=says(JobState.COMPLETED)), JobState.FAILED),
         (40, ROW, Evidence(BEGAN), JobState.LOST),
-        (10, replace(ROW, cancel_requested=True), Evidence(BEGAN, has_history=False), JobState.CANCELLED),
+        (30, replace(ROW, cancel_requested=True), Evidence(BEGAN, has_history=False), JobState.CANCELLED),
         (30, replace(ROW, cancel_requested=True), Evidence(SILENT, forgets_deleted=True), JobState.CANCELLED),
         (50, replace(ROW, cancel_requested=True), Evidence(SILENT, history=CANCELLED), JobState.FAILED),
     ],

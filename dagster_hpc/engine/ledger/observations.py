@@ -8,24 +8,21 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
+from dagster_hpc.engine.job import JobMetrics, JobState
 from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.rows import Change
-from dagster_hpc.engine.ledger.schema import JOBS
+from dagster_hpc.engine.ledger.schema import JOBS, OPEN
 from dagster_hpc.engine.process import NOBODY
 
 _LEARNED = (
     "state", "reason", "exit_code", "metrics", "absent_since", "ending_since", "stuck_since",
 )  # fmt: skip
-# A job that is over stays over: a late answer cannot bring it back. A lost one may turn up again.
-_OPEN = sa.and_(*(JOBS.c.state != state for state in FINAL_STATES if state != JobState.LOST.value))
 # One statement for any number of jobs: thousands may end between two polls.
 _RECORD = (
     JOBS.update()
-    .where(JOBS.c.token == sa.bindparam("of"), _OPEN)
+    .where(JOBS.c.token == sa.bindparam("of"), OPEN)
     .values({name: sa.bindparam(name) for name in _LEARNED})
 )
-
 
 
 class Observations:
@@ -64,16 +61,19 @@ class Observations:
 
     def saw_end(self, tokens: Sequence[str]) -> None:
         """These jobs' own files say that they have ended: the next question is about them."""
-        self._update(tokens, JOBS.c.ending_since.is_(None) & _OPEN, ending_since=self._database.now())
+        self._update(tokens, JOBS.c.ending_since.is_(None) & OPEN, ending_since=self._database.now())
 
     def follow(self, token: str, job_id: str, copies: Sequence[str]) -> None:
         """The copy that runs is not the one whose id was stored: this one is asked for from now on."""
         values = {"job_id": job_id, "copies": json.dumps(list(copies)), "ending_since": None, "absent_since": None}
-        self._update([token], _OPEN, **values)
+        self._update([token], OPEN, **values)
 
     def request_cancel(self, tokens: Sequence[str]) -> None:
-        """Durable before any command is sent: whoever polls sends it until the job is gone."""
-        self._update(tokens, _OPEN, cancel_requested=True)
+        """Durable before any command is sent: whoever polls sends it until the job is gone.
+
+        From now on a job that is nowhere to be seen may be gone for this; what was absent before says nothing of it.
+        """
+        self._update(tokens, OPEN & JOBS.c.cancel_requested.is_(False), cancel_requested=True, absent_since=None)
         # What nobody has begun to submit is cancelled by this alone; an array only as a whole.
         others = JOBS.alias()
         wanted = others.c.cancel_requested.is_(False) & (others.c.batch == JOBS.c.batch)

@@ -118,6 +118,7 @@ class Poller:
                 history=_of_this_job(history, row),
                 asked=not (queue.failed or history.failed),
                 queue_heard=queue_asked and not queue.failed,
+                history_heard=not history.failed,
                 has_history=self._has_history,
                 forgets_deleted=self._scheduler.forgets_deleted,
             )

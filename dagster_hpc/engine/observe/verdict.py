@@ -28,6 +28,7 @@ class Evidence:
     history: JobStatus | None = None
     asked: bool = True  # False: the scheduler did not answer, so an absence proves nothing
     queue_heard: bool = True  # False: the queue was not asked, or did not answer: the job may have been requeued
+    history_heard: bool = True  # False: the accounting did not answer
     has_history: bool = True  # False: there is no accounting here to wait for
     forgets_deleted: bool = False  # True: a job that was deleted while it waited is nowhere to be found
 
@@ -36,7 +37,7 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     """What to write into the ledger; None to leave the row as it is."""
     queue, history = evidence.queue, evidence.history
     sentinel = _of_this_run(evidence.sentinel, queue, history)
-    ending_since = min(row.ending_since or now, now)
+    ending_since = _seen_to_end(row, history, now)
     waited = now - ending_since
 
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
@@ -58,7 +59,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
     badly = sentinel.exit_code != 0
     unheard = not evidence.queue_heard and (badly or sentinel.signal is not None or evidence.asked)
-    unheard |= badly and evidence.has_history and waited < patience.epilogue_s
+    accounts_s = patience.epilogue_s if evidence.history_heard else patience.unavailable_s
+    unheard |= badly and evidence.has_history and waited < accounts_s
     if final is None and unheard:
         return _ending(row, ending_since)
     unaccounted = evidence.has_history and not (history and history.state.is_final)
@@ -81,6 +83,15 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     exit_code = sentinel.exit_code if sentinel.exit_code is not None else final.exit_code if final else None
     metrics = _all_metrics(row, evidence, sentinel)
     return Change(row.token, state, reason, exit_code, metrics)
+
+
+def _seen_to_end(row: JobRow, history: JobStatus | None, now: float) -> float:
+    """Since when this run is known to have ended: what was noted before its accounts date its end was another's."""
+    noted = min(row.ending_since or now, now)
+    ended_at = history.metrics.ended_at if history and history.state.is_final else None
+    if ended_at is None or not noted < ended_at <= now + _CLOCKS_DIFFER_S:
+        return noted
+    return min(ended_at, now)
 
 
 def _of_this_run(sentinel: Sentinel, queue: JobStatus | None, history: JobStatus | None) -> Sentinel:
@@ -179,8 +190,7 @@ def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> 
         if evidence.history:  # not in the queue any more, and not yet final in the accounting
             return Change(row.token, evidence.history.state, evidence.history.reason, absent_since=since)
         no_record = deleted_unseen or not evidence.has_history
-        grace_s = patience.file_delay_s if deleted_unseen else patience.accounting_delay_s
-        if row.cancel_requested and no_record and now - since >= grace_s:
+        if row.cancel_requested and no_record and now - since >= patience.file_delay_s:
             state, reason = _cancelled(row, now, patience)
             return Change(row.token, state, reason, metrics=row.metrics)
         return replace(_unchanged(row), absent_since=since)
