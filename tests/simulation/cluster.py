@@ -89,9 +89,10 @@ class SimulatedScheduler(Scheduler):
 
 
 def _status(values: list[object]) -> JobStatus:
-    state, code, name, started = values
+    state, code, name, started, ended = values
     assert isinstance(name, str)
-    metrics = JobMetrics(started_at=started if isinstance(started, float) else None)
+    began_at, ended_at = (when if isinstance(when, float) else None for when in (started, ended))
+    metrics = JobMetrics(started_at=began_at, ended_at=ended_at)
     return JobStatus(JobState(state), exit_code=code if isinstance(code, int) else None, job_name=name, metrics=metrics)
 
 
@@ -117,6 +118,7 @@ class Job:
     visible_from: float = 0.0
     started_at: float | None = None
     started_by_clock: float | None = None
+    ended_by_clock: float | None = None
     ended_at: float | None = None
     exit_code: int | None = None
     runs: int = 0  # how often the payload was started: more than once after a requeue
@@ -310,7 +312,7 @@ class Cluster:
     def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
         if self._time.passed < self.down_until or self._happens(self._lies.down):
             return 1, "", "down"
-        told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock] for job in jobs}
+        told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock, job.ended_by_clock] for job in jobs}
         return 0, json.dumps(told), ""
 
     # -- the life of a job on its node, as the job script lives it
@@ -366,7 +368,7 @@ class Cluster:
 
     def _requeue(self, job: Job) -> None:
         job.state = JobState.HELD if self._happens(self._lies.held) else JobState.PENDING
-        job.started_at = job.started_by_clock = None
+        job.started_at = job.started_by_clock = job.ended_by_clock = None
         job.epoch += 1
         epoch = job.epoch
         self._time.note(f"job {job.id} is requeued")
@@ -402,6 +404,7 @@ class Cluster:
         if job.state.is_final:
             return
         job.state, job.exit_code, job.ended_at = state, code, self._time.passed
+        job.ended_by_clock = self._time.now()
         self._time.note(f"job {job.id} is {state} {code}")
         job.queue_forgets_at = self._time.passed + _QUEUE_KEEPS_S
         job.history_from = self._time.passed + self._time.random.uniform(0.0, self._lies.history_late_s)

@@ -37,9 +37,12 @@ CREATE TRIGGER no_second_end BEFORE UPDATE ON {schema.JOBS.name}
 WHEN OLD.state IN {_FINAL} AND NEW.state <> OLD.state AND NOT (OLD.state = 'COMPLETED' AND OLD.collected_at IS NULL)
 BEGIN INSERT INTO violations VALUES (OLD.token || ' was ' || OLD.state || ' and became ' || NEW.state); END
 """
-_NO_MORE_ROOM = """
-CREATE TRIGGER room_{event} AFTER {event} ON {table}
-WHEN {unless} (SELECT count(*) FROM {table} WHERE state NOT IN ('READY','LOST',{final}) > {room}
+# The room lies in a table: a trigger that changes makes SQLite read every statement anew.
+_ROOM = "CREATE TABLE room (most INTEGER)"
+_NO_MORE_ROOM = f"""
+CREATE TRIGGER room_{{event}} AFTER {{event}} ON {schema.JOBS.name}
+WHEN {{unless}} (SELECT most FROM room) IS NOT NULL
+ AND (SELECT count(*) FROM {schema.JOBS.name} WHERE state NOT IN ('READY','LOST',{_FINAL[1:]}) > (SELECT most FROM room)
 BEGIN INSERT INTO violations VALUES ('more jobs are live than there is room for'); END
 """
 
@@ -87,15 +90,15 @@ class Storage:
         self.process: Callable[[], Process | None] = lambda: None
         self.down: Callable[[], bool] = lambda: False
         self.loses: Callable[[], bool] = lambda: False  # whether the answer to this commit is lost
-        self.note: Callable[[str], None] = lambda words: None
         self.fine = False  # whether others may go on between any two transactions
         schema.create(self.connection)
-        self.connection.exec_driver_sql(_VIOLATIONS)
-        self.connection.exec_driver_sql(_NO_SECOND_END)
-
-        @sa.event.listens_for(self.engine, "before_cursor_execute")
-        def _before(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
-            self.note_statement(statement, parameters)
+        # A lost job that turns up again has had its room given to another.
+        no_more_room = [
+            _NO_MORE_ROOM.format(event=event, unless=unless)
+            for event, unless in (("INSERT", ""), ("UPDATE", "OLD.state <> 'LOST' AND"))
+        ]
+        for statement in (_VIOLATIONS, _NO_SECOND_END, _ROOM, *no_more_room):
+            self.connection.exec_driver_sql(statement)
 
     def answers(self) -> None:
         """At the beginning of each look and each transaction: here it hangs up, and here others may go on."""
@@ -122,9 +125,22 @@ class Storage:
         if self.process() is not None and self.loses():
             raise sa.exc.OperationalError("COMMIT", {}, Exception("the server closed the connection"))
 
-    def note_statement(self, statement: str, parameters: object) -> None:
-        if statement.startswith(("UPDATE dagster_hpc_jobs", "INSERT INTO dagster_hpc_jobs")):
-            self.note(f"{' '.join(statement.split())[:150]} {str(parameters)[:300]}")
+    @contextmanager
+    def told_to(self, tell: Callable[[str], None] | None) -> Iterator[None]:
+        """Let somebody hear of all that is written of jobs. A listener costs each statement a little: only if asked."""
+
+        def write(_connection: object, _cursor: object, statement: str, parameters: object, *_: object) -> None:
+            if statement.startswith((f"UPDATE {schema.JOBS.name}", f"INSERT INTO {schema.JOBS.name}")):
+                tell(f"{' '.join(statement.split())[:150]} {str(parameters)[:300]}")
+
+        if tell is None:
+            yield
+            return
+        sa.event.listen(self.engine, "before_cursor_execute", write)
+        try:
+            yield
+        finally:
+            sa.event.remove(self.engine, "before_cursor_execute", write)
 
     def violation(self) -> str:
         """What the database has seen that may not be; '' for nothing."""
@@ -132,17 +148,9 @@ class Storage:
 
     def clear(self, room: int | None) -> None:
         with self.transaction():
-            self.connection.exec_driver_sql("DELETE FROM violations")
-            for event in ("INSERT", "UPDATE"):
-                self.connection.exec_driver_sql(f"DROP TRIGGER IF EXISTS room_{event}")
-            for table in (schema.JOBS, schema.LEASES, schema.DELIVERIES):
-                self.connection.execute(table.delete())
-            if room is not None:
-                for event in ("INSERT", "UPDATE"):
-                    # A lost job that turns up again has had its room given to another.
-                    unless = "OLD.state <> 'LOST' AND" if event == "UPDATE" else ""
-                    names = {"event": event, "table": schema.JOBS.name, "final": _FINAL[1:], "room": room}
-                    self.connection.exec_driver_sql(_NO_MORE_ROOM.format(unless=unless, **names))
+            for table in (schema.JOBS.name, schema.LEASES.name, schema.DELIVERIES.name, "violations", "room"):
+                self.connection.exec_driver_sql(f"DELETE FROM {table}")
+            self.connection.exec_driver_sql("INSERT INTO room VALUES (?)", (room,))
 
 
 def runner_of(process: Process, storage: Storage, files: Files, cluster: Cluster, room: int | None) -> Runner:

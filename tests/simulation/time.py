@@ -17,7 +17,7 @@ from dagster_hpc.engine.clock import Clock
 
 START = 1_800_000_000.0
 # Nobody looks more often than this, and less often where nothing has happened for long: a history costs less.
-_COARSEST_S, _QUIET, _LONGEST_S = 5.0, 0.25, 60.0
+_COARSEST_S, _QUIET, _LONGEST_S = 5.0, 0.5, 60.0
 
 
 class Death(BaseException):
