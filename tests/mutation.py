@@ -360,7 +360,7 @@ def record(modules: Sequence[str], place: Place, seconds: float, most: int) -> R
         return 0
 
     def histories() -> int:
-        from tests.simulation.engine import Storage
+        from tests.simulation.database import Storage
         from tests.simulation.histories import all_points, breaks
 
         storage, passed = Storage(), []
@@ -419,7 +419,7 @@ def _try(mutant: Mutant, known: Record, folder: Path) -> int:
         return 1
     if not known.points:
         return 0
-    from tests.simulation.engine import Storage
+    from tests.simulation.database import Storage
     from tests.simulation.histories import breaks
 
     storage, all_plans = Storage(), plans(known.points)

@@ -500,11 +500,12 @@ def test_a_record_of_success_that_the_files_contradict_waits_for_a_file_that_is_
     assert verdict(ROW, BEGAN, history=says(JobState.FAILED)).state is JobState.FAILED
 
 
-def test_an_end_that_was_noted_before_the_accounts_date_it_was_that_of_an_earlier_run() -> None:
+@pytest.mark.parametrize("source", ["history", "queue"])
+def test_an_end_that_was_noted_before_the_scheduler_dates_it_was_that_of_an_earlier_run(source: str) -> None:
     """The job was requeued, the exit code of its first run was seen late, and its last file is still under way."""
     row = replace(ROW, ending_since=NOW - PATIENCE.file_delay_s - 50)
     accounts = says(JobState.COMPLETED, exit_code=0, metrics=JobMetrics(started_at=NOW - 200, ended_at=NOW - 10))
-    change = verdict(row, BEGAN, history=accounts)
+    change = verdict(row, BEGAN, **{source: accounts})
     assert (change.state, change.ending_since) == (JobState.RUNNING, NOW - 10)
     undated = replace(accounts, metrics=JobMetrics())
     assert verdict(row, BEGAN, history=undated).state is JobState.FAILED

@@ -18,7 +18,8 @@ from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.submit import recover
 from tests.simulation.cluster import Cluster, Job, Lies, Work
-from tests.simulation.engine import Broken, SimulatedDatabase, Storage, runner_of, simulated_processes
+from tests.simulation.database import SimulatedDatabase, Storage
+from tests.simulation.engine import runner_of, simulated_processes
 from tests.simulation.files import Files
 from tests.simulation.time import Process, SimulatedClock, Time
 
@@ -28,6 +29,10 @@ _SETTLED_WITHIN = 6 * 3600.0
 _POLLS = 600
 _CANCELLED_WITHIN = 300.0
 _ACCOUNTS_WITHIN = 50.0  # a little less than the epilogue of the patience here
+
+
+class Broken(AssertionError):
+    """An invariant that does not hold."""
 
 
 @dataclass(frozen=True)

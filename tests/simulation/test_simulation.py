@@ -16,7 +16,7 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.ledger import observations
 from dagster_hpc.engine.ledger.schema import JOBS
 from tests.simulation.cluster import Lies
-from tests.simulation.engine import Storage
+from tests.simulation.database import Storage
 from tests.simulation.histories import VERBS, Actor, Plan, all_points, breaks, plan_of
 
 HISTORIES = int(os.environ.get("DAGSTER_HPC_HISTORIES", "10000"))

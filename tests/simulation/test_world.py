@@ -14,7 +14,7 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import schema
 from tests.simulation.cluster import Cluster, Lies, Work
-from tests.simulation.engine import Storage
+from tests.simulation.database import Storage
 from tests.simulation.files import Files, SimulatedHost
 from tests.simulation.histories import Actor, History, Plan, plan_of, shrink, unusual
 from tests.simulation.time import Process, SimulatedClock, Time

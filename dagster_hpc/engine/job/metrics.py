@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 
@@ -47,7 +47,7 @@ class JobMetrics:
         return m
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return {**vars(self), "raw": dict(self.raw)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> JobMetrics:

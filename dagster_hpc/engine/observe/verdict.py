@@ -37,10 +37,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     """What to write into the ledger; None to leave the row as it is."""
     queue, history = evidence.queue, evidence.history
     sentinel = _of_this_run(evidence.sentinel, queue, history)
-    ending_since = _seen_to_end(row, history, now)
+    final = next((status for status in (history, queue) if status and status.state.is_final), None)
+    ending_since = _seen_to_end(row, final, now)
     waited = now - ending_since
 
-    final = next((status for status in (history, queue) if status and status.state.is_final), None)
     if final and queue and not final.reason and queue.state is final.state:
         final = replace(final, reason=queue.reason)  # accounts are often silent about why
     in_queue = queue is not None and not queue.state.is_final
@@ -85,10 +85,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     return Change(row.token, state, reason, exit_code, metrics)
 
 
-def _seen_to_end(row: JobRow, history: JobStatus | None, now: float) -> float:
-    """Since when this run is known to have ended: what was noted before its accounts date its end was another's."""
+def _seen_to_end(row: JobRow, final: JobStatus | None, now: float) -> float:
+    """Since when this run is known to have ended: what was noted before the scheduler dates its end was another's."""
     noted = min(row.ending_since or now, now)
-    ended_at = history.metrics.ended_at if history and history.state.is_final else None
+    ended_at = final.metrics.ended_at if final else None
     if ended_at is None or not noted < ended_at <= now + _CLOCKS_DIFFER_S:
         return noted
     return min(ended_at, now)
