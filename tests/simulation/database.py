@@ -12,12 +12,14 @@ from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 
 from dagster_hpc.engine.clock import Clock
-from dagster_hpc.engine.ledger import schema
+from dagster_hpc.engine.ledger import JobRow, schema
 from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.rows import rows_of
 from tests.simulation.time import Process, SimulatedClock
 
 T = TypeVar("T")
 
+_ALL_JOBS = sa.select(schema.JOBS).order_by(schema.JOBS.c.created_at, schema.JOBS.c.array_index)
 _FINAL = "('COMPLETED','FAILED','CANCELLED','TIMEOUT','OOM','NODE_FAIL','PREEMPTED','REFUSED')"
 # What no transaction may do is seen by the database itself. It is noted and not refused: the engine would take the refusal
 # for an equal request that was quicker.
@@ -173,6 +175,10 @@ class Storage:
 
         self._driver.set_trace_callback(hear if tell else None)
         yield
+
+    def rows(self) -> list[JobRow]:
+        """All jobs that the ledger knows."""
+        return rows_of(self.connection.execute(_ALL_JOBS, {}))
 
     def violation(self) -> str:
         """What the database has seen that may not be; '' for nothing."""

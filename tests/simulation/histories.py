@@ -14,11 +14,11 @@ from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobHandle, JobResult, JobSpec, JobState, Request
-from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
+from dagster_hpc.engine.ledger import JobRow, Recipient
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.submit import recover
 from tests.simulation.cluster import Cluster, Job, Lies, Work
-from tests.simulation.database import SimulatedDatabase, Storage
+from tests.simulation.database import Storage
 from tests.simulation.engine import runner_of, simulated_processes
 from tests.simulation.files import Files
 from tests.simulation.time import Process, SimulatedClock, Time
@@ -351,28 +351,14 @@ class History:
             waiting = [process.name for process in self.time.processes if not process.over]
             raise Broken(f"not settled after {polls[0]} polls: {unfinished}; still waiting: {waiting}")
 
-    def _rows(self) -> list[JobRow]:
-        self.time.current, current = None, self.time.current
-        try:
-            clock = SimulatedClock(self.time.processes[0])
-            return Ledger(clock=clock, database=SimulatedDatabase(self.storage, clock)).jobs()
-        finally:
-            self.time.current = current
-
-    def _violation(self) -> str:
-        self.time.current, current = None, self.time.current
-        try:
-            return self.storage.violation()
-        finally:
-            self.time.current = current
-
     def _open(self) -> list[JobRow]:
-        live = [row for row in self._rows() if not row.state.is_final]
-        return live or ([] if all(job.state.is_final for job in self.cluster.jobs) else self._rows()[:1])
+        rows = self.storage.rows()
+        live = [row for row in rows if not row.state.is_final]
+        return live or ([] if all(job.state.is_final for job in self.cluster.jobs) else rows[:1])
 
     def _check(self) -> None:
-        rows = self._rows()
-        if violation := self._violation():
+        rows = self.storage.rows()
+        if violation := self.storage.violation():
             raise Broken(violation)
         self._check_runs(rows)
         known = {(one, row.batch) for row in rows for one in row.ids}
@@ -388,14 +374,14 @@ class History:
         for row in rows:
             self._check_verdict(row)
             self._check_wish(row)
-        self._check_room()
+        self._check_room(rows)
 
-    def _check_room(self) -> None:
+    def _check_room(self, rows: Sequence[JobRow]) -> None:
         """The ledger's own count is held by the database; here are the payloads that really ran at once."""
         unseen = self.lies.late_s or self.plan.lies.late_s or self.plan.queue_empty or self.plan.lies.slow_s > 30
         most = self.cluster.most_running
         crowded = self.plan.room is not None and most > self.plan.room
-        if crowded and not unseen and not any(row.state is JobState.LOST for row in self._rows()):
+        if crowded and not unseen and not any(row.state is JobState.LOST for row in rows):
             raise Broken(f"{most} jobs ran at once, and there is room for {self.plan.room}")
 
     def _check_wish(self, row: JobRow) -> None:

@@ -30,6 +30,7 @@ _ANY_WAITING = sa.select(JOBS.c.token).where(_WAITING).limit(1)
 _ROOM_TAKEN = sa.select(sa.func.count()).where(JOBS.c.target == _TARGET, ~OVER, ~in_state((_READY,)))
 _OLDEST = sa.select(JOBS.c.batch).where(_WAITING).order_by(JOBS.c.created_at, JOBS.c.batch).limit(1).scalar_subquery()
 _NEXT_READY = sa.select(JOBS).where(JOBS.c.batch == _OLDEST).order_by(JOBS.c.array_index)
+_OWNED = JOBS.update().where(JOBS.c.batch == _BATCH, JOBS.c.owner == sa.bindparam("by"), _UNFINISHED)
 _IS_USED = sa.select(JOBS.c.token).where(JOBS.c.batch == _BATCH).limit(1)
 
 
@@ -208,9 +209,8 @@ class Claims:
 
     def _owned(self, batch: str, by: str, *conditions: sa.ColumnElement[bool], **values: object) -> bool:
         """Change an unfinished submission, if it is this owner's."""
-        mine = (JOBS.c.batch == batch) & (JOBS.c.owner == by) & _UNFINISHED
-        statement = JOBS.update().where(mine, *conditions).values(**values)
-        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+        statement, whose = _OWNED.where(*conditions).values(**values), {"of_batch": batch, "by": by}
+        return self._database.write(lambda connection: bool(connection.execute(statement, whose).rowcount))
 
 
 def _live(connection: sa.Connection, target: str) -> int:
