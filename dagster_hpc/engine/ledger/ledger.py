@@ -47,9 +47,7 @@ _LOST_BUT_HELD = (
     & JOBS.c.job_id.is_not(None)
     & (JOBS.c.updated_at > sa.bindparam("recently"))
 )
-_WATCHED_OF = sa.select(*_WATCHED).where(
-    JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD
-)
+_WATCHED_OF = sa.select(*_WATCHED).where(JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD)
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
 
