@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -449,8 +450,9 @@ def _fate(mutant: Mutant) -> tuple[Mutant, str, float]:
 
 
 def try_all(mutants: Sequence[Mutant], known: Record, jobs: int) -> Iterator[tuple[Mutant, str, float]]:
-    with multiprocessing.get_context("fork").Pool(jobs, _begin, (known,)) as pool:
-        yield from pool.imap(_fate, mutants)
+    # Not a Pool, whose processes may have none of their own: some tests start several.
+    with ProcessPoolExecutor(jobs, multiprocessing.get_context("fork"), _begin, (known,)) as pool:
+        yield from pool.map(_fate, mutants)
 
 
 # -- and told
