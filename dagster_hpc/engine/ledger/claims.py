@@ -23,7 +23,8 @@ _TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _TOKEN_LENGTH = 8
 _READY, _SUBMITTING = JobState.READY.value, JobState.SUBMITTING.value
 _UNFINISHED = in_state((_READY, _SUBMITTING))
-_BATCH, _TARGET = sa.bindparam("of_batch"), sa.bindparam("of_target")
+_BATCH: sa.BindParameter[str] = sa.bindparam("of_batch")
+_TARGET: sa.BindParameter[str] = sa.bindparam("of_target")
 _WAITING = (JOBS.c.target == _TARGET) & in_state((_READY,))
 # Asked at every poll and every claim: made once.
 _ANY_WAITING = sa.select(JOBS.c.token).where(_WAITING).limit(1)
