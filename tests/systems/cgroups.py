@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterable
@@ -20,9 +21,21 @@ def processes(cgroup: Path) -> list[int]:
 def remove_cgroups(cgroups: Iterable[Path]) -> None:
     """Kill what is in them and remove them."""
     for cgroup in cgroups:
-        for pid in processes(cgroup):
-            send(pid, signal.SIGKILL)
-        wait_until(partial(_remove, cgroup), 10, lambda at=cgroup: f"{at} cannot be removed")  # type: ignore[misc]
+        wait_until(partial(_empty_and_remove, cgroup), 10, partial(_what_is_left, cgroup))
+
+
+def _empty_and_remove(cgroup: Path) -> bool:
+    """Again and again: one that was killed may just have started another, and what is frozen cannot die."""
+    for state in cgroup.rglob("freezer.state"):
+        with contextlib.suppress(OSError):  # the topmost has none to be set
+            state.write_text("THAWED")
+    for pid in processes(cgroup):
+        send(pid, signal.SIGKILL)
+    return _remove(cgroup)
+
+
+def _what_is_left(cgroup: Path) -> str:
+    return f"{cgroup} cannot be removed; in it are the processes {processes(cgroup)}"
 
 
 def _remove(cgroup: Path) -> bool:
