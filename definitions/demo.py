@@ -3,6 +3,7 @@
 Everything lands in `.demo/` of the current directory; the command that it prints at the end shows the same in the UI.
 """
 
+import logging
 import os
 import shlex
 import shutil
@@ -32,6 +33,8 @@ def main() -> int:
     console = Console(highlight=False)
     settings = use_folder(Path.cwd() / ".demo")
     console.print(f"Materializing the demo's assets. Their jobs run on {place()}.", soft_wrap=True)
+    # Ctrl-C may come while a connection is given back, of which SQLAlchemy would print a traceback.
+    logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
     try:
         with console.status("running"), dg.DagsterInstance.get() as instance:
             result = run(instance)

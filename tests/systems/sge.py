@@ -100,7 +100,8 @@ class GridEngine:
             send(execd, signal.SIGKILL)
         wait_until(lambda: self._execd.pid is None, 10, lambda: "sge_execd does not die")
         self._kill_jobs()
-        self._execd.start(ready=self._node_is_up, seconds=60)
+        # The qmaster may hold on to the old one until that was unheard for a minute (max_unheard).
+        self._execd.start(ready=self._node_is_up, seconds=180)
 
     # ------------------------------------------------------------------ up
 
