@@ -435,6 +435,17 @@ def test_a_submission_on_another_host_gets_the_time_that_it_may_take(
         runner.wait([left], timeout_s=6.0)
 
 
+def test_one_who_waits_goes_on_with_a_submission_whose_process_gave_its_last_sign_of_life_meanwhile(
+    host: PretendSlurm, ledger: Ledger, tmp_path: Path
+) -> None:
+    # a waiter that looks at news only knew the owner's heartbeat of before, by which nothing can be taken over
+    runner = Runner(target_on(host, poll_interval_s=60.0, patience=quick(owner_silent_s=2.0)), ledger)
+    left = leave_behind(runner, host, ledger, tmp_path, "another-host 1 2 3")
+    threading.Timer(1.5, ledger.claims.beat, (left.token, "another-host 1 2 3")).start()
+    with pytest.raises(HPCError, match="still PENDING"):
+        runner.wait([left], timeout_s=9.0)
+
+
 CRASHING = """
 import os, signal, sys
 from dagster_hpc.engine.hosts.local import LocalHost

@@ -12,7 +12,8 @@ import sqlalchemy as sa
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobState
-from dagster_hpc.engine.ledger import schema
+from dagster_hpc.engine.ledger import JobRow, schema
+from dagster_hpc.engine.ledger.rows import to_columns
 from tests.simulation.cluster import Cluster, Lies, Work
 from tests.simulation.database import Storage
 from tests.simulation.files import Files, SimulatedHost
@@ -260,6 +261,19 @@ def test_the_answer_to_a_commit_may_be_lost_though_it_was_committed() -> None:
     world.do(write)
     storage.process = lambda: None
     assert len(storage.connection.execute(sa.select(schema.DELIVERIES)).all()) == len(errors) == 1
+
+
+def test_what_goes_straight_to_the_driver_is_answered_as_by_sqlalchemy() -> None:
+    storage = Storage()
+    row = JobRow("t", "t", "x", "sim", "{}", "/x", JobState.PENDING, created_at=1.0, cancel_requested=True)
+    storage.connection.execute(schema.JOBS.insert(), [to_columns(row)])
+    query = sa.select(schema.JOBS).where(schema.JOBS.c.token == sa.bindparam("token"))
+    answers = [storage.connection.execute(query, {"token": "t"}).one()._asdict() for _ in range(3)]
+    assert answers[0] == answers[1] == answers[2]
+    assert [answer["cancel_requested"] is True for answer in answers] == [True] * 3
+    change = schema.JOBS.update().where(schema.JOBS.c.token == sa.bindparam("of")).values(state=sa.bindparam("now"))
+    counts = [storage.connection.execute(change, {"of": of, "now": "HELD"}).rowcount for of in ("t", "t", "u", "t")]
+    assert counts == [1, 1, 0, 1]
 
 
 # ---------------------------------------------------------------------- histories

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
-import signal
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 
-from tests.systems.daemon import process_birth, send, wait_until
+from tests.systems.daemon import kill_all, process_birth, wait_until
 
 
 def processes(cgroup: Path) -> list[int]:
@@ -21,21 +19,10 @@ def processes(cgroup: Path) -> list[int]:
 def remove_cgroups(cgroups: Iterable[Path]) -> None:
     """Kill what is in them and remove them."""
     for cgroup in cgroups:
-        wait_until(partial(_empty_and_remove, cgroup), 10, partial(_what_is_left, cgroup))
-
-
-def _empty_and_remove(cgroup: Path) -> bool:
-    """Again and again: one that was killed may just have started another, and what is frozen cannot die."""
-    for state in cgroup.rglob("freezer.state"):
-        with contextlib.suppress(OSError):  # the topmost has none to be set
-            state.write_text("THAWED")
-    for pid in processes(cgroup):
-        send(pid, signal.SIGKILL)
-    return _remove(cgroup)
-
-
-def _what_is_left(cgroup: Path) -> str:
-    return f"{cgroup} cannot be removed; in it are the processes {processes(cgroup)}"
+        for state in cgroup.rglob("freezer.state"):
+            state.write_text("THAWED")  # what is frozen cannot die
+        kill_all(partial(processes, cgroup))
+        wait_until(partial(_remove, cgroup), 10, partial("{} cannot be removed".format, cgroup))
 
 
 def _remove(cgroup: Path) -> bool:

@@ -164,6 +164,17 @@ def stop_all(daemons: Iterable[Daemon], seconds: float = 20) -> None:
             daemon.ends_before(time.monotonic() + 5)
 
 
+def kill_all(processes: Callable[[], list[int]]) -> None:
+    """Kill these, and what one of them may have started just then, until none is left."""
+
+    def none_is_left() -> bool:
+        for pid in processes():
+            send(pid, signal.SIGKILL)
+        return not processes()
+
+    wait_until(none_is_left, 10, lambda: f"processes do not die: {processes()}")
+
+
 def send(pid: int, number: signal.Signals) -> None:
     """A signal to a process that may be gone already."""
     with contextlib.suppress(ProcessLookupError):

@@ -24,7 +24,17 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
-from tests.systems.daemon import SBIN, Daemon, SystemFailed, port_answers, port_is_free, send, stop_all, wait_until
+from tests.systems.daemon import (
+    SBIN,
+    Daemon,
+    SystemFailed,
+    kill_all,
+    port_answers,
+    port_is_free,
+    send,
+    stop_all,
+    wait_until,
+)
 from tests.systems.slots import claim, slot_of
 from tests.systems.slurm import HPC_USER, add_hpc_user
 
@@ -99,7 +109,7 @@ class GridEngine:
         if execd is not None:
             send(execd, signal.SIGKILL)
         wait_until(lambda: self._execd.pid is None, 10, lambda: "sge_execd does not die")
-        self._kill_jobs()
+        kill_all(self._job_processes)
         # The qmaster may hold on to the old one until that was unheard for a minute (max_unheard).
         self._execd.start(ready=self._node_is_up, seconds=180)
 
@@ -208,7 +218,7 @@ class GridEngine:
         if self._qmaster.pid and self._answers():
             self.run(["qdel", "-f", "-u", "*"], check=False)
         stop_all([self._execd, self._qmaster], seconds=2)  # what they would still write is worth nothing
-        self._kill_jobs()
+        kill_all(self._job_processes)
 
     # ------------------------------------------------------------------ parts
 
@@ -278,16 +288,6 @@ class GridEngine:
         rows = self.run(["qstat", "-f"], check=False).stdout.splitlines()
         queues = [row.split() for row in rows if "@" in row]
         return len(queues) == 2 and all(len(queue) == 5 and queue[3] != "-NA-" for queue in queues)
-
-    def _kill_jobs(self) -> None:
-        """And what their shepherds may have started just then, until nothing of them is left."""
-
-        def none_is_left() -> bool:
-            for pid in self._job_processes():
-                send(pid, signal.SIGKILL)
-            return not self._job_processes()
-
-        wait_until(none_is_left, 10, lambda: f"processes of jobs do not die: {self._job_processes()}")
 
     def _job_processes(self) -> list[int]:
         """The shepherds of this cell and all that descends from them: they carry the cell in their environment."""
