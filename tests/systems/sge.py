@@ -105,13 +105,14 @@ class GridEngine:
 
     def lose_node(self) -> None:
         """The machine dies with all that runs on it, and comes back empty."""
+        for pid in self._job_processes():  # not after the daemon: then a job was now and then waiting again
+            send(pid, signal.SIGKILL)
         execd = self._execd.pid
         if execd is not None:
             send(execd, signal.SIGKILL)
         wait_until(lambda: self._execd.pid is None, 10, lambda: "sge_execd does not die")
         kill_all(self._job_processes)
-        # The qmaster may hold on to the old one until that was unheard for a minute (max_unheard).
-        self._execd.start(ready=self._node_is_up, seconds=180)
+        self._execd.start(ready=self._node_is_up, seconds=60)
 
     # ------------------------------------------------------------------ up
 
