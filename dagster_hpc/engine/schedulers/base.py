@@ -20,13 +20,23 @@ from dagster_hpc.engine.job import JobMetrics, JobSpec, JobStatus
 
 @dataclass(frozen=True)
 class Report:
-    """The answer to a status query. A job that is absent from it is not finished, only absent."""
+    """The answer to a status query. A job that it does not show is gone only where it says so; otherwise it is in doubt."""
 
     jobs: Mapping[str, JobStatus] = field(default_factory=dict)
+    unknown: frozenset[str] = frozenset()  # the ids of which it says that there is no such job
+    whole: bool = False  # it lists all jobs of the user that there are: one that it does not show is not there
     failed: str = ""  # the query did not work: these words say why; `jobs` then proves nothing by absence
     disabled: bool = False  # this source does not exist here (accounting switched off): do not ask again
     instead: Scheduler | None = None  # this version of the system is asked in other words: ask again through this
     reasons: Call | None = None  # a further question, whose answer has better reasons for jobs that are stuck
+
+
+@dataclass(frozen=True)
+class Room:
+    """What a system takes of this user now, as far as it tells. None: it does not say, or does not limit that."""
+
+    jobs: int | None = None  # so many more, whoever shares the limit; an element of an array counts as one
+    elements: int | None = None  # of one array, at most
 
 
 @dataclass(frozen=True)
@@ -94,6 +104,21 @@ class Scheduler(ABC):
 
     def read_history(self, answer: Answer) -> Report:
         return Report(disabled=True)
+
+    def look_for(self, job_id: str) -> Call:
+        """Ask for this job alone, in words to which a system that does not know it says so."""
+        return self.queue([job_id])
+
+    def read_look_for(self, answer: Answer) -> Report:
+        return self.read_queue(answer)
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        """Ask what the system takes of this user in this queue now; nothing where it does not tell."""
+        return []
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        """What these answers say, one for each question; one that failed or is not understood says nothing."""
+        return Room()
 
     @abstractmethod
     def find(self, job_name: str) -> list[Call]:
