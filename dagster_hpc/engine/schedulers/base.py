@@ -151,6 +151,13 @@ class Scheduler(ABC):
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
 
+    def rank_outputs(self, job_id: str, stream: str) -> str:
+        """Where an MPI of this system leaves what each rank prints to this stream, in a file for each: `FOLDER/**/NAME`.
+
+        Both are patterns, and the folder is in the job's directory. '' where ranks print into the job's own log.
+        """
+        return ""
+
     def statistics_of(self, work_dir: str, index: int | None) -> str | None:
         """The file in which the system leaves the figures of one job or element, where it writes such a file."""
         return None

@@ -110,6 +110,10 @@ class PJM(Scheduler):
     def log_of(self, work_dir: str, index: int | None) -> str:
         return _file_of(work_dir, index, "log")
 
+    def rank_outputs(self, job_id: str, stream: str) -> str:
+        """Fujitsu's mpiexec takes it off the job's own: `output.101/0/1/stdout.1.47` is of rank 47."""
+        return f"output.{self.array_id(job_id)}*/**/{stream}.*"
+
     def statistics_of(self, work_dir: str, index: int | None) -> str:
         return _file_of(work_dir, index, "stats")
 
