@@ -22,8 +22,6 @@ from dagster_hpc import (
     HPCTarget,
     PJMTarget,
 )
-from dagster_hpc.checks import probes
-from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobMetrics, JobSpec, JobState, JobStatus
@@ -639,28 +637,3 @@ def test_broken_statistics_are_none(text: str) -> None:
 def test_no_statistics_raise(noise: str, cut: int) -> None:
     PJM_.read_statistics(noise)
     PJM_.read_statistics(STATISTICS.read_text()[: 4 * cut] + noise)
-
-
-# -- the doctor
-
-
-def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in probes(PJM_, [Demand("small")], "me") if each.name == probe)
-    return found.read(Answer(found.call.argv, code, out, err))
-
-
-def test_the_doctor_asks_whether_bulk_jobs_are_permitted() -> None:
-    assert finding("bulk jobs", "  pjsub-bulk   enable\n").level == "ok"
-    assert "not permitted" in finding("bulk jobs", "  pjsub-bulk   disable\n").sentence
-    assert finding("bulk jobs", "something else\n").level == "warn"
-    assert finding("bulk jobs", "", "[ERR.] PJM 0090 pjacl Cannot connect\n", 1).level == "warn"
-
-
-def test_the_doctor_sees_whether_pjm_answers_and_has_the_resource_group() -> None:
-    assert finding("pjstat", answer("queue_head_only").stdout).level == "ok"
-    assert finding("pjstat", "", answer("queue_unknown_option").stderr, 2).level == "ok"
-    assert finding("pjstat", "", answer("queue_unreachable").stderr, 1).level == "fail"
-    assert finding("resource group", "RSCGRP\nlarge small int\n").level == "ok"
-    assert finding("resource group", "RSCGRP\nlarge small-s int\n").level == "warn"
-    assert finding("pjsub", "/usr/bin/pjsub\n").level == "ok"
-    assert finding("pjsub", "", "", 1).level == "fail"
