@@ -53,14 +53,12 @@ def _answers(pjm: PJM, answer: Answer) -> Finding:
     """In which of its forms pjstat lists the jobs; each is read, and columns with the least certainty."""
     report = pjm.read_queue(answer)
     if report.instead:
-        return Finding("ok", "the job manager answers; this pjstat knows no --choose or --data and is read by columns")
+        return Finding("ok", "the job manager answers; this pjstat does not heed --choose and --data, and is read by columns")
     if report.failed:
         return Finding("fail", f"the job manager does not answer: {report.failed}", _UNREACHED)
     if mark := delimiter(answer.stdout):
         return Finding("ok", f"the job manager answers, in a table whose delimiter is {mark!r}")
-    if rows(answer.stdout) is not None:
-        return Finding("ok", "the job manager answers; this pjstat ignores --data and is read by columns")
-    return Finding("ok", "the job manager answers, and has no job of yours")
+    return Finding("ok", "the job manager answers, and lists no job of yours")
 
 
 def _history(pjm: PJM, answer: Answer) -> Finding:

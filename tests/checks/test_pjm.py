@@ -49,8 +49,8 @@ def test_it_sees_whether_pjm_answers_and_has_the_resource_group() -> None:
     [
         ("queue_head_only", "'|'"),
         ("comma_queue", "','"),
-        ("ignored_options", "ignores --data"),
-        ("queue_empty", "no job of yours"),
+        ("ignored_options", "does not heed"),
+        ("queue_empty", "lists no job of yours"),
     ],
 )
 def test_it_says_in_which_form_pjstat_answers(name: str, words: str) -> None:

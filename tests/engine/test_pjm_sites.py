@@ -18,6 +18,7 @@ from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk
 from tests.transcripts import transcript
 
 PJM_ = PJM()
+PLAIN = PJM(plain=True)
 BY_RECORD = PJM(by_record=True)
 
 
@@ -45,7 +46,6 @@ def test_nobody_is_asked_to_take_a_delimiter() -> None:
         }),
         ("semicolon_queue", {"101": JobState.RUNNING}),
         ("queue_quoted", {"101": JobState.RUNNING}),
-        ("recorded_queue", dict.fromkeys(["34716160", "34716168", "34716168[1]", "34716168[2]"], JobState.PENDING)),
     ],
 )  # fmt: skip
 def test_the_delimiter_is_the_one_that_the_head_shows(name: str, expected: dict[str, JobState]) -> None:
@@ -53,9 +53,15 @@ def test_the_delimiter_is_the_one_that_the_head_shows(name: str, expected: dict[
     assert (states(report), report.failed) == (expected, "")
 
 
+def test_a_table_that_was_recorded_on_fugaku_is_read() -> None:
+    report = PLAIN.read_queue(answer("recorded_queue"))
+    assert states(report) == dict.fromkeys(["34716160", "34716168", "34716168[1]", "34716168[2]"], JobState.PENDING)
+
+
 def test_a_table_in_another_form_is_read_in_that_form() -> None:
-    # an option that a pjstat does not know it may just ignore
-    report = PJM_.read_queue(answer("ignored_options"))
+    # an option that a pjstat does not know it may just ignore; with -v it shows the codes
+    assert PJM_.read_queue(answer("ignored_options")).instead == PLAIN
+    report = PLAIN.read_queue(answer("ignored_options"))
     assert (states(report), report.failed, report.instead) == ({"101": JobState.RUNNING}, "", None)
 
 
@@ -65,7 +71,7 @@ def test_a_delimiter_inside_a_cell_moves_nothing() -> None:
 
 
 def test_a_table_without_the_state_says_nothing_of_a_state() -> None:
-    assert states(PJM_.read_queue(answer("recorded_model"))) == {}
+    assert states(PLAIN.read_queue(answer("recorded_model"))) == {}
 
 
 def test_a_last_line_without_its_end_may_be_cut_and_is_left_out() -> None:
@@ -77,7 +83,7 @@ def test_a_last_line_without_its_end_may_be_cut_and_is_left_out() -> None:
 
 def test_a_sites_own_words_for_states_are_read_and_an_end_without_codes_is_no_end() -> None:
     # Wisteria's pjstat, as seisflows reads it
-    assert states(PJM_.read_queue(answer("site_words"))) == {"1334861": JobState.RUNNING}
+    assert states(PLAIN.read_queue(answer("site_words"))) == {"1334861": JobState.RUNNING}
 
 
 def test_an_answer_that_is_not_understood_has_failed_with_its_first_lines() -> None:
@@ -207,7 +213,7 @@ def test_the_error_state_before_the_start_is_explained_from_the_jobs_record() ->
     ],
 )
 def test_a_waiting_job_says_why_in_pjms_word_and_in_ours(reason: str, word: str, stuck: bool) -> None:
-    text = f"H,JOB_ID,ST,REASON\n,7,QUE,{reason}\n"
+    text = f"H,JOB_ID,ST,PC,REASON\n,7,QUE,-,{reason}\n"
     status = PJM_.read_queue(Answer(("pjstat", "7"), 0, text, "")).jobs["7"]
     assert word in status.reason
     assert (bool(status.reason), status.stuck) == (reason != "-", stuck)
@@ -228,7 +234,7 @@ def test_a_bulk_job_that_waits_for_its_elements_has_not_ended() -> None:
 
 
 def test_a_step_of_a_step_job_is_a_job() -> None:
-    report = PJM_.read_queue(Answer(("pjstat", "64856_0"), 0, "H,JOB_ID,ST\n,64856_0,RUN\n,64856_1,QUE\n", ""))
+    report = PJM_.read_queue(Answer(("pjstat", "64856_0"), 0, "H,JOB_ID,ST,PC\n,64856_0,RUN,-\n,64856_1,QUE,-\n", ""))
     assert states(report) == {"64856_0": JobState.RUNNING, "64856_1": JobState.PENDING}
     assert PJM_.array_id("64856_0") == "64856_0"
 

@@ -14,6 +14,7 @@ from dagster_hpc.engine.job import JobMetrics, JobSpec
 from dagster_hpc.engine.jobdir import directory_of_script
 from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from dagster_hpc.engine.schedulers.pjm import limits, records, replies
+from dagster_hpc.engine.schedulers.pjm.tables import lacks_codes
 from dagster_hpc.engine.schedulers.pjm.words import knows_no_option
 from dagster_hpc.engine.units import format_walltime, parse_walltime
 
@@ -28,7 +29,7 @@ _RECORD = "-s"  # all that PJM knows of a job, in lines of `KEY : value`
 class PJM(Scheduler):
     """PJM as on Fugaku, Wisteria-O, Flow and Genkai, with three habits that an answer can show.
 
-    `plain`: it knows no --choose and --data, and is asked through its columns for people.
+    `plain`: it knows no --choose and --data, and is asked with -v for its columns for people.
     `by_record`: `pjstat -H` is empty, as reported of an account on Fugaku; jobs that have ended are asked for by -s.
 
     The id is read from the sentence that every pjsub prints: not every one knows `-z jid`, which prints the bare id.
@@ -138,8 +139,9 @@ class PJM(Scheduler):
 
     def read_queue(self, answer: Answer) -> Report:
         report = replies.report(answer)
-        # A complaint about an option is about ours: this version is asked for its columns instead.
-        if report.failed and not self.plain and not answer.timed_out and knows_no_option(answer.words):
+        # Where an option of ours is complained of, or ignored, this version is asked for its columns instead.
+        complains = bool(report.failed) and not answer.timed_out and knows_no_option(answer.words)
+        if not self.plain and _RECORD not in answer.argv and (complains or lacks_codes(answer.stdout)):
             return Report(instead=replace(self, plain=True))
         # Why a job is in the error state, or can never start, stands in its own record, if anywhere.
         stuck = [job_id for job_id, status in report.jobs.items() if status.stuck][: self.ids_per_call]

@@ -46,6 +46,11 @@ def delimiter(text: str) -> str:
     return next((head[1] or head[2] for head in heads if head), "")
 
 
+def lacks_codes(text: str) -> bool:
+    """Whether the jobs are listed without the columns that tell how one ended."""
+    return any("PC" not in row.cells for row in rows(text) or ())
+
+
 def rows(text: str) -> list[Row] | None:
     """The jobs listed; None where nothing is that could list any, so that nothing is known of them.
 
