@@ -482,6 +482,7 @@ def test_fugakus_power_is_named_by_fields() -> None:
         ({"freq": 1800}, "2000 or 2200"),
         ({"eco": 3}, "eco_state is 0, 1 or 2"),
         ({"gfscache": "/vol0002,/vol0004"}, "put ':' between two volumes"),
+        ({"freq": 2200, "pjm_resources": ["freq=2000,eco_state=2"]}, "freq=, and so has a field"),
     ],
 )
 def test_what_fugaku_would_refuse_is_said_before_submission(fields: dict[str, object], words: str) -> None:

@@ -84,9 +84,12 @@ class FugakuTarget(PJMTarget):
         return "fugaku"
 
     def options(self) -> Mapping[str, str | Sequence[str]]:
-        named = {"freq": self.freq, "eco_state": self.eco, "retention_state": self.retention}
-        power = [f"{key}={int(value)}" for key, value in named.items() if value is not None]
+        power = [f"{key}={value}" for key, value in self._power().items()]
         return {**super().options(), "pjm_resources": [*power, *self.pjm_resources]}
+
+    def _power(self) -> dict[str, int]:
+        named = {"freq": self.freq, "eco_state": self.eco, "retention_state": self.retention}
+        return {key: int(value) for key, value in named.items() if value is not None}
 
     def faults(self, resource_class: ResourceClass) -> list[str]:
         route, field = self.route(resource_class), f"project_{resource_class}"
@@ -107,6 +110,10 @@ class FugakuTarget(PJMTarget):
                 ("," in (self.gfscache or ""), f"gfscache is {self.gfscache!r}: put ':' between two volumes"),
             )
             if wrong
+        ] + [
+            f"pjm_resources has {key}=, and so has a field of the target: say it once"
+            for key in self._power()
+            if re.search(rf"\b{key}\s*=", ",".join(self.pjm_resources))
         ]
 
     def place_faults(self, spec: JobSpec, folder: str) -> list[str]:
