@@ -53,7 +53,9 @@ def _answers(pjm: PJM, answer: Answer) -> Finding:
     """In which of its forms pjstat lists the jobs; each is read, and columns with the least certainty."""
     report = pjm.read_queue(answer)
     if report.instead:
-        return Finding("ok", "the job manager answers; its pjstat does not heed --choose and --data and is read by columns")
+        return Finding(
+            "ok", "the job manager answers; its pjstat does not heed --choose and --data and is read by columns"
+        )
     if report.failed:
         return Finding("fail", f"the job manager does not answer: {report.failed}", _UNREACHED)
     if mark := delimiter(answer.stdout):

@@ -500,7 +500,9 @@ HELLO = Command("/home/me/x")
 def placed(folder: str, command: Command = HELLO, **fields: Any) -> list[str]:
     """What is said of a job whose directory is below this folder."""
     try:
-        resolve(command, PROFILE, FugakuTarget(**{"project_cpu": "hp", "gfscache": "/vol0002", **fields}), folder=folder)
+        resolve(
+            command, PROFILE, FugakuTarget(**{"project_cpu": "hp", "gfscache": "/vol0002", **fields}), folder=folder
+        )
     except ConfigurationError as error:
         return error.faults
     return []

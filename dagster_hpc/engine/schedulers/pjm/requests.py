@@ -27,7 +27,7 @@ _RECORD = "-s"  # all that PJM knows of a job, in lines of `KEY : value`
 
 @dataclass(frozen=True)
 class PJM(Scheduler):
-    """PJM as on Fugaku, Wisteria-O, Flow and Genkai, with three habits that an answer can show.
+    """PJM as on Fugaku, Wisteria-O, Flow and Genkai, with two habits that an answer can show.
 
     `plain`: it knows no --choose and --data, and is asked with -v for its columns for people.
     `by_record`: `pjstat -H` is empty, as reported of an account on Fugaku; jobs that have ended are asked for by -s.
