@@ -69,6 +69,7 @@ class Poller:
         self._scheduler = work.target.scheduler
         self._has_history = True
         self._silent: set[str] = set()
+        self._heard = True  # whether all that was asked in this poll was answered, and understood
         self._last = Lease(False)  # as it was before this poll: when somebody asked last, and how often was agreed
 
     def poll(self, *, hurry: bool = False) -> Lease:
@@ -77,7 +78,7 @@ class Poller:
         lease = leases.take(key, self._holder, hurry=hurry)
         if not lease.taken:
             return lease
-        interval_s, self._last = lease.interval_s, lease
+        interval_s, self._last, self._heard = lease.interval_s, lease, True
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -85,7 +86,8 @@ class Poller:
             else:
                 interval_s = self._ask_all(interval_s)
         finally:
-            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early)
+            interval_s = max(interval_s, 0.0 if self._heard else self._work.target.poll_interval_s)
+            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early, heard=self._heard)
         return replace(lease, due_in_s=interval_s)
 
     def _ask_all(self, interval_s: float) -> float:
@@ -258,8 +260,10 @@ class Poller:
         for _ in range(_MOST_WORDINGS):
             report = self._ask_in_these_words(ids, question)
             if report.instead is None:
+                self._heard = self._heard and not report.failed
                 return report
             self._scheduler = report.instead
+        self._heard = False
         return Report(failed="it was asked in all the words that are known here, and understood none of them")
 
     def _ask_in_these_words(self, ids: Sequence[str], question: _Question) -> Report:
