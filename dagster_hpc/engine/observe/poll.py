@@ -142,21 +142,22 @@ class Poller:
     def _is_denied(self, row: JobRow, sentinel: Sentinel, queue: Report) -> bool:
         """Whether the queue says that there is no such job; that it is merely not shown does not say so.
 
-        Of a job that has begun, a list of others is not proof enough: it must be named.
+        Of a job that has begun and not ended, a list of others is not proof enough: it must be named.
         """
         job_id = row.job_id or ""
         if job_id in queue.jobs:
             return _of_this_job(queue, row) is None  # its id belongs to another by now
         named = bool(queue.unknown & {job_id, self._ask.scheduler.array_id(job_id)})
-        return named or (queue.whole and sentinel.started_at is None)
+        runs = sentinel.started_at is not None and sentinel.exit_code is None
+        return named or (queue.whole and not runs)
 
     def _is_in_doubt(self, row: JobRow, sentinel: Sentinel, queue: Report, history: Report, now: float) -> bool:
         """Whether this job is in neither answer, is not denied either, and something is to be concluded from that."""
         heard = not (queue.failed or history.failed or sentinel.unreadable)
-        seen = sentinel.exit_code is not None or _of_this_job(queue, row) is not None or _is_final(history, row)
+        seen = _of_this_job(queue, row) is not None or _is_final(history, row)
         if not heard or seen or row.state is JobState.LOST or self._is_denied(row, sentinel, queue):
             return False
-        if row.absent_since is None:
+        if row.absent_since is None or sentinel.exit_code is not None:
             return True
         patience = self._work.target.patience
         return now - row.absent_since >= (patience.file_delay_s if row.cancel_requested else patience.lost_after_s)
