@@ -27,7 +27,7 @@ def finding(
 
 def test_it_asks_whether_bulk_jobs_are_permitted() -> None:
     assert finding("bulk jobs", "  pjsub-bulk   enable\n").level == "ok"
-    assert "1000 elements" in finding("bulk jobs", answer("acl_small").stdout).sentence
+    assert "600 elements" in finding("bulk jobs", answer("acl_small").stdout).sentence
     assert "not permitted" in finding("bulk jobs", "  pjsub-bulk   disable\n").sentence
     assert "bulk_jobs=False" in finding("bulk jobs", "  pjsub-bulk   disable\n").advice
     assert finding("bulk jobs", "something else\n").level == "warn"
@@ -92,7 +92,7 @@ def test_what_pjacl_says_in_other_words_forbids_nothing() -> None:
 def test_it_says_for_how_many_jobs_there_is_room() -> None:
     demand = Demand("small", "ra010014")
     found = finding("room", answer("limits").stdout, demand=demand)
-    assert "room for 993 jobs, of an array 2000 elements" in found.sentence
+    assert "room for 993 jobs, of an array 1000 elements" in found.sentence
     full = answer("limits").stdout.replace(" 1000 ", "    7 ")
     assert finding("room", full, demand=demand).level == "warn"
     assert "any number" in finding("room", "").sentence

@@ -163,7 +163,7 @@ def test_room_is_what_pjm_tells(site: Site) -> None:
     site.submit("sleep 100")
     pjm = site.scheduler
     answers = [asked(site, call) for call in pjm.room("u10001", "small", "hp200999")]
-    assert pjm.read_room(answers) == Room(jobs=2, elements=100)
+    assert pjm.read_room(answers) == Room(jobs=2, elements=3)
 
 
 def test_a_job_beyond_the_limit_waits_until_there_is_room(site: Site) -> None:

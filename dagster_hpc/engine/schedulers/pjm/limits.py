@@ -29,7 +29,7 @@ class Limit:
 
 
 def room(answers: Sequence[Answer]) -> Room:
-    """As many jobs as the tightest limit leaves; and of one array as many elements as any limit of sub-jobs allows.
+    """As many jobs as the tightest limit leaves; and of one array as many elements as every limit can allow.
 
     The sub-jobs that others of the group have now are not taken off: an array that has to wait for them is refused,
     and waits, which is better than one cut into crumbs.
@@ -37,7 +37,7 @@ def room(answers: Sequence[Answer]) -> Room:
     limits = [answer for answer in answers if "--limit" in answer.argv]
     known = [limit for answer in limits for limit in counted(answer, asked(answers, "--rg"), asked(limits, "--group"))]
     left = [each.most - each.taken for each in known if each.name in _JOBS]
-    most = [each.most for each in known if each.name in _BULK]
+    most = [each.most for each in known if each.name in (*_JOBS, *_BULK)]
     most += [own for answer in answers if answer.argv[0] == "pjacl" and (own := acl_of(answer).bulk)]
     return Room(jobs=max(0, min(left)) if left else None, elements=max(1, min(most)) if most else None)
 
