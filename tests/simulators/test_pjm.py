@@ -126,6 +126,17 @@ def test_a_job_that_the_history_leaves_out_is_found_by_its_record(site: Site) ->
     assert job.end().exit_code == 3
 
 
+def test_a_history_that_is_empty_is_found_out_and_asked_no_more(site: Site) -> None:
+    switch(site, "no history")
+    failed, cancelled = site.submit("exit 3"), site.submit("sleep 100")
+    cancelled.until("RUNNING")
+    site.system.cancel(cancelled.id)
+    results = site.wait([failed, cancelled])
+    assert [(result.state, result.exit_code) for result in results][0] == (JobState.FAILED, 3)
+    assert results[1].state is JobState.CANCELLED  # nothing in its own files says so
+    assert not any("LOST" in warning for warning in site.warnings)
+
+
 class ByRecord(PJMTarget):
     """A PJM whose history is known to be empty."""
 
