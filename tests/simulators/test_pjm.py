@@ -137,6 +137,15 @@ def test_a_history_that_is_empty_is_found_out_and_asked_no_more(site: Site) -> N
     assert not any("LOST" in warning for warning in site.warnings)
 
 
+def test_a_lost_reply_whose_job_no_answer_shows_any_more_is_not_repeated(site: Site) -> None:
+    switch(site, "no history")
+    switch(site, "lost reply")
+    job = site.submit(f"echo ran >>{site.folder}/ran")
+    switch(site, "lost reply", on=False)
+    assert job.end().state is JobState.COMPLETED
+    assert (site.folder / "ran").read_text() == "ran\n"
+
+
 class ByRecord(PJMTarget):
     """A PJM whose history is known to be empty."""
 
