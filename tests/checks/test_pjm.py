@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from dagster_hpc import ExecutionProfile, FugakuTarget, HPCJobRunner
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand, Finding
+from dagster_hpc.cli.doctor import examine
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk
 from tests.transcripts import transcript
@@ -97,3 +99,12 @@ def test_it_says_for_how_many_jobs_there_is_room() -> None:
     assert finding("room", full, demand=demand).level == "warn"
     assert "any number" in finding("room", "").sentence
     assert finding("room", "", "[ERR.] PJM 0090 pjstat Cannot connect", 1).level == "warn"
+
+
+def test_a_work_root_that_fugakus_nodes_do_not_see_is_told() -> None:
+    hpc = HPCJobRunner(
+        target=FugakuTarget(project_cpu="hp"), profiles={"p": ExecutionProfile()}, work_root="/vol0009/x"
+    )
+    found = {check.name: check.finding for check in examine(hpc)}
+    assert found["profile p"].level == "fail"
+    assert "add /vol0009 to gfscache" in found["profile p"].sentence

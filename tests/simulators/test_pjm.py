@@ -131,9 +131,9 @@ def test_a_history_that_is_empty_is_found_out_and_asked_no_more(site: Site) -> N
     failed, cancelled = site.submit("exit 3"), site.submit("sleep 100")
     cancelled.until("RUNNING")
     site.system.cancel(cancelled.id)
-    results = site.wait([failed, cancelled])
-    assert [(result.state, result.exit_code) for result in results][0] == (JobState.FAILED, 3)
-    assert results[1].state is JobState.CANCELLED  # nothing in its own files says so
+    first, second = site.wait([failed, cancelled])
+    assert (first.state, first.exit_code) == (JobState.FAILED, 3)
+    assert second.state is JobState.CANCELLED  # nothing in its own files says so
     assert not any("LOST" in warning for warning in site.warnings)
 
 
