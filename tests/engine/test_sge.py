@@ -15,6 +15,7 @@ from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.engine.schedulers.sge.words import ending_of, state_of
 from dagster_hpc.engine.script import render_script
@@ -85,9 +86,15 @@ def test_a_refusal_says_which_setting_to_correct(name: str, advice: str) -> None
     assert advice in refused.value.advice
 
 
-def test_a_limit_of_jobs_is_worth_waiting_for() -> None:
-    with pytest.raises(CapacityReached, match="only 1 jobs are allowed per user"):
-        SITE.read_submit(answer("capacity_user"))
+@pytest.mark.parametrize("name", names("sge", "capacity_"))
+def test_a_limit_of_jobs_is_worth_waiting_for(name: str) -> None:
+    with pytest.raises(CapacityReached, match="jobs are allowed per"):
+        SITE.read_submit(answer(name))
+
+
+def test_the_exit_code_of_a_limit_of_jobs_is_enough() -> None:
+    with pytest.raises(CapacityReached):
+        SITE.read_submit(Answer(("qsub",), 25, "", "Unable to run job: Auftrag abgelehnt.\nExiting.\n"))
 
 
 @pytest.mark.parametrize(
@@ -195,13 +202,87 @@ def test_a_truncated_list_proves_nothing() -> None:
         assert SITE.read_queue(replace(whole, stdout=whole.stdout[:length])).failed
 
 
-def test_an_empty_list_is_an_answer() -> None:
-    empty = (
-        "<?xml version='1.0'?>\n<job_info>\n  <queue_info>\n  </queue_info>\n  <job_info>\n  </job_info>\n</job_info>\n"
-    )
-    report = SITE.read_queue(Answer(("qstat",), 0, empty, ""))
-    assert not report.failed
-    assert not report.jobs
+def test_an_empty_list_says_that_there_is_no_job() -> None:
+    report = SITE.read_queue(answer("room_list_empty"))
+    assert report.whole
+    assert (dict(report.jobs), report.failed) == ({}, "")
+
+
+def test_a_list_that_came_to_its_end_is_of_all_jobs() -> None:
+    assert SITE.read_queue(answer("queue_dependency")).whole
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("<tasks>3-6:1</tasks>", "<tasks>3-6:1 and more</tasks>"),
+        ("<tasks>3-6:1</tasks>", "<tasks>3-9999999:1</tasks>"),
+        ("<JB_job_number>2</JB_job_number>", "<JB_job_number>two</JB_job_number>"),
+    ],
+)
+def test_a_list_with_a_row_that_is_not_understood_proves_nothing_by_absence(was: str, now: str) -> None:
+    known = answer("queue_dependency")
+    assert was in known.stdout
+    report = SITE.read_queue(replace(known, stdout=known.stdout.replace(was, now)))
+    assert "1" in report.jobs
+    assert not report.whole
+
+
+def test_what_a_site_prints_around_the_list_does_not_hide_it() -> None:
+    known = answer("queue_dependency")
+    around = replace(known, stdout=f"*** maintenance <b>on Friday ***\n{known.stdout}Have a nice day\n")
+    assert SITE.read_queue(around) == SITE.read_queue(known)
+
+
+@pytest.mark.parametrize(
+    ("out", "err"), [("", ""), ("", "queue list is not available"), ("the site's wrapper says hello\n", "")]
+)
+def test_an_answer_with_exit_code_0_that_is_no_list_has_failed_and_is_quoted(out: str, err: str) -> None:
+    for report in (
+        SITE.read_queue(Answer(("qstat", "-xml"), 0, out, err)),
+        SITE.read_look_for(Answer(("qstat", "-xml", "-j", "7"), 0, out, err)),
+        SITE.read_history(Answer(("qacct", "-j", "7"), 0, out, err)),
+    ):
+        assert not report.whole
+        assert not report.unknown
+        assert (out or err).strip() in report.failed
+        assert "is not understood" in report.failed
+
+
+# -- one job alone
+
+
+def test_a_job_is_asked_for_alone_whoevers_it_is() -> None:
+    call = SITE.look_for("10")
+    assert call.argv == ("qstat", "-xml", "-j", "10")
+    known = SITE.read_look_for(answer("look_for_known"))
+    assert known.jobs["10"].state is JobState.UNKNOWN  # its words show no letters of a state
+    assert "another user's" in known.jobs["10"].reason
+
+
+def test_a_job_that_grid_engine_does_not_know_is_denied_by_its_id() -> None:
+    report = SITE.read_look_for(answer("look_for_unknown"))
+    assert (report.unknown, report.failed) == ({"99999"}, "")
+
+
+def test_the_denial_of_another_job_is_none() -> None:
+    report = SITE.read_look_for(replace(answer("look_for_unknown"), argv=("qstat", "-xml", "-j", "12")))
+    assert not report.unknown
+    assert report.failed
+
+
+def test_a_master_that_is_down_denies_no_job_though_its_exit_code_is_0() -> None:
+    down = answer("look_for_master_down")
+    assert down.code == 0
+    report = SITE.read_look_for(down)
+    assert "unable to send message to qmaster" in report.failed
+    assert not report.unknown
+
+
+def test_an_element_is_looked_for_in_the_list() -> None:
+    # `qstat -j 12.3` of 8.1.9 describes the whole array, also when this element is gone
+    assert SITE.look_for("12.3") == SITE.queue(["12"])
+    assert SITE.read_look_for(answer("queue_dependency")).whole
 
 
 # -- the accounting
@@ -324,6 +405,20 @@ def test_what_the_accounting_does_not_know_yet_is_absent_and_no_failure(name: st
     assert (dict(report.jobs), report.failed, report.disabled) == ({}, "", False)
 
 
+def test_an_accounting_that_is_being_written_shows_the_records_before() -> None:
+    report = SITE.read_history(answer("history_half_written"))
+    assert answer("history_half_written").stderr.startswith("error: ignoring invalid entry")
+    assert (set(report.jobs), report.failed) == ({"1.1"}, "")
+
+
+def test_an_accounting_that_does_not_know_a_job_says_nothing_of_its_absence() -> None:
+    # it knows a job some seconds after its end, and not at all once the file was rotated
+    for name in ("qacct_unknown", "history_no_file", "history_of_nobody"):
+        report = SITE.read_history(answer(name))
+        assert not report.unknown
+        assert not report.whole
+
+
 def test_an_accounting_that_may_not_be_read_is_not_asked_again() -> None:
     assert SITE.read_history(answer("history_unreadable")).disabled
 
@@ -344,6 +439,42 @@ def test_the_figures_have_their_units() -> None:
     assert accounted("documented_history_univa").metrics.max_rss_mib == 1536
     never_ran = accounted("history_node_lost").metrics
     assert (never_ran.started_at, never_ran.max_rss_mib) == (None, None)
+
+
+# -- room
+
+
+def test_room_is_asked_for_by_an_ordinary_users_commands() -> None:
+    assert [call.argv for call in SITE.room("me", "all.q", "")] == [("qconf", "-sconf"), SITE.queue(()).argv]
+
+
+def room(listed: str, configuration: Answer) -> Room:
+    return SITE.read_room([configuration, answer(listed)])
+
+
+def test_a_user_who_has_all_jobs_that_he_may_has_no_room() -> None:
+    # an array of six counts as one job: 3 of max_u_jobs 3
+    assert room("room_list_full", answer("room_configuration")) == Room(jobs=0, elements=75000)
+
+
+def test_where_there_is_room_for_a_job_there_is_room_for_an_array_of_any_size() -> None:
+    assert room("room_list_two", answer("room_configuration")) == Room(jobs=None, elements=75000)
+
+
+def test_a_limit_of_0_is_none() -> None:
+    known = answer("room_configuration")
+    unlimited = known.stdout.replace("max_u_jobs                   3", "max_u_jobs                   0")
+    unlimited = unlimited.replace("75000", "0")
+    assert room("room_list_full", replace(known, stdout=unlimited)) == Room()
+
+
+@pytest.mark.parametrize("configuration", [answer("room_master_down"), Answer(("qconf",), 0, "hello", "")])
+def test_limits_that_are_not_told_are_unknown(configuration: Answer) -> None:
+    assert room("room_list_full", configuration) == Room()
+
+
+def test_a_list_that_failed_leaves_the_room_open() -> None:
+    assert room("queue_master_down", answer("room_configuration")) == Room(elements=75000)
 
 
 # -- find and cancel
@@ -514,6 +645,8 @@ ANSWERS = st.builds(
 def test_no_answer_leads_to_an_error_that_is_not_ours(given: Answer) -> None:
     SITE.read_history(given)
     SITE.read_queue(given)
+    SITE.read_look_for(given)
+    SITE.read_room([given, given])
     for read in (SITE.read_submit, SITE.read_found, SITE.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)

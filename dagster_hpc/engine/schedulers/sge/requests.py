@@ -10,7 +10,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from dagster_hpc.engine.schedulers.sge import replies
 from dagster_hpc.engine.units import format_walltime
 
@@ -157,6 +157,13 @@ class SGE(Scheduler):
         broken = {self.array_id(job_id): None for job_id, status in report.jobs.items() if status.stuck}
         return replace(report, reasons=Call(("qstat", "-j", ",".join(broken)))) if broken else report
 
+    def look_for(self, job_id: str) -> Call:
+        # `qstat -j` knows a job of whatever user, and says of an element only what it says of its array.
+        return Call(("qstat", "-xml", "-j", job_id)) if job_id == self.array_id(job_id) else self.queue([job_id])
+
+    def read_look_for(self, answer: Answer) -> Report:
+        return replies.known_report(answer) if "-j" in answer.argv else replies.queue_report(answer)
+
     def history(self, ids: Sequence[str]) -> Call:
         # Either way qacct reads the whole file, and it takes one id at most.
         which = (ids[0],) if len(ids) == 1 else ()
@@ -165,6 +172,12 @@ class SGE(Scheduler):
 
     def read_history(self, answer: Answer) -> Report:
         return replies.history_report(answer)
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [Call(("qconf", "-sconf")), self.queue(())]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
 
     # -- find and cancel
 
