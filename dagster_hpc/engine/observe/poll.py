@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 
 from dagster_hpc.engine import jobdir, lock
 from dagster_hpc.engine.call import Answer, Call
-from dagster_hpc.engine.job import JobStatus
+from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.ledger.leases import Lease
 from dagster_hpc.engine.ledger.ledger import Watched
@@ -26,6 +26,9 @@ from dagster_hpc.engine.workplace import Workplace
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
+_ALONE_PER_POLL = 4  # jobs in doubt are asked for one by one, so many at a time
+_MOST_LINES = 10  # of what a system that does not answer has to say
+_MOST_WORDINGS = 4  # a system that is asked in ever other words, and answers none of them, is not understood
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,11 @@ _QUEUE = _Question(
     lambda scheduler, ids: scheduler.queue(ids),
     lambda scheduler, answer: scheduler.read_queue(answer),
     lambda scheduler: scheduler.ids_per_call,
+)
+_ALONE = _Question(
+    lambda scheduler, ids: scheduler.look_for(ids[0]),
+    lambda scheduler, answer: scheduler.read_look_for(answer),
+    lambda scheduler: 1,
 )
 _HISTORY = _Question(
     lambda scheduler, ids: scheduler.history(ids),
@@ -61,6 +69,7 @@ class Poller:
         self._scheduler = work.target.scheduler
         self._has_history = True
         self._silent: set[str] = set()
+        self._heard = True  # whether all that was asked in this poll was answered, and understood
         self._last = Lease(False)  # as it was before this poll: when somebody asked last, and how often was agreed
 
     def poll(self, *, hurry: bool = False) -> Lease:
@@ -69,7 +78,7 @@ class Poller:
         lease = leases.take(key, self._holder, hurry=hurry)
         if not lease.taken:
             return lease
-        interval_s, self._last = lease.interval_s, lease
+        interval_s, self._last, self._heard = lease.interval_s, lease, True
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -77,7 +86,8 @@ class Poller:
             else:
                 interval_s = self._ask_all(interval_s)
         finally:
-            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early)
+            interval_s = max(interval_s, 0.0 if self._heard else self._work.target.poll_interval_s)
+            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early, heard=self._heard)
         return replace(lease, due_in_s=interval_s)
 
     def _ask_all(self, interval_s: float) -> float:
@@ -111,11 +121,17 @@ class Poller:
         # Read anew: a cancellation that these answers already show was asked for after the question had begun.
         rows = work.ledger.rows([job.token for job in jobs])
         now = work.ledger.now() if rows else 0.0  # by which what was noted is dated, on whichever host
+        alone = _ALONE_PER_POLL if queue_asked else 0
         for row in rows:
+            sentinel = self._sentinel(row, queue)
+            if alone and sentinel.exit_code is None and self._needs_proof(row, sentinel, queue, history, now):
+                alone -= 1
+                queue = self._ask_alone(row, queue)
             evidence = Evidence(
-                sentinel=self._sentinel(row, queue),
+                sentinel=sentinel,
                 queue=_of_this_job(queue, row),
                 history=_of_this_job(history, row),
+                denied=self._is_denied(row, sentinel, queue),
                 asked=not (queue.failed or history.failed),
                 queue_heard=queue_asked and not queue.failed,
                 history_heard=not history.failed,
@@ -149,6 +165,34 @@ class Poller:
         if _is_active(queue, row) and row.ending_since is None:
             return Sentinel()
         return read_sentinel(self._work.target.host, row.work_dir)
+
+    def _is_denied(self, row: JobRow, sentinel: Sentinel, queue: Report) -> bool:
+        """Whether the queue says that there is no such job; that it is merely not shown does not say so.
+
+        Of a job that has begun, a list of others is not proof enough: it must be named.
+        """
+        job_id = row.job_id or ""
+        if job_id in queue.jobs:
+            return _of_this_job(queue, row) is None  # its id belongs to another by now
+        named = bool(queue.unknown & {job_id, self._scheduler.array_id(job_id)})
+        return named or (queue.whole and sentinel.started_at is None)
+
+    def _needs_proof(self, row: JobRow, sentinel: Sentinel, queue: Report, history: Report, now: float) -> bool:
+        """Whether this job is in neither answer, is not denied either, and something is to be concluded from that."""
+        heard = not (queue.failed or history.failed or sentinel.unreadable)
+        shown = _of_this_job(queue, row) is not None or _is_final(history, row)
+        if not heard or shown or row.state is JobState.LOST or self._is_denied(row, sentinel, queue):
+            return False
+        if row.absent_since is None:
+            return True
+        patience = self._work.target.patience
+        return now - row.absent_since >= (patience.file_delay_s if row.cancel_requested else patience.lost_after_s)
+
+    def _ask_alone(self, row: JobRow, queue: Report) -> Report:
+        """What the queue says, and what it says of one job that its answer about many has left out."""
+        answer = self._ask([row.job_id or ""], _ALONE)
+        self._complain(f"{self._work.target.key}, for job {row.job_id} alone,", answer.failed)
+        return replace(queue, jobs={**queue.jobs, **answer.jobs}, unknown=queue.unknown | answer.unknown)
 
     def _is_whole_story(self, row: JobRow, evidence: Evidence) -> bool:
         """Whether the job that ended is the one that ran: a submission taken twice runs once, as its lock says.
@@ -202,19 +246,27 @@ class Poller:
     def _query(self, jobs: Iterable[Watched], question: _Question) -> Report:
         """One question for all of these jobs, in as few commands as the system allows."""
         ids = list(dict.fromkeys(self._scheduler.array_id(job.job_id) for job in jobs if job.job_id))
-        found: dict[str, JobStatus] = {}
-        failed, disabled, start = "", False, 0
+        whole, start = Report(), 0
         while start < len(ids):
             size = question.ids_per_call(self._scheduler)
             report = self._ask(ids[start : start + size], question)
-            found.update(report.jobs)
-            failed, disabled = failed or report.failed, disabled or report.disabled
+            whole = _with(report, whole) if start else report
             start += size
             if start < len(ids):
                 self._work.ledger.leases.renew(self._work.target.key, self._holder)
-        return Report(found, failed, disabled)
+        return whole
 
     def _ask(self, ids: Sequence[str], question: _Question) -> Report:
+        for _ in range(_MOST_WORDINGS):
+            report = self._ask_in_these_words(ids, question)
+            if report.instead is None:
+                self._heard = self._heard and not report.failed
+                return report
+            self._scheduler = report.instead
+        self._heard = False
+        return Report(failed="it was asked in all the words that are known here, and understood none of them")
+
+    def _ask_in_these_words(self, ids: Sequence[str], question: _Question) -> Report:
         host, call = self._work.target.host, question.call(self._scheduler, ids)
         if call is None:
             return Report(disabled=True)
@@ -222,10 +274,7 @@ class Poller:
             report = question.read(self._scheduler, host.run(call))
         except FileNotFoundError:
             return Report(failed=f"`{call.argv[0]}` is not on PATH on {host.name}")
-        if report.instead:
-            self._scheduler = report.instead
-            return self._ask(ids, question)
-        if report.reasons:
+        if report.reasons and not report.instead:
             better = question.read(self._scheduler, host.run(report.reasons)).jobs
             told = {
                 job_id: replace(status, reason=better[job_id].reason)
@@ -240,11 +289,28 @@ class Poller:
         if words and source not in self._silent:
             self._silent.add(source)
             self._work.listener.on_warning(
-                f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {words}"
+                f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {_first_lines(words)}\n"
+                f"What to do: nothing if it is down for a while; otherwise `dagster-hpc doctor` tells what is wrong."
             )
         elif not words and source in self._silent:
             self._silent.remove(source)
             self._work.listener.on_warning(f"{source} answers again.")
+
+
+def _with(more: Report, known: Report) -> Report:
+    """Two answers to one question, about some jobs and about others: as whole as the less whole of them."""
+    return Report(
+        jobs={**known.jobs, **more.jobs},
+        unknown=known.unknown | more.unknown,
+        whole=known.whole and more.whole,
+        failed=known.failed or more.failed,
+        disabled=known.disabled or more.disabled,
+    )
+
+
+def _first_lines(words: str) -> str:
+    lines = words.splitlines()
+    return "\n".join(line[:300] for line in lines[:_MOST_LINES]) + ("\n…" if len(lines) > _MOST_LINES else "")
 
 
 def _is_another(told: str | None, known: str | None) -> bool:
