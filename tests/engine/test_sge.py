@@ -279,10 +279,14 @@ def test_a_master_that_is_down_denies_no_job_though_its_exit_code_is_0() -> None
     assert not report.unknown
 
 
-def test_an_element_is_looked_for_in_the_list() -> None:
-    # `qstat -j 12.3` of 8.1.9 describes the whole array, also when this element is gone
-    assert SITE.look_for("12.3") == SITE.queue(["12"])
-    assert SITE.read_look_for(answer("queue_dependency")).whole
+def test_an_element_is_looked_for_in_the_list_and_denied_by_its_id() -> None:
+    # `qstat -j 3.7` of 8.1.9 describes the whole array, also when this element is gone
+    there, gone = SITE.look_for("3.6"), SITE.look_for("3.7")
+    assert there.argv[4:] == SITE.queue(()).argv
+    listed = answer("queue_dependency").stdout
+    assert SITE.read_look_for(Answer(there.argv, 0, listed, "")).jobs["3.6"].state is JobState.PENDING
+    assert SITE.read_look_for(Answer(gone.argv, 0, listed, "")).unknown == {"3.7"}
+    assert not SITE.read_look_for(Answer(gone.argv, 0, listed[:-20], "")).unknown
 
 
 # -- the accounting
@@ -634,7 +638,7 @@ TEXT = st.one_of(
 )
 ANSWERS = st.builds(
     Answer,
-    st.sampled_from([("qstat", "-xml"), ("qstat", "-j", "4"), ("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)]),
+    st.sampled_from([("qstat", "-xml", "-r"), ("qstat", "-j", "4"), SITE.look_for("4.2").argv, ("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)]),
     st.one_of(st.none(), st.integers(0, 255)),
     TEXT,
     st.text(max_size=50),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from xml.etree import ElementTree
 
@@ -83,6 +84,13 @@ def known_report(answer: Answer) -> Report:
         return Report(failed=complaint(answer, root))
     why = "is known to Grid Engine, though its list of your jobs does not show it: is it another user's?"
     return Report(jobs={asked: JobStatus(JobState.UNKNOWN, why)})
+
+
+def element_report(answer: Answer) -> Report:
+    """Whether a list of all jobs shows the element that the question names."""
+    report = queue_report(answer)
+    asked = {word for word in answer.argv if re.fullmatch(r"\d+\.\d+", word, re.ASCII)}
+    return replace(report, unknown=frozenset(asked - report.jobs.keys())) if report.whole else report
 
 
 def reasons_report(answer: Answer) -> Report:

@@ -158,11 +158,13 @@ class SGE(Scheduler):
         return replace(report, reasons=Call(("qstat", "-j", ",".join(broken)))) if broken else report
 
     def look_for(self, job_id: str) -> Call:
-        # `qstat -j` knows a job of whatever user, and says of an element only what it says of its array.
-        return Call(("qstat", "-xml", "-j", job_id)) if job_id == self.array_id(job_id) else self.queue([job_id])
+        if job_id == self.array_id(job_id):
+            return Call(("qstat", "-xml", "-j", job_id))  # of whatever user
+        # Of an element `qstat -j` says only what it says of its array; the list takes no ids, so that it is named before.
+        return Call(("sh", "-c", 'exec "$@"', job_id, *self.queue(()).argv))
 
     def read_look_for(self, answer: Answer) -> Report:
-        return replies.known_report(answer) if "-j" in answer.argv else replies.queue_report(answer)
+        return replies.known_report(answer) if "-j" in answer.argv else replies.element_report(answer)
 
     def history(self, ids: Sequence[str]) -> Call:
         # Either way qacct reads the whole file, and it takes one id at most.
