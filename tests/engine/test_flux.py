@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc.checks import probes
-from dagster_hpc.checks.base import Demand
+from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.base import command_environment
@@ -499,3 +499,26 @@ def test_doctor() -> None:
     assert named["queue"].read(Answer(("flux",), 0, "batch*\ndebug\n", "")).level == "ok"
     assert named["queue"].read(Answer(("flux",), 0, "debug\n", "")).level == "fail"
     assert named["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.88.0\n", "")).sentence == "commands: 0.88.0"
+    assert named["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.48.0\n", "")).level == "fail"
+
+
+def probed(name: str, demand: Demand, out: str, code: int = 0) -> Finding:
+    probe = next(probe for probe in probes(FLUX, [demand], "me") if probe.name == name)
+    return probe.read(Answer(probe.call.argv, code, out, ""))
+
+
+def test_doctor_says_how_long_jobs_are_known() -> None:
+    demand = Demand("batch")
+    assert "older than 7d" in probed("history", demand, '{"inactive-age-limit":"7d"}\n').sentence
+    assert "until the instance ends" in probed("history", demand, "{}\n").sentence
+    assert probed("history", demand, "", 1).level == "warn"
+
+
+def test_doctor_compares_walltimes_with_the_limit() -> None:
+    demand = Demand("batch", "", {"long": 7200})
+    (call,) = (probe.call for probe in probes(FLUX, [demand], "me") if probe.name == "limit")
+    assert call.argv == ("flux", "config", "get", "--default={}", "queues.batch.policy.limits")
+    short = probed("limit", demand, '{"duration":"1h","job-size":{"max":{"nnodes":8}}}\n')
+    assert (short.level, short.sentence) == ("fail", "queue batch allows 1h, but profile 'long' asks for 02:00:00")
+    assert probed("limit", demand, '{"duration":"1.5d"}\n').level == "ok"
+    assert probed("limit", demand, "{}\n").level == "ok"

@@ -73,7 +73,13 @@ def test_a_refusal_is_permanent_and_quotes_lsfs_own_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("refused_queue", "bqueues"), ("refused_esub", "own check"), ("refused_limit", "bqueues -l"), ("refused_array", "fewer elements")]
+    ("name", "advice"),
+    [
+        ("refused_queue", "bqueues"),
+        ("refused_esub", "own check"),
+        ("refused_limit", "bqueues -l"),
+        ("refused_array", "fewer elements"),
+    ],
 )
 def test_a_refusal_says_what_to_correct(name: str, advice: str) -> None:
     with pytest.raises(SubmitRefused) as refused:
@@ -490,7 +496,8 @@ def test_a_directory_that_no_directive_can_hold_is_refused(directory: str) -> No
 
 
 def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in probes(LSF_, [Demand("normal")], "me") if each.name == probe)
+    demand = Demand("normal", "", {"long": 7200})
+    found = next(each for each in probes(LSF_, [demand], "me") if each.name == probe)
     return found.read(Answer(found.call.argv, code, out, err))
 
 
@@ -506,3 +513,24 @@ def test_the_doctor_knows_lsf() -> None:
     assert finding("queue", f"{head}normal 30 Open:Active -\n").level == "ok"
     assert finding("queue", f"{head}normal 30 Closed:Active -\n").level == "warn"
     assert finding("queue", "", "normal: No such queue\n", 255).level == "fail"
+
+
+def test_the_doctor_says_in_which_words_an_old_bjobs_is_asked() -> None:
+    old = answer("queue_without_json")
+    assert "asked for lines" in finding("bjobs", old.stdout, old.stderr, 255).sentence
+    assert finding("bjobs", answer("queue_running").stdout).sentence.endswith("1 of your jobs are known to it")
+
+
+def test_the_doctor_tells_arrays_and_how_long_jobs_are_known() -> None:
+    told = finding("limits", answer("room_parameters").stdout)
+    assert told.sentence == "arrays of up to 1000 elements; bjobs shows jobs for 01:00:00 after their end"
+    assert finding("limits", "CLEAN_PERIOD = 60\n").level == "warn"
+    assert finding("limits", "", "batch system daemon not responding\n", 255).level == "warn"
+
+
+def test_the_doctor_compares_walltimes_with_the_queues_limit() -> None:
+    text = "QUEUE: normal\n\nMAXIMUM LIMITS:\n RUNLIMIT\n {} min\n\nSCHEDULING POLICIES:\n"
+    short = finding("queue limit", text.format("60.0"))
+    assert (short.level, short.sentence) == ("fail", "queue normal allows 01:00:00, but profile 'long' asks for 02:00:00")
+    assert finding("queue limit", text.format("1440.0")).level == "ok"
+    assert finding("queue limit", "QUEUE: normal\n").level == "ok"

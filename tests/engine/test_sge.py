@@ -638,7 +638,12 @@ TEXT = st.one_of(
 )
 ANSWERS = st.builds(
     Answer,
-    st.sampled_from([("qstat", "-xml", "-r"), ("qstat", "-j", "4"), SITE.look_for("4.2").argv, ("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)]),
+    st.sampled_from(
+        [
+            *(SITE.queue(()).argv, SITE.look_for("4").argv, SITE.look_for("4.2").argv, ("qstat", "-j", "4")),
+            *(("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)),
+        ]
+    ),
     st.one_of(st.none(), st.integers(0, 255)),
     TEXT,
     st.text(max_size=50),
@@ -679,7 +684,12 @@ def test_no_letters_are_an_end(letters: str) -> None:
         ("qsub", "probe_help", "ok", "SGE 8.1.9"),
         ("qstat", "qstat_xml", "ok", "10 of your jobs"),
         ("qstat", "queue_master_down", "fail", "does not answer"),
-        ("qacct", "history_of_user", "ok", "can be read"),
+        ("qstat", "qstat_default", "fail", "is not understood"),
+        ("qacct", "history_of_user", "ok", "its last 30 days"),
+        ("limits", "room_configuration", "ok", "at most 3 jobs of yours (an array is one), 75000 elements"),
+        ("limits", "room_master_down", "warn", "cannot be read"),
+        ("project", "probe_project", "ok", "there is a project ab12"),
+        ("project", "probe_no_project", "fail", "no project 'ab12'"),
         ("qacct", "history_unreadable", "warn", "unable to open"),
         ("queue", "probe_queue", "fail", "allows 00:01:00, but profile 'long' asks for 01:00:00"),
         ("queue", "probe_no_queue", "fail", "no queue"),
@@ -689,11 +699,34 @@ def test_no_letters_are_an_end(letters: str) -> None:
     ],
 )
 def test_doctor(name: str, transcript_name: str, level: str, word: str) -> None:
-    demands = [Demand("short.q", "", {"long": 3600})]
+    demands = [Demand("short.q", "ab12", {"long": 3600})]
     probe = next(probe for probe in probes(SITE, demands, "me") if probe.name == name)
     finding = probe.read(answer(transcript_name))
     assert finding.level == level
     assert word in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"parallel_environment": "smp", "multi_node_environment": "mpi"}, "ok"),
+        ({"parallel_environment": "smp", "multi_node_environment": "mpi_{cores}"}, "fail"),
+        ({"parallel_environment": "openmp"}, "fail"),
+    ],
+)
+def test_doctor_knows_which_environments_a_queue_has(fields: dict[str, str], level: str) -> None:
+    site = SGE(**fields)
+    probe = next(probe for probe in probes(site, [Demand("short.q", "", {"short": 60})], "me") if probe.name == "queue")
+    finding = probe.read(answer("probe_queue"))
+    assert finding.level == level, finding.sentence
+    assert level == "ok" or "would wait for ever" in finding.sentence
+
+
+def test_doctor_says_that_a_row_of_the_list_is_not_understood() -> None:
+    known = answer("queue_dependency")
+    strange = replace(known, stdout=known.stdout.replace("<tasks>3-6:1</tasks>", "<tasks>?</tasks>"))
+    finding = next(probe for probe in probes(SITE, [], "me") if probe.name == "qstat").read(strange)
+    assert (finding.level, bool(finding.advice)) == ("warn", True)
 
 
 # -- the real one

@@ -18,7 +18,9 @@ from dagster_hpc.engine.schedulers.flux import replies
 
 @dataclass(frozen=True)
 class Flux(Scheduler):
-    """Flux 0.49 and later, whose `flux jobs` has --json. Ids belong to one instance: that at `uri`, else that of FLUX_URI or the system's own."""
+    """Flux 0.49 and later, whose `flux jobs` has --json.
+
+    Ids belong to one instance: that at `uri`, else that of FLUX_URI or the system's own."""
 
     kind: ClassVar[str] = "flux"
     suffix: ClassVar[str] = ".flux"

@@ -32,7 +32,7 @@ _REASONS: tuple[tuple[str, JobState, str], ...] = (
     ("TERM_OWNER", JobState.CANCELLED, "cancelled by its owner"),
     ("TERM_ADMIN", JobState.CANCELLED, "cancelled by an administrator"),
     ("TERM_FORCE_", JobState.CANCELLED, "cancelled by force"),
-    ("TERM_ORPHAN", JobState.CANCELLED, "cancelled: the job that it depends on did not end as required"),
+    ("TERM_ORPHAN", JobState.CANCELLED, "could never start: what it depends on did not end as required"),
     ("TERM_PREEMPT", JobState.PREEMPTED, "stopped in favour of a job of higher priority"),
     ("TERM_ZOMBI", JobState.NODE_FAIL, "given up: contact with its node was lost"),
     ("TERM_REQUEUE_", JobState.PENDING, "is put back into the queue"),
