@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -394,9 +396,16 @@ def test_of_several_records_of_one_job_the_last_counts() -> None:
     assert SITE.read_history(replace(both, stdout=at_last + again)).jobs["32"].state is JobState.PENDING
 
 
+def test_a_job_that_never_started_is_shown_only_to_who_asks_for_it_alone() -> None:
+    # `-d` counts from the start of a job: of two whose node was lost, the accounting of both together says nothing
+    assert not SITE.read_history(answer("history_without_start")).jobs
+    assert accounted("history_without_start_alone").state is JobState.NODE_FAIL
+
+
 def test_one_command_lists_the_jobs_of_a_user() -> None:
     assert SITE.history(["1", "2"]).argv == ("qacct", "-o", "me", "-d", "30", "-j")
     assert SITE.history(["1"]).argv == ("qacct", "-j", "1")  # of any age
+    assert SITE.history(["1.2"]).argv == ("qacct", "-j", "1", "-t", "2")
     jobs = SITE.read_history(answer("history_of_user")).jobs
     assert len({status.job_name for status in jobs.values()}) > 3
 
@@ -417,7 +426,7 @@ def test_an_accounting_that_is_being_written_shows_the_records_before() -> None:
 
 def test_an_accounting_that_does_not_know_a_job_says_nothing_of_its_absence() -> None:
     # it knows a job some seconds after its end, and not at all once the file was rotated
-    for name in ("qacct_unknown", "history_no_file", "history_of_nobody"):
+    for name in ("qacct_unknown", "history_no_file", "history_of_nobody", "history_no_element", "history_without_start"):
         report = SITE.read_history(answer(name))
         assert not report.unknown
         assert not report.whole
@@ -443,6 +452,23 @@ def test_the_figures_have_their_units() -> None:
     assert accounted("documented_history_univa").metrics.max_rss_mib == 1536
     never_ran = accounted("history_node_lost").metrics
     assert (never_ran.started_at, never_ran.max_rss_mib) == (None, None)
+
+
+def test_the_open_cluster_scheduler_prints_times_in_another_order() -> None:
+    known = accounted("qacct_rundel")
+    text = answer("qacct_rundel").stdout
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key in ("qsub_time", "start_time", "end_time"):
+            moment = datetime.strptime(value.strip(), "%a %b %d %H:%M:%S %Y")
+            key = "submission_time" if key == "qsub_time" else key
+            text = text.replace(line, f"{key:<35}{moment:%Y-%m-%d %H:%M:%S}.000000")
+    (status,) = SITE.read_history(Answer(("qacct", "-j", "6"), 0, text, "")).jobs.values()
+    assert replace(status.metrics, raw={}) == replace(known.metrics, raw={})
+    listed = answer("queue_dependency").stdout
+    finer = re.sub(r"(\d\dT\d\d:\d\d:\d\d)<", r"\1.000000<", listed)
+    assert finer != listed
+    assert SITE.read_queue(Answer(("qstat",), 0, finer, "")).jobs == SITE.read_queue(answer("queue_dependency")).jobs
 
 
 # -- room

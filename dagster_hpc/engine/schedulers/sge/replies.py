@@ -31,7 +31,7 @@ _TASKS = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::([1-9]\d{0,8}))?)?", re.ASCII)
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&(?!(?:\\w+|#\\d+|#x[0-9a-fA-F]+);)")
 _XML = re.compile(r"<\?xml .*>", re.DOTALL)
 _NO_RECORDS = re.compile(r"^(OWNER\s+WALLCLOCK|Total System Usage)\b", re.MULTILINE)  # the head of a sum of nothing
-_TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S")
+_TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")
 _STAMP = re.compile(r"^\d\d/\d\d/\d{4} [\d:]+ (?:\[[\d:]+\]: )?(?:error: )?", re.ASCII)
 
 
@@ -271,8 +271,8 @@ def history_status(record: Mapping[str, str]) -> JobStatus:
 
 
 def _iso_time(text: str) -> float | None:
-    """`2026-11-20T06:07:12`, or with thousandths; local time without a zone. `strptime` is slow over a long queue."""
-    if len(text) not in (19, 23) or text[10] != "T" or text[16] != ":":
+    """`2026-11-20T06:07:12`, or with its parts; local time without a zone. `strptime` is slow over a long queue."""
+    if len(text) not in (19, 23, 26) or text[10] != "T" or text[16] != ":":
         return None
     try:
         return datetime.fromisoformat(text).timestamp()

@@ -167,10 +167,12 @@ class SGE(Scheduler):
         return replies.known_report(answer) if "-j" in answer.argv else replies.element_report(answer)
 
     def history(self, ids: Sequence[str]) -> Call:
-        # Either way qacct reads the whole file, and it takes one id at most.
-        which = (ids[0],) if len(ids) == 1 else ()
-        recent = () if which else (*self._mine("-o"), "-d", str(self.history_days))
-        return Call(("qacct", *recent, "-j", *which), ACCOUNTING_TIMEOUT_S)
+        # Either way qacct reads the whole file, and it takes one id at most. Days count from a job's start: one that never
+        # started, or lost its node, or started before, is shown only to who asks for it alone.
+        if len(ids) == 1:
+            array, _, element = ids[0].partition(".")
+            return Call(("qacct", "-j", array, *(("-t", element) if element else ())), ACCOUNTING_TIMEOUT_S)
+        return Call(("qacct", *self._mine("-o"), "-d", str(self.history_days), "-j"), ACCOUNTING_TIMEOUT_S)
 
     def read_history(self, answer: Answer) -> Report:
         return replies.history_report(answer)
