@@ -38,4 +38,5 @@ class Answer:
         if self.timed_out:
             return f"`{self.argv[0]}` gave no answer in time, or was killed"
         text = self.stderr.strip() or self.stdout.strip()
-        return "\n".join(dict.fromkeys(text.splitlines())) or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"
+        once = "\n".join(dict.fromkeys(text.splitlines()))
+        return once or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"

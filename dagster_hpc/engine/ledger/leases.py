@@ -95,13 +95,12 @@ class Leases:
 
         Whoever did not answer, or could not be understood, is asked no sooner than that: no quick question is left.
         """
+        values = {"of": target, "by": holder}
         if heard and not due:
-            self._database.write(lambda connection: self._execute(connection, self._statements.released, of=target, by=holder))
+            self._database.write(lambda connection: self._execute(connection, self._statements.released, **values))
             return
         statement = self._statements.asked if heard else self._statements.unheard
-        self._database.write(
-            lambda connection: self._execute(connection, statement, of=target, by=holder, interval=interval_s)
-        )
+        self._database.write(lambda connection: self._execute(connection, statement, **values, interval=interval_s))
 
     def hurry(self, target: str, within_s: float) -> None:
         """Let the next question be due no later than this from now on."""
