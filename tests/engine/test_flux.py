@@ -207,6 +207,14 @@ def test_states_and_results(keys: dict[str, object], state: JobState) -> None:
     assert with_state(**keys).state is state
 
 
+@pytest.mark.parametrize(("returncode", "exit_code", "signal"), [(160, 160, None), (255, 255, None), (139, None, 11)])
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own(
+    returncode: int, exit_code: int | None, signal: int | None
+) -> None:
+    status = with_state(state="INACTIVE", result="FAILED", returncode=returncode, t_run=1.0)
+    assert (status.exit_code, status.signal) == (exit_code, signal)
+
+
 def test_a_job_that_never_ran_has_no_exit_code() -> None:
     status = shown("json_big")
     assert status.exit_code is None  # Flux prints 1, which no program returned

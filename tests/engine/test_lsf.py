@@ -188,6 +188,12 @@ def test_a_status_says_why(name: str, state: JobState, exit_code: int | None, si
     assert found.job_name == "x_abcd2345"
 
 
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own() -> None:
+    for code in (160, 190, 255):
+        found = record(STAT="EXIT", EXIT_CODE=str(code))
+        assert (found.exit_code, found.signal) == (code, None)
+
+
 def test_only_what_can_never_start_is_stuck() -> None:
     assert status("queue_never").stuck
     assert not any(status(name).stuck for name in ("queue_waiting", "queue_dependency", "queue_held", "queue_running"))

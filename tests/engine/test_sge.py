@@ -370,6 +370,12 @@ def test_how_a_job_ended(name: str, state: JobState, exit_code: int | None, sign
     assert word in status.reason
 
 
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own() -> None:
+    for code in (160, 190, 255):
+        assert ending_of(record(failed="0", exit_status=str(code))).exit_code == code
+    assert ending_of(record(failed="0", exit_status="139")).signal == 11
+
+
 def test_a_hard_limit_is_that_of_time_when_the_time_was_up() -> None:
     cells = {"failed": "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit", "exit_status": "137     (Killed)"}
     over = {"category": "-l h_rt=5,h_vmem=100M", "ru_wallclock": "6s", "maxvmem": "4.8MB"}

@@ -10,7 +10,7 @@ from typing import Any
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
 from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.flux.words import (
     LIVE,
@@ -177,7 +177,7 @@ def _ended(record: Mapping[str, Any], name: str) -> JobStatus:
     exception = record.get("exception")
     exception = exception if isinstance(exception, dict) else {}
     kind, note = _text(exception, "type"), _text(exception, "note")
-    killed_by = -code if code and -65 < code < 0 else code - 128 if code and 128 < code < 128 + 65 else None
+    killed_by = -code if code and -65 < code < 0 else code - 128 if code and is_signal(code - 128) else None
     metrics = _metrics(record, over=True)
     ran = metrics.started_at is not None
     words = f"{kind}: {note}" if kind and note else kind or note

@@ -11,7 +11,7 @@ from typing import Any
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
 from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.lsf.words import (
     EXPLAINED,
@@ -174,7 +174,7 @@ def _ended(status: JobStatus, record: Mapping[str, str]) -> JobStatus:
     if ended := end_of(record.get("EXIT_REASON", "")):
         return replace(status, state=ended[0], reason=ended[1])
     code = int(text) if re.fullmatch(r"\d{1,3}", text := record.get("EXIT_CODE", ""), re.ASCII) else 0
-    if 128 < code < 193:
+    if is_signal(code - 128):
         return replace(status, reason=f"killed by signal {code - 128} ({signal_name(code - 128)})", signal=code - 128)
     return replace(status, exit_code=code or None)
 

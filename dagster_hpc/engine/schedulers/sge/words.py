@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dagster_hpc.engine.job import JobState, signal_name
+from dagster_hpc.engine.job import JobState, is_signal, signal_name
 
 _KNOWN_LETTERS = frozenset("qwhrtRsSTNPdE")
 
@@ -105,7 +105,7 @@ def ending_of(record: Mapping[str, str]) -> Ending:
     if deleted_by not in ("NONE", "", "-/-"):  # Univa's and Altair's; Grid Engine itself keeps no such field
         return Ending(JobState.CANCELLED, f"deleted by {deleted_by}")
     words = f"(failed {record['failed'].strip()})"
-    killed_by = code - 128 if 128 < code < 128 + 65 else None
+    killed_by = code - 128 if is_signal(code - 128) else None
     if killed_by == _ANNOUNCED and failed in (0, *_SIGNALS):
         return Ending(
             JobState.CANCELLED, f"was deleted: it ended at USR2, which announces that {words}", signal=killed_by
