@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import subprocess
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -654,6 +656,23 @@ def test_a_folder_that_no_directive_can_name_is_refused(character: str) -> None:
 
 def test_blanks_are_kept_together() -> None:
     assert directives(SPEC, directory="/jobs/a b")["-o"] == '"/jobs/a b/scheduler.log"'
+
+
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_job_that_is_deleted_before_its_program_has_begun_ends_at_once(tmp_path: Path, ran: bool) -> None:
+    """USR2 goes to all processes that there are; a program that began after it ran on until it was killed."""
+    (tmp_path / ".job").mkdir()
+    deleted = "kill -USR2 $$"
+    program = f'touch ran; {deleted.replace("$$", "$PPID")}; exec sleep 0.5'
+    spec = replace(SPEC, shell=program, executable="", pre_commands=() if ran else (deleted,))
+    script = tmp_path / "job.sge"
+    script.write_text(render_script(spec, SITE, directory=str(tmp_path), token="abcd2345"))
+    (tmp_path / ".job" / "command.sh").write_text(program)
+    environment = {"PATH": os.environ["PATH"], "JOB_ID": "7", "HOSTNAME": "node1"}
+    done = subprocess.run(["bash", str(script)], env=environment, cwd=tmp_path, timeout=30)
+    assert done.returncode == (0 if ran else 140)
+    assert (tmp_path / "ran").exists() is ran
+    assert (tmp_path / ".job" / "signal").read_text() == "USR2\n"
 
 
 # -- garbage
