@@ -107,7 +107,7 @@ def _limits(demand: Demand, needed: Sequence[str], answer: Answer) -> Finding:
     missing = [name for name in needed if not any(_fits(name, one) for one in offered)]
     if missing and "[" not in environments:
         return Finding(
-            "fail",
+            "warn",  # whether a profile needs them is not known here
             f"queue {demand.queue} has the parallel environments {environments}, so that a job in "
             f"{' or '.join(missing)} would wait for ever",
             "correct parallel_environment / multi_node_environment of the target, or choose another queue.",
