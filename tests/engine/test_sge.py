@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pwd
 import re
 import subprocess
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc import SGETarget
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
@@ -204,6 +206,17 @@ def test_a_truncated_list_proves_nothing() -> None:
     whole = answer("qstat_xml")
     for length in range(0, len(whole.stdout.rstrip()), 97):
         assert SITE.read_queue(replace(whole, stdout=whole.stdout[:length])).failed
+
+
+def test_the_list_is_asked_for_under_the_name_that_jobs_have_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # of another user's name the list would be empty and whole, and say that no job of ours is there
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    monkeypatch.setenv("USER", "somebody-else")
+    scheduler = SGETarget().scheduler
+    assert isinstance(scheduler, SGE)
+    assert scheduler.user == pwd.getpwuid(os.geteuid()).pw_name
 
 
 def test_an_empty_list_says_that_there_is_no_job() -> None:
