@@ -41,8 +41,9 @@ class Probe:
 
 @dataclass(frozen=True)
 class Demand:
-    """What the execution profiles ask of one queue: for the longest of these times, at this project's cost."""
+    """What the execution profiles ask of one queue: for these times and numbers of nodes, at this project's cost."""
 
     queue: str = ""
     project: str = ""
     walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile
+    nodes: Mapping[str, int] = field(default_factory=dict)  # by profile
