@@ -65,8 +65,9 @@ class Reader:
 
 
 def readers(scheduler: Scheduler) -> list[Reader]:
-    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel", "read_identity")
-    return [Reader(name, getattr(scheduler, name)) for name in every]
+    every = ("read_submit", "read_queue", "read_look_for", "read_history", "read_found", "read_cancel", "read_identity")
+    room = Reader("read_room", lambda answer: scheduler.read_room([answer] * len(scheduler.room("me", "q", "p"))))
+    return [*(Reader(name, getattr(scheduler, name)) for name in every), room]
 
 
 def recorded(scheduler: Scheduler) -> list[Answer]:

@@ -16,6 +16,7 @@ from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.observe import logs
 from dagster_hpc.engine.observe.logs import LogFollower, read_tail, read_tails
 from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.schedulers.flux.requests import Flux
 from dagster_hpc.engine.schedulers.pjm.requests import PJM
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.target import Listener
@@ -222,3 +223,16 @@ def test_ranks_whose_files_cannot_be_listed_cost_no_result(tmp_path: Path, monke
 
     monkeypatch.setattr(LocalHost, "list", fail)
     assert tails_of_ranks(tmp_path, {"output.101/0/1/stdout.1.0": "a\n"}, PJM()) == ["", ""]
+
+
+def test_what_a_system_says_of_every_failure_is_not_shown_as_the_jobs_last_words(tmp_path: Path) -> None:
+    """The last line of each failure under Flux was its broker's, on an exit code that is told anyway."""
+    row: Any = SimpleNamespace(work_dir=str(tmp_path), array_index=None, job_id="f1")
+    noise = "Nov 25 03:11:00.123456 UTC broker.err[0]: rc2.0: /jobs/x/bits.flux Exited (rc=3) 0.4s"
+    (tmp_path / "stderr.log").write_text("the program's own\n")
+    path = Path(Flux().log_of(row.work_dir, None))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{noise}\nflux-job: task(s) exited with exit code 3\n")
+    _, stderr = read_tails(LocalHost(), row, Flux())
+    assert "broker.err" not in stderr
+    assert stderr.startswith("the program's own\n")

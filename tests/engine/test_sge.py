@@ -505,11 +505,11 @@ def room(listed: str, configuration: Answer) -> Room:
 
 def test_a_user_who_has_all_jobs_that_he_may_has_no_room() -> None:
     # an array of six counts as one job: 3 of max_u_jobs 3
-    assert room("room_list_full", answer("room_configuration")) == Room(jobs=0, elements=75000)
+    assert room("room_list_full", answer("room_configuration")) == Room(jobs=0, arrays_are_one=True, elements=75000)
 
 
 def test_where_there_is_room_for_a_job_there_is_room_for_an_array_of_any_size() -> None:
-    assert room("room_list_two", answer("room_configuration")) == Room(jobs=None, elements=75000)
+    assert room("room_list_two", answer("room_configuration")) == Room(jobs=1, arrays_are_one=True, elements=75000)
 
 
 def test_a_limit_of_0_is_none() -> None:

@@ -150,7 +150,7 @@ def read_tails(host: Host, row: JobRow, scheduler: Scheduler, limit: int = _TAIL
     """The ends of stdout and stderr; what the scheduler itself had to say is added to stderr."""
     stdout = _tail_of(host, row, scheduler, "stdout", STDOUT, limit)
     stderr = _tail_of(host, row, scheduler, "stderr", STDERR, limit)
-    said = read_tail(host, scheduler.log_of(row.work_dir, row.array_index), limit)
+    said = scheduler.worth_telling(read_tail(host, scheduler.log_of(row.work_dir, row.array_index), limit))
     return stdout, "\n".join(part for part in (stderr, said) if part)
 
 

@@ -13,7 +13,7 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.flux import replies
+from dagster_hpc.engine.schedulers.flux import replies, words
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,9 @@ class Flux(Scheduler):
         if "{{" in directory:
             raise ConfigurationError(f"{directory!r} contains {{{{, which begins a field in the path of a Flux log")
         return f"{directory}/scheduler.log"
+
+    def worth_telling(self, log: str) -> str:
+        return words.worth_telling(log)
 
     # -- submit
 

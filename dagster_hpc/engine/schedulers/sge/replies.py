@@ -113,15 +113,15 @@ def history_report(answer: Answer) -> Report:
 
 
 def room(configuration: Answer, listed: Answer) -> Room:
-    """By the limits of the cell. It counts jobs, so that any array is one: where there is room for one, there is for all.
+    """By the limits of the cell. It counts jobs, so that any array is one.
 
     `max_jobs`, of all users together, is not read: it would take the list of all users' jobs.
     """
     most = limit(configuration, "max_u_jobs")
     report = queue_report(listed)
     mine = {array_of(job_id) for job_id in report.jobs}
-    full = most is not None and report.whole and len(mine) >= most
-    return Room(jobs=0 if full else None, elements=limit(configuration, "max_aj_tasks"))
+    free = max(0, most - len(mine)) if most is not None and report.whole else None
+    return Room(free, arrays_are_one=free is not None, elements=limit(configuration, "max_aj_tasks"))
 
 
 def limit(configuration: Answer, name: str) -> int | None:
