@@ -23,8 +23,8 @@ def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
     queues = Call(("qstat", "-Q", "-f"))
     return [
-        Probe("qsub", Call(("qsub", "--version")), _version),
-        Probe("qdel", Call(("qdel", "--version")), _version),
+        Probe("qsub", Call(("qsub", "--version")), version),
+        Probe("qdel", Call(("qdel", "--version")), version),
         Probe("qstat", Call(("qstat", "-u", user)), _server),
         Probe("job history", Call(("qstat", "-x", "-f", "-F", "json", _NO_JOB)), _history, "warn"),
         Probe("qselect", Call(("qselect", "-u", user)), _look_up, "warn"),
@@ -32,7 +32,8 @@ def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
     ]
 
 
-def _version(answer: Answer) -> Finding:
+def version(answer: Answer) -> Finding:
+    """Whether this is a program of PBS."""
     program, said = answer.argv[0], answer.stdout.strip() or answer.stderr.strip()
     if said.startswith("Version:"):
         return Finding("fail", f"`{program}` is Torque's ({said}), not PBS's", "use TorqueTarget.")

@@ -609,6 +609,7 @@ def test_every_wish_has_its_directive() -> None:
         "-q": "regular-c",
         "-W group_list": "gz00",
         "-J": "0-2%2",
+        "-r": "y",
         "-W depend": "afterok:12.h,afterany:13.h",
         "-m": "n",
     }

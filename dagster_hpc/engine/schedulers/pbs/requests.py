@@ -15,8 +15,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec, JobStatus
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.pbs import replies, words
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pbs import limits, replies, words
 from dagster_hpc.engine.schedulers.pbs.records import Record, only_record, records, server_name
 from dagster_hpc.engine.units import format_walltime
 
@@ -42,13 +42,15 @@ class PBS(Scheduler):
         "srun": "PBS has no launcher srun: choose mpirun, mpiexec or mpiexec.hydra",
     }
 
+    most_elements: ClassVar[int | None] = None  # of one array, where a site's server takes fewer than it says
+
     past: str = "-x"
 
     _form: ClassVar[tuple[str, ...]] = ("-F", "json")
 
     # -- which server it is
 
-    def identify(self) -> Call:
+    def identify(self) -> Call | None:
         return Call(("qstat", "-B", "-f"))  # without -f the name would be cut
 
     def read_identity(self, answer: Answer) -> str:
@@ -173,6 +175,14 @@ class PBS(Scheduler):
         """What the log of a job that is over says was done to it; None where it says nothing of the kind."""
         return replies.last_words(text)
 
+    # -- room
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return limits.questions(user, queue)
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return limits.room(answers, self.most_elements)
+
     # -- find and cancel
 
     def find(self, job_name: str) -> list[Call]:
@@ -224,3 +234,11 @@ class PlainPBS(PBS):
 
 
 _PLAINER: dict[type[PBS], type[PBS]] = {PBS: WidePBS, WidePBS: PlainPBS}
+
+
+@dataclass(frozen=True)
+class Gadi(PBS):
+    """PBS as NCI's Gadi has it: what a site costs that differs in its limits and its directives only."""
+
+    kind: ClassVar[str] = "gadi"
+    most_elements: ClassVar[int | None] = 10  # its server's max_array_size, though max_queued is a thousand
