@@ -14,7 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, JobResult, MiyabiTarget, PBSTarget
+from dagster_hpc import (
+    Command,
+    ExecutionProfile,
+    GadiTarget,
+    HPCJobRunner,
+    HPCTarget,
+    JobResult,
+    MiyabiTarget,
+    PBSTarget,
+)
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
@@ -706,21 +715,30 @@ def ending(hpc: HPCJobRunner, script: str, **overrides: object) -> JobResult:
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"history": "off"}, {"flavour": "miyabi"}, {"banner": "*** maintenance on 23.11 ***", "bytes": "foreign"}],
-    ids=["stock", "no history", "miyabi", "banner and bytes"],
+    [
+        {},
+        {"history": "off"},
+        {"client": "main"},
+        {"flavour": "miyabi"},
+        {"flavour": "gadi"},
+        {"banner": "*** maintenance on 23.11 ***", "bytes": "foreign"},
+    ],
+    ids=["stock", "no history", "main", "miyabi", "gadi", "banner and bytes"],
 )
 def test_a_site_is_served_however_its_commands_answer(site: Path, switches: dict[str, str]) -> None:
     simulator.switch(site, **switches)
-    hpc = runner(site, MiyabiTarget(poll_interval=0.3, project_cpu="gz00"))
-    good = ending(hpc, "echo $PBS_JOBID $PBS_QUEUE")
+    kinds = {"miyabi": MiyabiTarget, "gadi": GadiTarget}
+    target = kinds.get(switches.get("flavour", ""), PBSTarget)(poll_interval=0.3, project_cpu="gz00")
+    hpc = runner(site, target)
+    good = ending(hpc, "echo ${PBS_JOBID%%.*} $PBS_QUEUE")
     assert good.state is JobState.COMPLETED
-    assert good.stdout_tail == f"{good.handle.job_id} regular-c"
+    assert good.stdout_tail == f"{(good.handle.job_id or '').partition('.')[0]} {target.queue_cpu or 'workq'}"
     bad = ending(hpc, "exit 3")
     assert (bad.state, bad.exit_code) == (JobState.FAILED, 3)
     elements = hpc.map(Command.shell('[ "$1" != b ]'), [["a"], ["b"], ["c"]], profile="p", max_running=2)
     assert [element.exit_code for element in elements] == [0, 1, 0]
     assert hpc.map(Command.shell('[ "$1" = a ]'), [["a"]], profile="p")[0].state is JobState.COMPLETED
-    if switches.get("flavour"):
+    if switches.get("flavour") == "miyabi":
         assert good.metrics.raw["TOKEN"] == "0.0123"
         assert good.metrics.raw["mem_per_nodes:pbshost"].endswith("kb")
 
