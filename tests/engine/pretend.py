@@ -138,6 +138,8 @@ class PretendSlurm(LocalHost):
         jobs = self._known(argv)
         if "%F|%j" in argv:
             return 0, "".join(f"{job_id}|{job['name']}\n" for job_id, job in jobs.items()), ""
+        if not jobs and "," not in argv[argv.index("-j") + 1]:
+            return 1, "", "slurm_load_jobs error: Invalid job id specified"
         lines = [
             f"{job_id}|{job['state']}|{job['reason']}|{WHEN}|{job['start']}|{WHEN}|1|1|node1|{job['name']}\n"
             for job_id, job in jobs.items()

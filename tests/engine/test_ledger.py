@@ -666,6 +666,24 @@ def test_a_job_is_looked_up_by_token_by_its_beginning_or_by_id(ledger: Ledger) -
     assert found("%") == []  # no wildcard
 
 
+@pytest.mark.parametrize(("word", "tokens"), [
+    ("3068", ["single11"]), ("3068.pbshost", ["single11"]), ("3068.pbshost.site", ["single11"]),
+    ("62", ["array222.0", "array222.1"]), ("62[]", ["array222.0", "array222.1"]),
+    ("62[].pbshost", ["array222.0", "array222.1"]), ("62[1]", ["array222.1"]), ("62[1].pbshost", ["array222.1"]),
+    ("77.opbs", ["short333"]), ("28", []), ("6", []), ("62[].elsewhere", []), ("306", []),
+])  # fmt: skip
+def test_an_id_is_understood_as_the_system_prints_it_short_or_long(
+    ledger: Ledger, word: str, tokens: list[str]
+) -> None:
+    """`cancel '62[].pbshost'` found nothing, and `show 28` found the jobs whose tokens begin so."""
+    submitted(ledger, "single11", "3068.pbshost.site" if word.endswith(".site") else "3068.pbshost")
+    submitted(ledger, "short333", "77")
+    submitted(ledger, "28h76263", "99.pbshost")
+    for n in range(2):
+        submitted(ledger, f"array222.{n}", f"62[{n}].pbshost", array_index=n)
+    assert sorted(row.token for row in ledger.look_up(word)) == tokens
+
+
 def test_a_token_that_nobody_knows_is_an_error_that_names_the_ledger(ledger: Ledger) -> None:
     with pytest.raises(LedgerError, match="no job 'nope'"):
         ledger.job("nope")

@@ -1,13 +1,13 @@
 """A simulated batch system that keeps the truth, and lies about it as real ones do.
 
 Replies are lost before or after they took effect, come late, or are given twice; the history is behind, or forgets;
-jobs are requeued, or lose their node; ids come round again.
+jobs are requeued, or lose their node; ids come round again; an answer about several jobs leaves some of them out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -55,7 +55,12 @@ class SimulatedScheduler(Scheduler):
     def read_queue(self, answer: Answer) -> Report:
         if answer.code != 0:
             return Report(failed="down")
-        return Report(jobs={job_id: _status(values) for job_id, values in json.loads(answer.stdout).items()})
+        told = json.loads(answer.stdout)
+        jobs = {job_id: _status(values) for job_id, values in told["jobs"].items()}
+        return Report(jobs, unknown=frozenset(told["unknown"]), whole=told["whole"])
+
+    def look_for(self, job_id: str) -> Call:
+        return Call(("look", job_id))
 
     def history(self, ids: Sequence[str]) -> Call:
         return Call(("history", *ids))
@@ -157,12 +162,15 @@ class Lies:
     epilogue_s: float = 0.0
     node_skew_s: float = 0.0  # the clock of the nodes is wrong by so much
     held: float = 0.0  # a requeued job is held for a while
+    absence: str = "named"  # how the queue says that a job is not there: named, listed (all others are), or not at all
+    left_out: str = ""  # what an answer about several jobs leaves out without a word: some, or all but the first
 
     def stop(self) -> None:
         """What happens no more once the faults are over; what the system simply is stays."""
         self.lost_after = self.lost_before = self.doubled = self.full = self.refused = self.down = 0.0
         self.cancel_lost = self.requeue = self.node_loss = self.late_s = self.slow_s = 0.0
         self.forgets = self.node_full = 0.0
+        self.left_out = self.left_out.replace("some", "")
 
 
 class Cluster:
@@ -259,16 +267,32 @@ class Cluster:
             job.state, job.forgotten, job.ended_at = JobState.LOST, True, self._time.passed
 
     def _queue(self, *ids: str) -> tuple[int, str, str]:
+        shown = self._shown(ids)
+        left = self._without_those_left_out(shown)
+        unknown = set(ids) - {job.id for job in shown} - {job.id.partition("_")[0] for job in shown}
+        absence = self._lies.absence
+        return self._tell(left, unknown if absence == "named" else (), whole=absence == "listed" and left == shown)
+
+    def _look(self, job_id: str) -> tuple[int, str, str]:
+        """The question for one job alone is answered, whatever an answer about several leaves out."""
+        shown = self._shown([job_id])
+        return self._tell(shown, () if shown else [job_id])
+
+    def _shown(self, ids: Sequence[str]) -> list[Job]:
         now = self._time.passed
-        if now < self.empty_until:
-            return self._tell([])
-        return self._tell([job for job in self._asked(ids) if now < job.queue_forgets_at])
+        return [job for job in self._asked(ids) if now < job.queue_forgets_at] if now >= self.empty_until else []
+
+    def _without_those_left_out(self, jobs: list[Job]) -> list[Job]:
+        if self._lies.left_out == "some":
+            return [job for job in jobs if self._time.random.random() < 0.6]
+        return jobs[:1] if self._lies.left_out else jobs
 
     def _history(self, *ids: str) -> tuple[int, str, str]:
         if not self._lies.has_history:
             return 3, "", "disabled"
         now = self._time.passed
-        return self._tell([job for job in self._asked(ids) if job.history_from <= now < job.history_until])
+        known = [job for job in self._asked(ids) if job.history_from <= now < job.history_until]
+        return self._tell(self._without_those_left_out(known))
 
     def _find(self, where: str, name: str) -> tuple[int, str, str]:
         now = self._time.passed
@@ -309,11 +333,11 @@ class Cluster:
         latest = {job.id: job for job in found if hidden or now >= job.visible_from}  # of several with one id
         return list(latest.values())
 
-    def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
+    def _tell(self, jobs: Sequence[Job], unknown: Iterable[str] = (), *, whole: bool = False) -> tuple[int, str, str]:
         if self._time.passed < self.down_until or self._happens(self._lies.down):
             return 1, "", "down"
         told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock, job.ended_by_clock] for job in jobs}
-        return 0, json.dumps(told), ""
+        return 0, json.dumps({"jobs": told, "unknown": sorted(unknown), "whole": whole}), ""
 
     # -- the life of a job on its node, as the job script lives it
 

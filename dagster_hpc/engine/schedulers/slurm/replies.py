@@ -63,7 +63,8 @@ def queue_report(answer: Answer) -> Report:
     """The jobs that squeue lists in `QUEUE_FORMAT`."""
     if answer.code != 0:
         forgotten = "Invalid job id specified" in answer.stderr
-        return Report() if forgotten else Report(failed=answer.words)
+        asked = answer.argv[answer.argv.index("-j") + 1].split(",") if forgotten else ()
+        return Report(unknown=frozenset(asked)) if forgotten else Report(failed=answer.words)
     rows = (line.split("|", 9) for line in answer.stdout.splitlines())
     return Report(jobs={row[0]: queue_status(row) for row in rows if len(row) == 10 and _JOB_ID.fullmatch(row[0])})
 

@@ -72,6 +72,9 @@ class Slurm(Scheduler):
     def read_queue(self, answer: Answer) -> Report:
         return replies.queue_report(answer)
 
+    def look_for(self, job_id: str) -> Call:
+        return self.ask("squeue", "-h", "-r", "-t", "all", "-j", job_id, "-o", replies.QUEUE_FORMAT)
+
     def history(self, ids: Sequence[str]) -> Call:
         fields = ",".join(replies.HISTORY_FIELDS)
         return self.ask("sacct", "-n", "-P", "--noconvert", "-j", ",".join(ids), f"--format={fields}")
