@@ -204,12 +204,13 @@ def test_a_job_is_found_in_the_column_of_names() -> None:
 
 @pytest.mark.parametrize(
     ("queue", "project", "room"),
-    [("regular-g", "gz00", 13), ("regular-c", "gz00", 0), ("x-mig", "gz01", 4), ("regular-g", "gz", None)],
+    [("regular-g", "gz00", Room(13, 16)), ("regular-c", "gz00", Room(0, 4)), ("x-mig", "gz01", Room(4, 4)),
+     ("regular-g", "gz", Room())],
 )  # fmt: skip
-def test_room_is_what_the_limits_of_the_group_leave(queue: str, project: str, room: int | None) -> None:
+def test_room_is_what_the_limits_of_the_group_leave(queue: str, project: str, room: Room) -> None:
     (call,) = Miyabi().room("me", queue, project)
     said = replace(answer("imagined_limit"), argv=call.argv)
-    assert Miyabi().read_room([said]) == Room(jobs=room)
+    assert Miyabi().read_room([said]) == room
 
 
 @given(st.text())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import subprocess
@@ -26,10 +27,10 @@ from dagster_hpc import (
 )
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
-from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.pbs.records import Record, hosts, kib, seconds, stamp
 from dagster_hpc.engine.schedulers.pbs.replies import status_of
 from dagster_hpc.engine.schedulers.pbs.requests import PBS, PlainPBS, WidePBS
@@ -37,6 +38,7 @@ from dagster_hpc.engine.schedulers.pbs.words import PBS_ENDED
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Patience
 from tests.contract.systems.pbs import PBSSystem
+from tests.local_batch.system import eventually
 from tests.simulators import pbs as simulator
 from tests.transcripts import names, transcript
 
@@ -692,6 +694,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The simulator's commands on PATH; its folder."""
     system = PBSSystem()
     system.start(tmp_path)
+    simulator.switch(tmp_path, sample_s="0", end_s="0", kill_s="0")
     for name, value in system.environment().items():
         monkeypatch.setenv(name, value)
     try:
@@ -751,6 +754,94 @@ def test_a_job_that_is_cancelled_where_nothing_is_remembered_is_seen_to_be_gone(
     with pytest.raises(JobFailed) as ended:
         hpc.wait(held, timeout=15)
     assert ended.value.result.state is JobState.CANCELLED
+
+
+def test_a_job_that_main_does_not_show_is_neither_lost_nor_run_twice(site: Path) -> None:
+    # with 0.1.0 the older of two running jobs was LOST after lost_after, and the same key then ran it again
+    simulator.switch(site, client="main")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc._patience = replace(hpc._patience, lost_after_s=1.0)
+    jobs = [hpc.submit(Command.shell("sleep 5"), profile="p", key=key) for key in ("a", "b")]
+    results = [hpc.wait(job, timeout=60) for job in jobs]
+    assert [result.state for result in results] == [JobState.COMPLETED] * 2
+    assert hpc.submit(Command.shell("sleep 5"), profile="p", key="c").job_id == "2.pbshost"  # the third ever
+
+
+def test_an_order_to_delete_takes_its_time_and_is_obeyed(site: Path) -> None:
+    simulator.switch(site, kill_s="3", end_s="1")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    job = hpc.submit(Command.shell("echo began; sleep 60"), profile="p")
+    eventually(lambda: Path(job.work_dir, "stdout.log").exists())
+    subprocess.run(["qdel", str(job.job_id)], check=True)
+    shown = PBS().read_queue(_asked(PBS().queue([str(job.job_id)]))).jobs[str(job.job_id)]
+    assert shown.state is JobState.RUNNING
+    assert subprocess.run(["qdel", str(job.job_id)], check=False).returncode in (0, 168)
+    with pytest.raises(JobFailed) as ended:
+        hpc.wait(job, timeout=30)
+    assert ended.value.result.state is JobState.CANCELLED
+
+
+def test_an_end_that_is_learned_of_late_and_figures_that_were_sampled_spoil_nothing(site: Path) -> None:
+    simulator.switch(site, sample_s="100", end_s="1.5")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc._patience = replace(hpc._patience, accounting_delay_s=5.0)
+    metrics = ending(hpc, "for i in $(seq 100000); do :; done; sleep 1").metrics
+    assert metrics.cpu_time_s is not None
+    assert metrics.cpu_time_s > 0  # by the job's own count: PBS never looked
+    assert metrics.max_rss_mib is None
+    assert metrics.elapsed_s is not None
+    assert metrics.elapsed_s >= 1
+
+
+def test_a_daemon_that_is_restarted_is_a_node_that_failed(site: Path) -> None:
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    job = hpc.submit(Command.shell("echo began; sleep 60"), profile="p")
+    eventually(lambda: Path(job.work_dir, "stdout.log").exists())
+    simulator.switch(site, restarted=str(job.job_id))
+    with pytest.raises(JobFailed) as ended:
+        hpc.wait(job, timeout=30)
+    assert ended.value.result.state is JobState.NODE_FAIL
+    assert "Exit_status -4" in ended.value.result.reason
+
+
+def test_the_words_of_the_log_are_those_that_are_read(site: Path) -> None:
+    simulator.switch(site, history="off")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    result = ending(hpc, "sleep 60", walltime="2")
+    log = Path(result.handle.work_dir, "scheduler.log").read_text()
+    said = PBS().read_log(log)
+    assert said is not None
+    assert said.state is JobState.TIMEOUT
+
+
+def test_a_stock_server_has_no_gpus_to_ask_for(site: Path) -> None:
+    hpc = runner(site, PBSTarget())
+    with pytest.raises(SubmitRefused, match="Unknown resource: ngpus"):
+        hpc.submit(Command.shell("true"), profile="p", overrides={"gpus_per_node": 1})
+
+
+def test_what_the_simulator_tells_of_its_room_is_what_it_then_takes(site: Path) -> None:
+    simulator.switch(site, max_queued="[u:PBS_GENERIC=3]")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc.submit(Command.shell("sleep 3"), profile="p")
+
+    def room() -> Room:
+        return PBS().read_room([_asked(call) for call in PBS().room(getpass.getuser(), "workq", "")])
+
+    assert room() == Room(jobs=2, elements=3)
+    script = site / "more.sh"
+    script.write_text("#PBS -J 0-2\nsleep 1\n")
+    done = subprocess.run(["qsub", str(script)], capture_output=True, text=True, check=False)
+    with pytest.raises(CapacityReached):
+        PBS().read_submit(Answer(("qsub",), done.returncode, done.stdout, done.stderr))
+    script.write_text("#PBS -J 0-1\nsleep 1\n")
+    subprocess.run(["qsub", str(script)], check=True)
+    assert room().jobs == 0
+
+
+def _asked(call: Call) -> Answer:
+    done = subprocess.run(call.argv, capture_output=True, text=True, check=False)
+    return Answer(call.argv, done.returncode, done.stdout, done.stderr)
 
 
 def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> None:

@@ -75,6 +75,7 @@ def test_an_array_is_as_large_as_queue_and_server_allow() -> None:
     assert room("    max_array_size = 50\n", "    max_array_size = 10000\n").elements == 50
     assert room(server="    max_array_size = 10000\n", pbs=Gadi()).elements == 10
     assert room(pbs=Gadi()) == Room(elements=10)
+    assert room("    max_queued = [u:PBS_GENERIC=40]\n", "    max_array_size = 10000\n") == Room(35, 40)
 
 
 @given(st.lists(st.tuples(st.sampled_from([None, 0, 1, 255]), st.text()), min_size=6, max_size=6))

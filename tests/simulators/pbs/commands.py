@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.simulators.pbs import miyabi
 from tests.simulators.pbs.printing import Attributes, as_json, as_text, say, table, write
-from tests.simulators.pbs.server import MOST_ELEMENTS, SWITCHES, Refused, Server, mib, seconds
+from tests.simulators.pbs.server import SWITCHES, Refused, Server, mib, seconds
 from tests.simulators.pbs.statements import is_over, statements
 from tests.simulators.pbs.submission import qsub, start
 
@@ -107,7 +107,7 @@ def _about(server: Server) -> str:
     limit = f"    max_queued = {server.switch('max_queued')}\n" if server.switch("max_queued") else ""
     return (
         f"Server: {server.name}\n    server_state = Active\n    server_host = {server.name}\n"
-        f"    default_queue = {server.queues[0]}\n{limit}    max_array_size = {MOST_ELEMENTS[server.flavour]}\n"
+        f"    default_queue = {server.queues[0]}\n{limit}    max_array_size = {server.most_elements}\n"
     )
 
 

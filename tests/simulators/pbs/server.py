@@ -32,12 +32,13 @@ SWITCHES = {
     "lost": "",  # the node of this running job dies
     "restarted": "",  # the daemon on the node of this running job is restarted
     "max_queued": "",  # [u:PBS_GENERIC=…]
+    "max_array_size": "",  # other than the flavour has it
     # Seconds, scaled down; a real one takes:
     "sample_s": "0",  # 5 to 120 between two looks at what a job uses
     "end_s": "0",  # 1 to 1.5 from a job's end until it is F, in E meanwhile
     "kill_s": "0",  # 10 to 13 from qdel of a running job until it is F
 }
-MOST_ELEMENTS = {"stock": 10_000, "miyabi": 10_000, "gadi": 10}
+MOST_ELEMENTS = {"stock": 10_000, "miyabi": 10_000, "gadi": 10}  # of one array
 
 _ENDED = ("COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "OOM")
 
@@ -88,6 +89,10 @@ class Server:
     @property
     def queues(self) -> tuple[str, ...]:
         return QUEUES[self.flavour]
+
+    @property
+    def most_elements(self) -> int:
+        return int(self.switch("max_array_size") or MOST_ELEMENTS[self.flavour])
 
     @property
     def is_down(self) -> bool:

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from tests.simulators.pbs.printing import say
-from tests.simulators.pbs.server import HOST, MOST_ELEMENTS, NODE_CORES, Job, Refused, Server, chunk, mib, seconds
+from tests.simulators.pbs.server import HOST, NODE_CORES, Job, Refused, Server, chunk, mib, seconds
 from tests.simulators.pbs.statements import is_over, job_id
 
 QSUB_USAGE = """\
@@ -97,7 +97,7 @@ def _checked(server: Server, sequence: str, options: list[tuple[str, str]], scri
         elif letter == "r":
             job["rerun"] = value == "y"
         elif letter == "J":
-            job["array"], job["limit"] = _range(value, MOST_ELEMENTS[server.flavour])
+            job["array"], job["limit"] = _range(value, server.most_elements)
         elif letter == "l":
             _resource(server, job, value)
         elif letter == "W":

@@ -166,5 +166,5 @@ def room(limits: Answer, group: str, half: str) -> Room:
             column = cells.index("ACCEPT")
         elif column is not None and section in ("", half) and group in cells[:1] and len(cells) > column:
             used = re.fullmatch(r"\(?(\d{1,9})/(\d{1,9})\)?", cells[column], re.ASCII)
-            return Room(jobs=max(0, int(used[2]) - int(used[1]))) if used else Room()
+            return Room(max(0, int(used[2]) - int(used[1])), elements=int(used[2])) if used else Room()
     return Room()

@@ -55,28 +55,29 @@ def room(answers: Sequence[Answer], most_elements: int | None) -> Room:
     asked = answers[0].argv[3:] or (server.get("default_queue", ""),)
     queue = queues.get(asked[0], {})
     user = answers[2].argv[2]
-    left = [
-        *_left(queue.get("max_queued", ""), user, alive_there, _all(queue)),
-        *_left(server.get("max_queued", ""), user, alive, _all(server)),
-        *_left(queue.get("queued_jobs_threshold", ""), user, waiting_there, _all(queue, "Queued", "Held", "Waiting")),
-        *_left(server.get("queued_jobs_threshold", ""), user, waiting, _all(server, "Queued", "Held", "Waiting")),
+    waits = ("Queued", "Held", "Waiting")
+    limits = [
+        *_limits(queue.get("max_queued", ""), user, alive_there, _all(queue)),
+        *_limits(server.get("max_queued", ""), user, alive, _all(server)),
+        *_limits(queue.get("queued_jobs_threshold", ""), user, waiting_there, _all(queue, *waits)),
+        *_limits(server.get("queued_jobs_threshold", ""), user, waiting, _all(server, *waits)),
+        *_limits(f"[o:PBS_ALL={queue.get('max_queuable', '')}]", user, None, _all(queue)),
     ]
-    in_all = integer(queue.get("max_queuable", ""))
-    if in_all:
-        left.append(in_all - _all(queue))
-    elements = [integer(where.get("max_array_size", "")) for where in (queue, server)]
-    sizes = [size for size in (*elements, most_elements) if size]
-    return Room(max(0, min(left)) if left else None, min(sizes) if sizes else None)
+    sizes = [integer(where.get("max_array_size", "")) for where in (queue, server)]
+    # An array that is larger than a limit on jobs would never be taken either.
+    elements = [size for size in (*sizes, most_elements, *(most for most, _ in limits)) if size]
+    left = [max(0, most - counted) for most, counted in limits]
+    return Room(min(left, default=None), min(elements, default=None))
 
 
-def _left(value: str, user: str, mine: int | None, all_jobs: int) -> list[int]:
-    """What each limit of one attribute leaves. Of 0, which bars somebody, qsub has the better words."""
-    limits = {(kind, name): int(most) for kind, name, most in _LIMIT.findall(value)}
-    own = limits.get(("u", user), limits.get(("u", "PBS_GENERIC")))
-    shared = [limits.get((kind, "PBS_GENERIC")) for kind in "gp"]
-    left = [most - mine for most in (own, *shared) if most] if mine is not None else []
-    together = limits.get(("o", "PBS_ALL"))
-    return [*left, together - all_jobs] if together else left
+def _limits(value: str, user: str, mine: int | None, all_jobs: int) -> list[tuple[int, int]]:
+    """The limits in one attribute, each with what counts towards it. One of 0 bars somebody: qsub has the better words."""
+    said = {(kind, name): int(most) for kind, name, most in _LIMIT.findall(value)}
+    own = said.get(("u", user), said.get(("u", "PBS_GENERIC")))
+    shared = [said.get((kind, "PBS_GENERIC")) for kind in "gp"]
+    found = [(most, mine) for most in (own, *shared) if most and mine is not None]
+    together = said.get(("o", "PBS_ALL"))
+    return [*found, (together, all_jobs)] if together else found
 
 
 def _all(attributes: Mapping[str, str], *states: str) -> int:
