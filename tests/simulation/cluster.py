@@ -15,7 +15,7 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from tests.simulation.files import Files
 from tests.simulation.time import Process, Time
 
@@ -33,7 +33,6 @@ class SimulatedScheduler(Scheduler):
     index_variable: ClassVar[str] = "SIM_INDEX"
 
     spool: str = ""
-
     def log_path(self, spec: JobSpec, directory: str) -> str:
         return f"{directory}/scheduler.log"
 
@@ -91,6 +90,17 @@ class SimulatedScheduler(Scheduler):
 
     def own_id(self, spec: JobSpec) -> str:
         return '"$SIM_ID"'
+
+
+@dataclass(frozen=True)
+class TellingScheduler(SimulatedScheduler):
+    """One that can be asked how much it takes."""
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [Call(("room",))]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return Room(**json.loads(answers[0].stdout)) if answers[0].code == 0 else Room()
 
 
 def _status(values: list[object]) -> JobStatus:
@@ -162,6 +172,8 @@ class Lies:
     epilogue_s: float = 0.0
     node_skew_s: float = 0.0  # the clock of the nodes is wrong by so much
     held: float = 0.0  # a requeued job is held for a while
+    most: int = 0  # so many jobs it takes at once, elements counted; 0: any number
+    tells_room: bool = False  # and says so when it is asked
     absence: str = "named"  # how the queue says that a job is not there: named, listed (all others are), or not at all
     left_out: str = ""  # what an answer about several jobs leaves out without a word: some, or all but the first
 
@@ -184,6 +196,10 @@ class Cluster:
         self.down_until = self.empty_until = 0.0
         self.most_running = 0
         self._count = 0
+
+    @property
+    def scheduler(self) -> SimulatedScheduler:
+        return TellingScheduler() if self._lies.tells_room else SimulatedScheduler()
 
     def execute(self, process: Process, call: Call) -> Answer:
         """A command of one process. It takes effect at some moment, which its caller need not live to see."""
@@ -221,7 +237,8 @@ class Cluster:
             return 1, "", "lost"
         if self._happens(lies.refused):
             return 1, "", "invalid account"
-        if self._happens(lies.full):
+        count = self._elements_of(self._files.contents[script].decode()) or 1
+        if self._happens(lies.full) or (lies.most and self._live + count > lies.most):
             return 1, "", "full"
         if self._happens(lies.lost_before):
             return 1, "", "lost"
@@ -232,12 +249,27 @@ class Cluster:
             return (None, "", "") if self._time.random.random() < 0.5 else (1, "", "lost")
         return 0, job_id, ""
 
+    @property
+    def _live(self) -> int:
+        return sum(not job.state.is_final for job in self.jobs)
+
+    def _room(self) -> tuple[int, str, str]:
+        if self._time.passed < self.down_until or self._happens(self._lies.down):
+            return 1, "", "down"
+        most = self._lies.most
+        return 0, json.dumps({"jobs": most - self._live, "elements": most} if most else {}), ""
+
+    @staticmethod
+    def _elements_of(text: str) -> int:
+        """How many elements the array of this script has; 0 if it is no array."""
+        array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
+        return int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
+
     def _take(self, script: str) -> str:
         text = self._files.contents[script].decode()
         name = next(line.partition("=")[2] for line in text.splitlines() if "--job-name=" in line)
         directory = jobdir.directory_of_script(script)
-        array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
-        count = int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
+        count = self._elements_of(text)
         batch = self._new_id()
         visible = self._time.passed + self._time.random.uniform(0.0, self._lies.late_s)
         for index in range(max(1, count)):

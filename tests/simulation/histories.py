@@ -157,6 +157,7 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
     if plan.queue_empty and not lies.has_history:
         lies.requeue = 0.0  # as above: nobody shows that it was requeued
     lies.absence = r.choice(("named", "listed", "not at all"))
+    lies.most, lies.tells_room = r.choice((0, 0, 0, 3, 5)), r.random() < 0.7
     lies.left_out = r.choice(("", "", "", "some", "all but the first"))
     return plan
 

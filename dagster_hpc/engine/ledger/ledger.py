@@ -16,6 +16,7 @@ from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
+from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
 from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS, OVER
 
@@ -62,6 +63,7 @@ class Ledger:
         self.leases = Leases(self._database)
         self.claims = Claims(self._database, self.leases)
         self.observations = Observations(self._database)
+        self.rooms = Rooms(self._database)
         self.deliveries = Deliveries(self._database)
 
     def job(self, token: str) -> JobRow:

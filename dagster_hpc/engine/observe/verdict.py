@@ -63,6 +63,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     unheard = not evidence.queue_heard and (badly or sentinel.signal is not None or evidence.asked)
     accounts_s = patience.epilogue_s if evidence.history_heard else patience.unavailable_s
     unheard |= badly and evidence.has_history and waited < accounts_s
+    # Nor does an answer that leaves it out say that it has left the queue.
+    unheard |= queue is None and not evidence.denied and waited < patience.epilogue_s
     if final is None and unheard:
         return _ending(row, ending_since)
     unaccounted = evidence.has_history and not (history and history.state.is_final)

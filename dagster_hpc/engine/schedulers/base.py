@@ -36,7 +36,7 @@ class Room:
     """What a system takes of this user now, as far as it tells. None: it does not say, or does not limit that."""
 
     jobs: int | None = None  # so many more, whoever shares the limit; an element of an array counts as one
-    elements: int | None = None  # of one array, at most
+    elements: int | None = None  # of one array, at most: no more than it takes jobs in all
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,10 @@ class Scheduler(ABC):
     def log_of(self, work_dir: str, index: int | None) -> str:
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
+
+    def read_log(self, text: str) -> JobStatus | None:
+        """What was done to a job that is over, as the end of its system's own log says; None where that does not tell."""
+        return None
 
     def statistics_of(self, work_dir: str, index: int | None) -> str | None:
         """The file in which the system leaves the figures of one job or element, where it writes such a file."""
