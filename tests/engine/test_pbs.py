@@ -30,7 +30,8 @@ from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report, Room
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.miyabi.requests import Miyabi
 from dagster_hpc.engine.schedulers.pbs.records import Record, hosts, kib, seconds, stamp
 from dagster_hpc.engine.schedulers.pbs.replies import status_of
 from dagster_hpc.engine.schedulers.pbs.requests import PBS, PlainPBS, WidePBS
@@ -865,30 +866,70 @@ def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> Non
 # -- doctor
 
 
-def findings(site: Path, **walltimes: int) -> dict[str, tuple[str, str]]:
-    demands = [Demand("debug", walltimes_s=walltimes), Demand("debig"), Demand("")]
+def findings(site: Path, scheduler: Scheduler | None = None, **fields: object) -> dict[str, tuple[str, str]]:
+    demands = [Demand("debug", **fields), Demand("debig"), Demand("")]  # type: ignore[arg-type]
     said = {}
-    for number, probe in enumerate(probes(PBS(), demands, "me")):
-        done = subprocess.run(probe.call.argv, capture_output=True, text=True, check=False)
-        finding = probe.read(Answer(probe.call.argv, done.returncode, done.stdout, done.stderr))
-        said[f"{probe.name}{number if probe.name == 'queue' else ''}"] = (finding.level, finding.sentence)
+    for probe in probes(scheduler or PBS(), demands, "me"):
+        if probe.name == "mpi":
+            continue
+        finding = probe.read(_asked(probe.call))
+        said.setdefault(probe.name, (finding.level, finding.sentence))
     return said
 
 
 def test_the_doctor_finds_a_healthy_site_healthy(site: Path) -> None:
-    said = findings(site, short=60)
-    assert {level for name, (level, _) in said.items() if name != "queue6"} == {"ok"}
+    said = findings(site, walltimes_s={"short": 60}, cores={"short": 16}, nodes={"short": 1}, gpus={"short": 0})
+    assert {level for level, _ in said.values()} == {"ok"}
     assert said["job history"] == ("ok", "the server keeps a history of jobs")
-    assert said["queue6"] == ("fail", "there is no queue 'debig': did you mean 'debug'?")
+    assert said["dialect"] == ("ok", "jobs are asked for in JSON")
+    assert said["arrays"] == ("ok", "arrays of up to 10000 elements; jobs in all: no limit")
+    assert said["nodes"] == ("ok", "the largest of 1 nodes has 16 cores, no GPUs that PBS knows (ngpus)")
+
+
+def test_the_doctor_knows_a_qstat_that_shows_the_first_job_only(site: Path) -> None:
+    simulator.switch(site, client="main")
+    level, sentence = findings(site)["dialect"]
+    assert level == "ok"
+    assert "the first of several jobs only" in sentence
+    for name, word in (("history_main_json_first_only", "first"), ("history_release_json_all", "in JSON")):
+        (probe,) = (probe for probe in probes(PBS(), [Demand()], "me") if probe.name == "dialect")
+        assert word in probe.read(answer(name)).sentence
+
+
+def test_the_doctor_sees_a_profile_that_can_never_run(site: Path) -> None:
+    level, sentence = findings(site, cores={"huge": 999}, gpus={"huge": 2}, nodes={"huge": 3})["nodes"]
+    assert level == "fail"
+    for fault in ("999 cores a node, of 16", "2 GPUs a node, of 0", "3 nodes, of 1"):
+        assert fault in sentence
+
+
+def test_the_doctor_says_how_mpirun_finds_its_nodes() -> None:
+    (probe,) = (one for one in probes(PBS(), [Demand(nodes={"two": 2})], "me") if one.name == "mpi")
+    with_tm = Answer(("ompi_info",), 0, "                 MCA ras: tm (MCA v2.1.0, API v2.0.0)\n", "")
+    assert probe.read(with_tm).level == "ok"
+    assert "PBS_NODEFILE" in probe.read(replace(with_tm, stdout="MCA ras: slurm (MCA v2.1.0)\n")).advice
+    assert not [one for one in probes(PBS(), [Demand(nodes={"one": 1})], "me") if one.name == "mpi"]
 
 
 def test_the_doctor_sees_what_is_not_as_it_should_be(site: Path) -> None:
-    assert findings(site, long=7200)["queue5"] == (
+    assert findings(site, walltimes_s={"long": 7200})["queue"] == (
         "fail",
         "queue debug allows 00:30:00, but profile 'long' asks for 02:00:00",
     )
-    simulator.switch(site, history="off")
+    (probe,) = (one for one in probes(PBS(), [Demand("debig")], "me") if one.name == "queue")
+    assert probe.read(_asked(probe.call)).sentence == "there is no queue 'debig': did you mean 'debug'?"
+    simulator.switch(site, history="off", max_queued="[u:PBS_GENERIC=5]")
     assert findings(site)["job history"][0] == "warn"
+    assert "jobs in all: [u:PBS_GENERIC=5]" in findings(site)["arrays"][1]
     simulator.switch(site, server="down")
     assert {level for level, _ in findings(site).values()} <= {"fail", "warn", "ok"}
     assert findings(site)["qstat"][0] == "fail"
+
+
+def test_the_doctor_reads_the_simulated_miyabi(site: Path) -> None:
+    simulator.switch(site, flavour="miyabi")
+    said = {}
+    for probe in probes(Miyabi(), [Demand("regular-g", "gz00")], "me"):
+        said[probe.name] = probe.read(_asked(probe.call))
+    assert {name: finding.level for name, finding in said.items()} == dict.fromkeys(said, "ok")
+    assert "room for 1000 more jobs" in said["limits"].sentence

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import re
 import shlex
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from tests.simulators.pbs import miyabi
 from tests.simulators.pbs.printing import Attributes, as_json, as_text, say, table, write
-from tests.simulators.pbs.server import SWITCHES, Refused, Server, mib, seconds
+from tests.simulators.pbs.server import HOST, NODE_CORES, SWITCHES, Refused, Server, mib, seconds
 from tests.simulators.pbs.statements import is_over, statements
 from tests.simulators.pbs.submission import qsub, start
 
@@ -67,7 +68,7 @@ def qstat(server: Server, words: list[str]) -> int:
         for job in server.jobs.values():
             shown |= {name: one for name, one in statements(server, job, None).items() if one["job_state"] != "F"}
     if form == "json":
-        write(as_json(shown, server.switch("bytes") == "foreign"))
+        write(as_json(shown, client=server.switch("client"), foreign=server.switch("bytes") == "foreign"))
     elif "f" in flags and "H" not in flags:
         write("".join(as_text(name, record, wide="w" in flags) for name, record in shown.items()).encode())
     elif shown:
@@ -160,6 +161,14 @@ def qselect(server: Server, words: list[str]) -> int:
     return 0
 
 
+def pbsnodes(server: Server, words: list[str]) -> int:
+    if server.flavour == "miyabi":
+        raise Refused(127, "pbsnodes: command not found")
+    gpus = {"ngpus": 4} if server.flavour == "gadi" else {}
+    node = {"Mom": HOST, "state": "free", "resources_available": {"host": HOST, "ncpus": NODE_CORES, **gpus}}
+    return say(json.dumps({"pbs_version": "23.06.06", "nodes": {HOST: node}}))
+
+
 def qhold(server: Server, words: list[str]) -> int:
     """A waiting job leaves the queue of the embedded batch system, and comes back by qrls."""
     for text in words:
@@ -186,7 +195,8 @@ def qrls(server: Server, words: list[str]) -> int:
 
 # ---------------------------------------------------------------------- setting up
 
-COMMANDS = {"qsub": qsub, "qstat": qstat, "qdel": qdel, "qselect": qselect, "qhold": qhold, "qrls": qrls}
+COMMANDS = {"qsub": qsub, "qstat": qstat, "qdel": qdel, "qselect": qselect, "qhold": qhold, "qrls": qrls,
+            "pbsnodes": pbsnodes}  # fmt: skip
 
 
 def install(folder: Path) -> Path:

@@ -26,14 +26,15 @@ def write(content: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def as_json(shown: dict[str, Attributes], foreign: bool = False) -> bytes:
+def as_json(shown: dict[str, Attributes], *, client: str = "main", foreign: bool = False) -> bytes:
+    """The release and the main branch use different libraries."""
     document: dict[str, Any] = {"timestamp": int(time.time()), "pbs_version": "23.06.06", "pbs_server": HOST}
     if shown:
         document["Jobs"] = shown
-    text = json.dumps(document, indent="\t", separators=(",", ":\t")) + "\n"
-    return text.encode().replace(
-        b'"PBS_O_SYSTEM"', b'"LATIN":\t"caf\xe9",\n\t\t\t\t"PBS_O_SYSTEM"' if foreign else b'"PBS_O_SYSTEM"'
-    )
+    style = {"main": ("\t", ":\t"), "release": (4, ":")}[client]
+    text = json.dumps(document, indent=style[0], separators=(",", style[1])) + "\n"
+    name = b'"PBS_O_SYSTEM"'
+    return text.encode().replace(name, b'"LATIN":"caf\xe9",' + name) if foreign else text.encode()
 
 
 def as_text(name: str, record: Attributes, *, wide: bool = False) -> str:

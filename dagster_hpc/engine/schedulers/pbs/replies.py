@@ -21,7 +21,7 @@ _SHORT_TABLE = re.compile(r"^Job ID +Username ", re.MULTILINE)
 _HARMLESS = (0, 35, 153)  # 35: one of the jobs is over; 153: one of them is unknown. The others are in the output
 _ASKED = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?(?:\.\S+)?", re.ASCII)
 _ELEMENT = re.compile(r"\[\d+\]", re.ASCII)
-_DENIED = re.compile(rf"{words.UNKNOWN_JOB} (\S+)")
+_DENIED = re.compile(rf"{words.UNKNOWN_JOB} (?:Error )?(\S+)")  # Error: Torque
 _LAST_WORD = re.compile(r"^=>> PBS: job killed: (\S+) (.*)$", re.MULTILINE)
 _BY = re.compile(r" and terminated(?: by (\S+))?$")
 
@@ -54,8 +54,13 @@ def jobs_report(answer: Answer, records: Mapping[str, Record]) -> Report:
     if answer.code not in _HARMLESS:
         return Report(failed=answer.words)
     jobs = {job_id: status_of(record) for job_id, record in records.items() if "[]" not in job_id}
-    denied = _servers_by_number(_DENIED.findall(answer.stderr))
-    return Report(jobs, unknown=frozenset(job_id for job_id in asked(answer) if _is_in(denied, job_id)))
+    return Report(jobs, unknown=denied(answer))
+
+
+def denied(answer: Answer) -> frozenset[str]:
+    """The ids of the question of which the answer says that there is no such job."""
+    named = _servers_by_number(_DENIED.findall(answer.stderr))
+    return frozenset(job_id for job_id in asked(answer) if _is_in(named, job_id))
 
 
 def asked(answer: Answer) -> list[str]:
