@@ -149,6 +149,8 @@ def log(name: str) -> str:
         (log("walltime"), JobState.TIMEOUT, "ran into its walltime (walltime 11 exceeded limit 8)"),
         (log("memory"), JobState.OOM, "used more memory than it had asked for (mem 320320kb exceeded limit 102400kb)"),
         ("=>> PBS: job killed: vmem 9kb exceeded limit 8kb\n", JobState.OOM, "virtual memory"),
+        ("Cgroup mem limit exceeded: oom-kill of 12\n", JobState.OOM, "(mem limit exceeded: oom-kill"),
+        ("=>> PBS: job killed: mem job total 9 kb exceeded limit 8 kb\n", JobState.OOM, "mem job total 9 kb"),
         ("=>> PBS: job killed: ncpus 3.1 exceeded limit 1 (sum)\n", JobState.FAILED, "more cores"),
         ("=>> PBS: job killed: node 1 (n2) requested job terminate\n", JobState.FAILED, "node 1 (n2) requested"),
         ("a line of a prologue\n" + log("walltime") + "and of an epilogue\n", JobState.TIMEOUT, "walltime 11"),
@@ -165,7 +167,7 @@ def test_pbss_own_words_in_the_log_say_what_was_done_to_a_job(text: str, state: 
 
 @given(st.text())
 def test_a_log_without_such_words_says_nothing(text: str) -> None:
-    if "=>> PBS: job killed:" not in text:
+    if "=>> PBS: job killed:" not in text and "Cgroup" not in text:
         assert PBS().read_log(text) is None
 
 

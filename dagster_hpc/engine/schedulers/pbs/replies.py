@@ -22,7 +22,8 @@ _HARMLESS = (0, 35, 153)  # 35: one of the jobs is over; 153: one of them is unk
 _ASKED = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?(?:\.\S+)?", re.ASCII)
 _ELEMENT = re.compile(r"\[\d+\]", re.ASCII)
 _DENIED = re.compile(rf"{words.UNKNOWN_JOB} (?:Error )?(\S+)")  # Error: Torque
-_LAST_WORD = re.compile(r"^=>> PBS: job killed: (\S+) (.*)$", re.MULTILINE)
+# Of the mom (mom_main.c), and of the hook for cgroups (pbs_cgroups.PY), whose kernel has ended a process by then.
+_LAST_WORD = re.compile(r"^(?:=>> PBS: job killed: (\S+) (.*)|Cgroup (mem|memsw) (limit exceeded.*))$", re.MULTILINE)
 _BY = re.compile(r" and terminated(?: by (\S+))?$")
 
 
@@ -196,7 +197,7 @@ def last_words(log: str) -> JobStatus | None:
     said = _LAST_WORD.findall(log)
     if not said:
         return None
-    what, rest = said[-1]
+    what, rest = said[-1][:2] if said[-1][0] else said[-1][2:]
     state, reason = words.EXCEEDED.get(what, (JobState.FAILED, "was ended by PBS itself"))
     return JobStatus(state, f"{reason} ({what} {rest.strip()})")
 

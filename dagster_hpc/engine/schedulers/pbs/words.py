@@ -36,6 +36,7 @@ EXCEEDED = {
     "walltime": (JobState.TIMEOUT, "ran into its walltime"),
     "mem": (JobState.OOM, "used more memory than it had asked for"),
     "vmem": (JobState.OOM, "used more virtual memory than it had asked for"),
+    "memsw": (JobState.OOM, "used more memory and swap than it had asked for"),
     "cput": (JobState.FAILED, "used more CPU time than it had asked for"),
     "ncpus": (JobState.FAILED, "used more cores than it had asked for"),
 }
