@@ -809,6 +809,7 @@ def test_the_words_of_the_log_are_those_that_are_read(site: Path) -> None:
     simulator.switch(site, history="off")
     hpc = runner(site, PBSTarget(poll_interval=0.2))
     result = ending(hpc, "sleep 60", walltime="2")
+    assert result.state is JobState.TIMEOUT, result.reason
     log = Path(result.handle.work_dir, "scheduler.log").read_text()
     said = PBS().read_log(log)
     assert said is not None

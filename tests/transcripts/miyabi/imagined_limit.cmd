@@ -1,1 +1,1 @@
-env DAGSTER_HPC_ASKS_FOR=gz00:regular-g qstat --limit
+env HPC_ASKS_FOR=gz00:regular-g qstat --limit

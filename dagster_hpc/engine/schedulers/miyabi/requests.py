@@ -124,7 +124,7 @@ def is_mig(queue: str) -> bool:
     return queue.endswith("-mig")
 
 
-_NOTE = "DAGSTER_HPC_ASKS_FOR"
+_NOTE = "HPC_ASKS_FOR"
 
 
 def _noting(what: str, *words: str) -> Call:
