@@ -904,6 +904,13 @@ def test_the_doctor_sees_a_profile_that_can_never_run(site: Path) -> None:
         assert fault in sentence
 
 
+def test_the_doctor_reads_the_nodes_of_a_real_pbs() -> None:
+    demand = Demand(cores={"x": 17}, nodes={"x": 1}, gpus={"x": 0})
+    (probe,) = (one for one in probes(PBS(), [demand], "me") if one.name == "nodes")
+    assert probe.call.argv == answer("nodes_json").argv
+    assert "17 cores a node, of 16" in probe.read(answer("nodes_json")).sentence
+
+
 def test_the_doctor_says_how_mpirun_finds_its_nodes() -> None:
     (probe,) = (one for one in probes(PBS(), [Demand(nodes={"two": 2})], "me") if one.name == "mpi")
     with_tm = Answer(("ompi_info",), 0, "                 MCA ras: tm (MCA v2.1.0, API v2.0.0)\n", "")

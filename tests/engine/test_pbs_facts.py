@@ -98,6 +98,13 @@ def test_an_answer_that_is_not_understood_is_quoted() -> None:
     assert "Scheduled maintenance" in said
 
 
+def test_an_array_that_was_deleted_before_it_began_has_no_element_that_is_lost() -> None:
+    # its elements say "Subjob finished" like those whose records were written over; but nothing of it ever ran
+    jobs = WidePBS().read_history(answer("wide_main_array_deleted_waiting")).jobs
+    assert [str(status.state) for status in jobs.values()] == ["CANCELLED"] * 4
+    assert {status.reason for status in jobs.values()} == {"was deleted before it started"}
+
+
 # -- figures that are sampled
 
 
@@ -172,6 +179,12 @@ def test_a_log_without_such_words_says_nothing(text: str) -> None:
 
 
 # -- refusals
+
+
+def test_a_stock_qsub_refuses_an_array_that_may_not_be_rerun_with_a_code_of_its_own() -> None:
+    assert answer("refused_array_not_rerunable").code == 2
+    with pytest.raises(SubmitRefused, match="non-rerunable"):
+        PBS().read_submit(answer("refused_array_not_rerunable"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from dagster_hpc import Command, ExecutionProfile, GadiTarget, HPCJobRunner
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.pbs.requests import PBS, Gadi
+from tests.transcripts import transcript
 
 QUEUE = """Queue: workq
     queue_type = Execution
@@ -27,6 +30,17 @@ SERVER = """Server: pbshost
 """
 MINE = "10.pbshost\n11.pbshost\n12[].pbshost\n12[0].pbshost\n12[1].pbshost\n13[].pbshost\n"  # 2, 2 elements, 1 unlisted
 WAITING = "11.pbshost\n"
+
+
+def test_what_a_real_server_says_is_understood() -> None:
+    names = ("room_queue", "room_server", "room_alive", "room_alive", "room_waiting", "room_waiting")
+    answers = [transcript("pbs", name) for name in names]
+    assert [call.argv for call in PBS().room("pbsu", "workq", "")][:2] == [answers[0].argv, answers[1].argv]
+    assert PBS().room("pbsu", "workq", "")[3].argv == answers[2].argv
+    assert PBS().read_room(answers) == Room(elements=10_000)
+    more = "    max_queued = [u:PBS_GENERIC=10]\n    enabled"
+    limited = replace(answers[0], stdout=answers[0].stdout.replace("    enabled", more))
+    assert PBS().read_room([limited, *answers[1:]]) == Room(3, 10)  # 1 job, 3 elements that run, 3 that are held
 
 
 def room(queue: str = "", server: str = "", pbs: PBS | None = None, asked: str = "workq") -> Room:

@@ -141,6 +141,8 @@ def _how(job: Job, record: dict[str, Any] | None, index: int | None) -> dict[str
 
     deleted = job["deleted"].get("" if index is None else str(index)) or job["deleted"].get("")
     if record is None or job["local"] is None:
+        if deleted and index is not None and "" in job["deleted"]:
+            return how("F", 91, "Subjob finished", hold="u" if job["held"] else "n")
         if deleted:
             if deleted.get("why") == "depend":
                 return how("F", 92, hold="s")

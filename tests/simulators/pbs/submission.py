@@ -104,7 +104,7 @@ def _checked(server: Server, sequence: str, options: list[tuple[str, str]], scri
             _attribute(job, value)
     if job["array"] and not job["rerun"]:
         if server.flavour == "stock":
-            raise Refused(2, f"qsub: illegal -r value\n{QSUB_USAGE}")
+            raise Refused(2, f"qsub:  cannot submit non-rerunable Array Job\n{QSUB_USAGE}")
         raise Refused(255, "qsub: cannot submit non-rerunable Array Job\nqsub: directive error: -r n ")
     if server.flavour == "miyabi" and not job["group"]:
         raise Refused(188, "qsub: group_list is not given")  # in which words is not known

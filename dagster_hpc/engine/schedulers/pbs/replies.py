@@ -157,6 +157,8 @@ def _end(record: Record) -> _End:
         state, reason = words.EXCEEDED[exceeded[1]]
         return _End(state, f"{reason} (exceeded resource {exceeded[1]})")
     if comment == "Subjob finished":  # deleting the array wrote the array's own record over the element's
+        if not ran:  # nor has any other element
+            return _End(JobState.CANCELLED, "was deleted before it started")
         return _End(JobState.LOST, "its own record was lost when its array was deleted")
     deleted = _BY.search(comment)
     if substate == words.DELETED or deleted:
