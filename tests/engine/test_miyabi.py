@@ -164,6 +164,8 @@ def test_text_that_is_no_table_is_a_failure_with_its_first_lines(text: str) -> N
 
 def test_the_history_is_asked_for_as_far_back_as_it_goes() -> None:
     assert Miyabi().history(["5", "6"]).argv == ("qstat", "-H", "--hday", "31", "--hnum", "10000", "-f", "5", "6")
+    too_many = Answer(("qstat", "-H"), 1, "", "qstat: --hnum takes 1 to 1000")
+    assert Miyabi().read_history(too_many).instead == Miyabi(window="")
     refused = Answer(("qstat", "-H"), 2, "", "qstat: unrecognized option '--hday'\nusage: qstat")
     plainer = Miyabi().read_history(refused).instead
     assert plainer == Miyabi(window="")

@@ -136,12 +136,19 @@ def _as_asked(jobs: Mapping[str, JobStatus], ids: Sequence[str]) -> dict[str, Jo
 
 def found(answer: Answer, name: str) -> list[str]:
     """The ids of the jobs of this name."""
-    if "-H" in answer.argv and answer.code and refused_option(answer) is not None:
+    if refuses_window(answer):
         return []
     seen = table(answer.stdout) if answer.code == 0 else None
     if seen is None:
         raise SchedulerUnavailable(f"Miyabi could not be asked for the job: {answer.words[:500]}")
     return list(dict.fromkeys(row.job_id for row in seen.rows if row.name == name))
+
+
+def refuses_window(answer: Answer) -> bool:
+    """Whether this qstat has no history, or not one so long."""
+    if "-H" not in answer.argv or not answer.code:
+        return False
+    return refused_option(answer) is not None or any(word in answer.stderr for word in ("hday", "hnum"))
 
 
 def _not_understood(answer: Answer) -> str:

@@ -11,7 +11,6 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.miyabi import replies
-from dagster_hpc.engine.schedulers.pbs.replies import refused_option
 from dagster_hpc.engine.schedulers.pbs.requests import PBS
 
 # `-H` alone shows 3 days and 100 jobs. A job is asked for soon after its end, but an orchestrator may be away for weeks:
@@ -86,7 +85,7 @@ class Miyabi(PBS):
         return Call(("qstat", "-H", *self.window.split(), "-f", *elements, *ids))
 
     def read_history(self, answer: Answer) -> Report:
-        if answer.code and refused_option(answer) is not None:
+        if replies.refuses_window(answer):
             return Report(instead=replace(self, window="")) if self.window else Report(disabled=True)
         return replies.full_report(answer)
 
