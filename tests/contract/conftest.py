@@ -14,7 +14,7 @@ import pytest
 from tests.contract.site import Site, opened
 from tests.contract.systems.base import System
 
-KINDS = ("local", "slurm", "pbs", "pbs-main", "miyabi", "gadi", "torque", "pjm", "lsf", "sge", "flux")
+KINDS = ("local", "slurm", "pbs", "pbs-main", "miyabi", "gadi", "torque", "pjm", "fugaku", "lsf", "sge", "flux")
 
 
 def system_class(kind: str) -> type[System]:

@@ -149,7 +149,7 @@ DROPPED_BY_IT: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def render(target: HPCTarget, profile: ExecutionProfile) -> str:
-    hpc = HPCJobRunner(target=target, work_root="/scratch")
+    hpc = HPCJobRunner(target=target, work_root="/home")
     return hpc.render(Command("/apps/program", name="name"), profile=profile)
 
 

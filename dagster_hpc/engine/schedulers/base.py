@@ -151,6 +151,13 @@ class Scheduler(ABC):
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
 
+    def rank_outputs(self, job_id: str, stream: str) -> str:
+        """Where an MPI of this system leaves what each rank prints to this stream, in a file for each: `FOLDER/**/NAME`.
+
+        Both are patterns, and the folder is in the job's directory. '' where ranks print into the job's own log.
+        """
+        return ""
+
     def read_log(self, text: str) -> JobStatus | None:
         """What was done to a job that is over, as the end of its system's own log says; None where that does not tell."""
         return None

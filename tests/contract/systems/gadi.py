@@ -10,7 +10,7 @@ from tests.contract.systems.pbs import PBSSystem
 
 class GadiSystem(PBSSystem):
     kind = "gadi"
-    site = {"flavour": "gadi", "max_array_size": "100"}  # in truth 10: for when larger arrays are sent in waves
+    site = {"flavour": "gadi"}
 
     def target(self, **fields: Any) -> HPCTarget:
         return GadiTarget(**{"poll_interval": 0.5, "project_cpu": "ab12", "storage": "gdata/ab12", **fields})
