@@ -81,17 +81,19 @@ def _missing(probe: Probe, host: Host) -> Finding:
 
 
 def _demands(hpc: HPCJobRunner) -> list[Demand]:
-    """The queues that the profiles use, each once, with their walltimes and nodes."""
-    demands: dict[tuple[str, str], tuple[dict[str, int], dict[str, int]]] = {}
+    """The queues that the profiles use, each once, with their walltimes and sizes."""
+    demands: dict[tuple[str, str], tuple[dict[str, int], ...]] = {}
     for name, profile in hpc.profiles.items():
         route = hpc.target.route(profile.resource_class)
-        walltimes, nodes = demands.setdefault((route.queue, route.project), ({}, {}))
+        walltimes, nodes, cores, gpus = demands.setdefault((route.queue, route.project), ({}, {}, {}, {}))
         nodes[name] = profile.num_nodes
+        cores[name] = profile.mpiprocs * (profile.ompthreads or 1)
+        gpus[name] = profile.gpus_per_node
         with suppress(ValueError):  # the profile's own check says so
             walltimes[name] = parse_walltime(profile.walltime)
     if not demands:
         route = hpc.target.route("cpu")
-        demands[route.queue, route.project] = ({}, {})
+        demands[route.queue, route.project] = ({}, {}, {}, {})
     return [Demand(queue, project, *sizes) for (queue, project), sizes in demands.items()]
 
 
