@@ -17,6 +17,7 @@ class Call:
     environment: Mapping[str, str] = field(default_factory=dict)
     stdin: str | None = None  # path of a file that the command reads, for systems that take a script in no other way
     directory: str | None = None  # where it runs, for systems whose jobs start where they were submitted
+    about: str = ""  # what it asks for, where its words do not say: a table of all jobs may be asked for one name
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Answer:
     code: int | None
     stdout: str
     stderr: str
+    about: str = ""  # as in the call
 
     @property
     def timed_out(self) -> bool:

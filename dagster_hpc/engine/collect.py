@@ -124,7 +124,7 @@ def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workp
         script=script,
         queue=row.queue,
         project=row.project,
-        scheduler=work.target.scheduler.kind,
+        scheduler=work.target.scheduler.system,
     )
 
 

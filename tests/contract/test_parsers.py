@@ -72,8 +72,11 @@ class Reader:
 
 def readers(scheduler: Scheduler) -> list[Reader]:
     every = ("read_submit", "read_queue", "read_look_for", "read_history", "read_found", "read_cancel", "read_identity")
-    room = Reader("read_room", lambda answer: scheduler.read_room([answer] * len(scheduler.room("me", "q", "p"))))
-    return [*(Reader(name, getattr(scheduler, name)) for name in every), room]
+    def read_room(answer: Answer) -> Any:
+        calls = scheduler.room("me", "q", "p")
+        return scheduler.read_room([replace(answer, argv=call.argv, about=call.about) for call in calls])
+
+    return [*(Reader(name, getattr(scheduler, name)) for name in every), Reader("read_room", read_room)]
 
 
 def recorded(scheduler: Scheduler) -> list[Answer]:

@@ -198,8 +198,8 @@ def test_a_history_that_shows_tables_only_is_none() -> None:
 def test_a_job_is_found_in_the_column_of_names() -> None:
     said = answer("reported_found_ended")
     assert said.argv == Miyabi().find("end_efgh2345")[1].argv
-    assert Miyabi().read_found(said) == ["2139924"]
-    assert Miyabi().read_found(replace(said, argv=Miyabi().find("fgh2345")[1].argv)) == []
+    assert Miyabi().read_found(replace(said, about=Miyabi().find("end_efgh2345")[1].about)) == ["2139924"]
+    assert Miyabi().read_found(replace(said, about="fgh2345")) == []
     with pytest.raises(SchedulerUnavailable):
         Miyabi().read_found(replace(said, stdout="qstat: server unavailable\n"))
 
@@ -211,7 +211,7 @@ def test_a_job_is_found_in_the_column_of_names() -> None:
 )  # fmt: skip
 def test_room_is_what_the_limits_of_the_group_leave(queue: str, project: str, room: Room) -> None:
     (call,) = Miyabi().room("me", queue, project)
-    said = replace(answer("imagined_limit"), argv=call.argv)
+    said = replace(answer("imagined_limit"), argv=call.argv, about=call.about)
     assert Miyabi().read_room([said]) == room
 
 
@@ -219,7 +219,7 @@ def test_room_is_what_the_limits_of_the_group_leave(queue: str, project: str, ro
 def test_limits_that_are_not_understood_are_none(text: str) -> None:
     (call,) = Miyabi().room("me", "regular-g", "gz00")
     if "ACCEPT" not in text:
-        assert Miyabi().read_room([Answer(call.argv, 0, text, "")]) == Room()
+        assert Miyabi().read_room([Answer(call.argv, 0, text, "", call.about)]) == Room()
 
 
 # -- doctor
@@ -230,7 +230,7 @@ def findings(**answers: Answer) -> dict[str, str]:
     for probe in probes(Miyabi(), [Demand("regular-g", "gz00")], "me"):
         name = probe.name.replace(" ", "_")
         if name in answers:
-            found[name] = probe.read(replace(answers[name], argv=probe.call.argv)).level
+            found[name] = probe.read(replace(answers[name], argv=probe.call.argv, about=probe.call.about)).level
     return found
 
 

@@ -57,7 +57,7 @@ class LocalHost(Host):
                     _kill(process)
             if code is not None and code < 0:
                 code = None  # killed: it had no time to end
-            return Answer(call.argv, code, _text(stdout), _text(stderr))
+            return Answer(call.argv, code, _text(stdout), _text(stderr), call.about)
 
     def place(self, directory: str, files: Mapping[str, bytes], folders: Sequence[str] = ()) -> None:
         root = Path(directory)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.ledger.ledger import Watched
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
@@ -104,7 +105,7 @@ class Questions:
         self.complain(f"{self._work.target.key}, for job {row.job_id} alone,", report.failed)
         return report
 
-    def _ask_of_many(self, jobs: Iterable[Watched], question: _Question) -> Report:
+    def _ask_of_many(self, jobs: Sequence[Watched], question: _Question) -> Report:
         """One question for all of these jobs, in as few commands as the system allows."""
         ids = list(dict.fromkeys(self.scheduler.array_id(job.job_id) for job in jobs if job.job_id))
         told: Report | None = None
@@ -116,7 +117,18 @@ class Questions:
             start += size
             if start < len(ids):
                 self._work.ledger.leases.renew(self._work.target.key, self._holder)
-        return told or Report()
+        return self._with_elements(told or Report(), jobs)
+
+    def _with_elements(self, report: Report, jobs: Iterable[Watched]) -> Report:
+        """Some systems show an array that waits in one row, which tells of all its elements; one that has begun does not."""
+        waiting = (JobState.PENDING, JobState.HELD)
+        arrays = {job_id: status for job_id, status in report.jobs.items() if status.state in waiting}
+        elements = {
+            job.job_id: arrays[array]
+            for job in jobs
+            if job.job_id and job.job_id not in report.jobs and (array := self.scheduler.array_id(job.job_id)) in arrays
+        }
+        return replace(report, jobs={**report.jobs, **elements}) if elements else report
 
     def _ask(self, ids: Sequence[str], question: _Question) -> Report:
         """Ask in the words that this version wants, which its answers tell."""

@@ -45,6 +45,7 @@ class Scheduler(ABC):
     """One kind of batch system. See `slurm/` for a complete example."""
 
     kind: ClassVar[str]  # its name in the ledger and in messages
+    dialect_of: ClassVar[str] = ""  # the kind of which it is a dialect, at one site or in one way of asking
     suffix: ClassVar[str]  # of its job scripts: ".slurm"
     template: ClassVar[str]  # of its job scripts: "slurm.sh.j2"
     job_id_variable: ClassVar[str]  # set by the system inside a job
@@ -55,6 +56,11 @@ class Scheduler(ABC):
     history_ids_per_call: ClassVar[int] = 1000
     forgets_deleted: ClassVar[bool] = False  # a job that is deleted while it waits leaves no record anywhere
     lacks: ClassVar[Mapping[str, str]] = {}  # what this system cannot express: a key of `_ASKED` → why, in a sentence
+
+    @property
+    def system(self) -> str:
+        """The batch system: what a user calls it, whichever dialect is spoken at the site."""
+        return self.dialect_of or self.kind
 
     def job_name(self, name: str, token: str) -> str:
         """The name under which queue and history show the job: readable first, the token last."""

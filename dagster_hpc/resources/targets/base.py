@@ -107,7 +107,7 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Queue and project for a resource class."""
         gpu = resource_class == "gpu"
         return SubmissionRoute(
-            scheduler=self.scheduler.kind,
+            scheduler=self.scheduler.system,
             queue=self.queue_gpu if gpu else self.queue_cpu,
             project=self.project_gpu if gpu else self.project_cpu,
         )

@@ -23,6 +23,7 @@ class Miyabi(PBS):
     """PBS as Miyabi has it. `window` is how much of the history is looked through; '' where qstat refuses that."""
 
     kind: ClassVar[str] = "miyabi"
+    dialect_of: ClassVar[str] = "pbs"
     ids_per_call: ClassVar[int] = 2000  # one table shows all jobs, whoever asks; so many can be deleted in one command
     history_ids_per_call: ClassVar[int] = 50  # full records, of 3 kB each
 
@@ -99,11 +100,11 @@ class Miyabi(PBS):
     # -- room
 
     def room(self, user: str, queue: str, project: str) -> list[Call]:
-        return [_noting(f"{project}:{queue}", "qstat", "--limit")]
+        return [Call(("qstat", "--limit"), about=f"{project}:{queue}")]
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         (limits,) = answers
-        group, _, queue = _noted(limits).partition(":")
+        group, _, queue = limits.about.partition(":")
         return replies.room(limits, group, "C" if queue.endswith("-c") else "G")
 
     # -- find
@@ -111,25 +112,14 @@ class Miyabi(PBS):
     def find(self, job_name: str) -> list[Call]:
         """There is no qselect. The table shows names of up to 64 characters under -ll."""
         return [
-            _noting(job_name, "qstat", "-ll"),
-            _noting(job_name, "qstat", "-ll", "-H", *self.window.split()),
+            Call(("qstat", "-ll"), about=job_name),
+            Call(("qstat", "-ll", "-H", *self.window.split()), about=job_name),
         ]
 
     def read_found(self, answer: Answer) -> list[str]:
-        return replies.found(answer, _noted(answer))
+        return replies.found(answer, answer.about)
 
 
 def is_mig(queue: str) -> bool:
     return queue.endswith("-mig")
 
-
-_NOTE = "HPC_ASKS_FOR"
-
-
-def _noting(what: str, *words: str) -> Call:
-    """The command, with a note for whoever reads the answer of what it was asked for; the command itself ignores it."""
-    return Call(("env", f"{_NOTE}={what}", *words))
-
-
-def _noted(answer: Answer) -> str:
-    return next((word.partition("=")[2] for word in answer.argv if word.startswith(f"{_NOTE}=")), "")

@@ -241,4 +241,5 @@ class Gadi(PBS):
     """PBS as NCI's Gadi has it: what a site costs that differs in its limits and its directives only."""
 
     kind: ClassVar[str] = "gadi"
+    dialect_of: ClassVar[str] = "pbs"
     most_elements: ClassVar[int | None] = 10  # its server's max_array_size, though max_queued is a thousand

@@ -205,6 +205,7 @@ class PJMWithoutBulk(PJM):
     """PJM at a site that permits no bulk jobs, as Wisteria: a user sees that before anything is submitted."""
 
     kind: ClassVar[str] = "pjm-without-bulk"
+    dialect_of: ClassVar[str] = "pjm"
     lacks: ClassVar[Mapping[str, str]] = {
         **PJM.lacks,
         "array": "this site permits no bulk jobs (bulk_jobs=False of the target), so elements run as single jobs",
