@@ -24,6 +24,7 @@ from dagster_hpc.engine.target import Listener, Patience, Target
 
 TARGET = "slurm@lab"
 WHEN = "2026-11-20T07:00:00"
+NO_SUCH_JOB = "slurm_load_jobs error: Invalid job id specified"
 LOST_REPLY = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
 FULL = "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates …"
 REFUSED = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
@@ -138,6 +139,8 @@ class PretendSlurm(LocalHost):
         jobs = self._known(argv)
         if "%F|%j" in argv:
             return 0, "".join(f"{job_id}|{job['name']}\n" for job_id, job in jobs.items()), ""
+        if not jobs and "," not in argv[argv.index("-j") + 1]:
+            return 1, "", NO_SUCH_JOB
         lines = [
             f"{job_id}|{job['state']}|{job['reason']}|{WHEN}|{job['start']}|{WHEN}|1|1|node1|{job['name']}\n"
             for job_id, job in jobs.items()
@@ -157,7 +160,12 @@ class PretendSlurm(LocalHost):
         return 0, "".join(lines), ""
 
     def _scontrol(self, argv: list[str]) -> tuple[int, str, str]:
-        return 0, f"ClusterName             = {self.cluster}\n", ""
+        if "config" in argv:
+            return 0, f"ClusterName             = {self.cluster}\n", ""
+        job = self.jobs.get(argv[-1])
+        if job is None:
+            return 1, "", NO_SUCH_JOB
+        return 0, f"JobId={argv[-1]} JobName={job['name']} JobState={job['state']} Reason={job['reason']}\n", ""
 
     def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
         for job_id in argv[1:]:
