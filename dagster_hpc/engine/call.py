@@ -34,8 +34,9 @@ class Answer:
 
     @property
     def words(self) -> str:
-        """The scheduler's own words, for an error message."""
+        """The scheduler's own words, for an error message. A line that it repeats for each job is said once."""
         if self.timed_out:
             return f"`{self.argv[0]}` gave no answer in time, or was killed"
         text = self.stderr.strip() or self.stdout.strip()
-        return text or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"
+        once = "\n".join(dict.fromkeys(text.splitlines()))
+        return once or f"`{self.argv[0]}` ended with exit code {self.code} and said nothing"

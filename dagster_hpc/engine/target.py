@@ -24,7 +24,7 @@ class Patience:
     capacity_retry_s: float = 15.0  # between two attempts when the scheduler takes no more jobs now
     owner_silent_s: float = 300.0  # a submission whose process shows no sign of life is taken over: above any command
     slowest_poll_s: float = 60.0
-    cancel_s: float = 15.0  # a cancelled job is seen to end
+    cancel_s: float = 30.0  # a cancelled job is seen to end: PBS alone gives it ten seconds to end by itself
 
 
 @dataclass(frozen=True)

@@ -92,10 +92,10 @@ class PretendSlurm(LocalHost):
 
     @property
     def asked(self) -> list[list[str]]:
-        """All but the question for the cluster's name, which each process asks once."""
+        """All but the questions for the cluster's name and for room, which are asked rarely."""
         file = self.folder / "log"
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return [argv for argv in lines if argv[0] != "scontrol"]
+        return [argv for argv in lines if "job" in argv or argv[0] not in ("scontrol", "sacctmgr")]
 
     def count(self, program: str) -> int:
         return sum(argv[0] == program for argv in self.asked)
@@ -166,6 +166,9 @@ class PretendSlurm(LocalHost):
         if job is None:
             return 1, "", NO_SUCH_JOB
         return 0, f"JobId={argv[-1]} JobName={job['name']} JobState={job['state']} Reason={job['reason']}\n", ""
+
+    def _sacctmgr(self, argv: list[str]) -> tuple[int, str, str]:
+        return 1, "", "sacctmgr: error: this database tells nobody of its limits"
 
     def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
         for job_id in argv[1:]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from dagster_hpc.engine import errors, job
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, HPCError, SchedulerUnavailable, did_you_mean
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, JobState, OutputMissing, WaitTimeout, failure_of
 
@@ -88,3 +89,12 @@ def test_there_is_one_tree() -> None:
 )
 def test_a_mistyped_name_gets_the_nearest_or_all(word: str, known: list[str], hint: str) -> None:
     assert did_you_mean(word, known) == hint
+
+
+def test_a_line_that_the_scheduler_repeats_for_each_job_is_said_once() -> None:
+    """One outage of a server with 200 jobs was a log of 400 lines."""
+    said = "Connection refused\nqstat: cannot connect to server pbshost (errno=15010)\n" * 200
+    assert Answer(("qstat",), 255, "", said).words.splitlines() == [
+        "Connection refused",
+        "qstat: cannot connect to server pbshost (errno=15010)",
+    ]

@@ -238,7 +238,7 @@ def test_what_was_absent_before_it_was_to_be_cancelled_is_not_gone_for_that(ledg
 
 def test_a_full_queue_gives_the_submission_back(ledger: Ledger) -> None:
     claim(ledger, [a_job(owner=OWNER)])
-    assert ledger.claims.give_back("abcd2345", OWNER, after_s=100.0, certain=True)
+    assert ledger.claims.give_back("abcd2345", OWNER, "no room", after_s=100.0, certain=True)
     waiting = ledger.claims.next_ready("slurm")
     assert (waiting[0].state, waiting[0].owner) == (JobState.READY, NOBODY)
     assert not ledger.claims.admit(waiting, "me", room=None)  # not yet
@@ -360,7 +360,7 @@ def test_a_take_over_needs_the_row_as_it_was_seen(timed: Ledger, hands: Hands) -
     assert timed.jobs() == before
     assert timed.claims.take_over(seen, "me")
     assert changed(before, timed.jobs()) == {"aaaa2222": {"owner": "me", "heartbeat_at": hands.shows}}
-    timed.claims.give_back("aaaa2222", "me", after_s=0.0, certain=True)
+    timed.claims.give_back("aaaa2222", "me", "no room", after_s=0.0, certain=True)
     assert timed.claims.take_over(timed.job("aaaa2222"), "me")  # also one that waits for room
 
 
@@ -384,8 +384,9 @@ def test_what_is_given_back_waits_its_time_and_keeps_its_attempts_unless_none_ca
         timed.claims.begin_attempt(token, OWNER)
         before = timed.jobs()
         certain = token == "bbbb2222"
-        assert timed.claims.give_back(token, OWNER, after_s=100.0, certain=certain)
-        expected: dict[str, Any] = {"state": JobState.READY, "owner": NOBODY, "not_before": hands.shows + 100.0}
+        assert timed.claims.give_back(token, OWNER, "no room", after_s=100.0, certain=certain)
+        expected: dict[str, Any] = {"state": JobState.READY, "owner": NOBODY, "not_before": hands.shows + 100.0,
+                                    "reason": "no room", "updated_at": hands.shows}  # fmt: skip
         assert changed(before, timed.jobs()) == {token: {**expected, **({"attempts": 0} if certain else {})}}
     (first,) = timed.claims.next_ready("slurm")
     hands.shows += 99.0
@@ -445,7 +446,7 @@ def test_an_id_is_stored_in_its_own_row_and_while_it_is_submitted_only(timed: Le
     assert take(timed).due_in_s == 2.0
     assert not timed.claims.submitted({"aaaa2222": "43"}, NOBODY, "slurm", poll_within_s=2.0)
     assert timed.claims.submitted({"aaaa2222": "42"}, OWNER, "slurm", poll_within_s=2.0)  # the answer was lost
-    timed.claims.give_back("bbbb2222", OWNER, after_s=0.0, certain=False)
+    timed.claims.give_back("bbbb2222", OWNER, "no room", after_s=0.0, certain=False)
     assert not timed.claims.submitted({"bbbb2222": "44"}, NOBODY, "slurm", poll_within_s=2.0)
 
 
@@ -664,6 +665,24 @@ def test_a_job_is_looked_up_by_token_by_its_beginning_or_by_id(ledger: Ledger) -
     assert found("44_1") == ["cccc4444.1"]
     assert found("zzz") == []
     assert found("%") == []  # no wildcard
+
+
+@pytest.mark.parametrize(("word", "tokens"), [
+    ("3068", ["single11"]), ("3068.pbshost", ["single11"]), ("3068.pbshost.site", ["single11"]),
+    ("62", ["array222.0", "array222.1"]), ("62[]", ["array222.0", "array222.1"]),
+    ("62[].pbshost", ["array222.0", "array222.1"]), ("62[1]", ["array222.1"]), ("62[1].pbshost", ["array222.1"]),
+    ("77.opbs", ["short333"]), ("28", []), ("6", []), ("62[].elsewhere", []), ("306", []),
+])  # fmt: skip
+def test_an_id_is_understood_as_the_system_prints_it_short_or_long(
+    ledger: Ledger, word: str, tokens: list[str]
+) -> None:
+    """`cancel '62[].pbshost'` found nothing, and `show 28` found the jobs whose tokens begin so."""
+    submitted(ledger, "single11", "3068.pbshost.site" if word.endswith(".site") else "3068.pbshost")
+    submitted(ledger, "short333", "77")
+    submitted(ledger, "28h76263", "99.pbshost")
+    for n in range(2):
+        submitted(ledger, f"array222.{n}", f"62[{n}].pbshost", array_index=n)
+    assert sorted(row.token for row in ledger.look_up(word)) == tokens
 
 
 def test_a_token_that_nobody_knows_is_an_error_that_names_the_ledger(ledger: Ledger) -> None:

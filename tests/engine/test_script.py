@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import re
 import signal
@@ -46,6 +47,7 @@ class Job:
     scheduler: Scheduler = SLURM
     template: str | None = None
     environment: dict[str, str] = field(default_factory=dict)
+    own_group: bool = False  # its processes can be signalled all at once, as PBS and Flux do
 
     @property
     def script(self) -> Path:
@@ -64,8 +66,9 @@ class Job:
     def start(self, job_id: str = "42", **more: str) -> subprocess.Popen[bytes]:
         environment = {"PATH": os.environ["PATH"], "SLURM_JOB_ID": job_id, **self.environment, **more}
         return subprocess.Popen(
-            ["bash", str(self.script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/"
-        )
+            ["bash", str(self.script)], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd="/",
+            start_new_session=self.own_group,
+        )  # fmt: skip
 
     def run(self, job_id: str = "42", **more: str) -> int:
         process = self.start(job_id, **more)
@@ -347,6 +350,29 @@ def test_a_signal_reaches_the_program_and_its_exit_code_is_kept(directory: Path)
     assert process.returncode == 7
     assert "caught" in job.read("stdout.log")
     assert (job.sentinel.exit_code, job.sentinel.signal) == (7, "TERM")
+
+
+@pytest.mark.parametrize("first", ["children", "script", "all at once"])
+def test_it_says_143_after_sigterm_whichever_of_its_processes_hears_of_it_first(tmp_path: Path, first: str) -> None:
+    """PBS and Flux signal every process of a job at once; bash then said 255 for 10 jobs of 16."""
+    jobs = [Job(tmp_path / str(n), JobSpec(name="x", shell="sleep 60"), own_group=True).place() for n in range(8)]
+    scripts = [job.start() for job in jobs]
+    for job, script in zip(jobs, scripts, strict=True):
+        eventually(lambda job=job: job.read(".job/started"))  # type: ignore[misc]
+        eventually(lambda script=script: len(children_of(script.pid)) > 0)  # type: ignore[misc]
+        if first == "children":
+            for child in children_of(script.pid):
+                os.kill(child, signal.SIGTERM)
+        if first == "script":
+            os.kill(script.pid, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGTERM)
+    assert [script.wait(60) for script in scripts] == [143] * len(jobs)
+    assert [job.sentinel.exit_code for job in jobs] == [143] * len(jobs)
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 def test_a_warning_that_the_program_survives_does_not_end_the_job(directory: Path) -> None:

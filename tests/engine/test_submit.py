@@ -1110,7 +1110,7 @@ def test_files_are_being_written_while_they_are_not_whole_and_no_command_was_giv
 ) -> None:
     rows = claimed(work, tmp_path)
     if state is JobState.READY:
-        work.ledger.claims.give_back(rows[0].batch, rows[0].owner, after_s=0.0, certain=True)
+        work.ledger.claims.give_back(rows[0].batch, rows[0].owner, "no room", after_s=0.0, certain=True)
         assert work.ledger.claims.take_over(*now_of(rows, work), this_process())
     (row,) = now_of(rows, work)
     assert not is_being_written(row, work)
@@ -1212,7 +1212,7 @@ def test_one_that_waits_for_room_and_was_being_settled_goes_on_waiting_or_is_gon
     work: Workplace, host: PretendSlurm, heard: Heard, tmp_path: Path, unwanted: bool
 ) -> None:
     (row,) = orphaned(work, tmp_path, "dying")
-    assert work.ledger.claims.give_back(row.batch, "dying", after_s=0.0, certain=False)
+    assert work.ledger.claims.give_back(row.batch, "dying", "no room", after_s=0.0, certain=False)
     assert work.ledger.claims.take_over(work.ledger.job(row.token), a_dead_process())
     if unwanted:
         work.ledger.observations.request_cancel([row.token])

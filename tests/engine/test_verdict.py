@@ -247,14 +247,55 @@ def test_where_the_accounts_give_no_reason_that_of_the_queue_is_told() -> None:
 def test_the_accounting_comes_first_then_the_queue_then_the_jobs_own_files() -> None:
     change = verdict(
         OVER_FOR_LONG,
-        ended(0, cpu_time_s=9.0),
-        history=says(JobState.COMPLETED, metrics=JobMetrics(cpu_time_s=5.0)),
-        queue=says(JobState.COMPLETED, metrics=JobMetrics(cpu_time_s=7.0, cores=4)),
+        ended(0),
+        history=says(JobState.COMPLETED, metrics=JobMetrics(max_rss_mib=5.0)),
+        queue=says(JobState.COMPLETED, metrics=JobMetrics(max_rss_mib=7.0, cores=4)),
     )
     metrics = change.metrics
-    assert (metrics.cpu_time_s, metrics.cores, metrics.node_list) == (5.0, 4, "node1")
+    assert (metrics.max_rss_mib, metrics.cores, metrics.node_list) == (5.0, 4, "node1")
     assert metrics.elapsed_s == pytest.approx(49.0)
     assert metrics.submitted_at == ROW.created_at
+
+
+@pytest.mark.parametrize(("sampled", "own"), [(0.0, 1.87), (9.0, 11.96), (80.0, 20.0)])
+def test_of_two_cpu_times_the_larger_is_right_and_the_efficiency_is_that_of_it(sampled: float, own: float) -> None:
+    """PBS misses the end of a job (0 and 9 s of real jobs), a job's own `times` what ran on other nodes."""
+    accounts = JobMetrics(cpu_time_s=sampled, elapsed_s=20.0, cores=4).derived()
+    change = verdict(OVER_FOR_LONG, ended(0, cpu_time_s=own), history=says(JobState.COMPLETED, metrics=accounts))
+    assert change.metrics.cpu_time_s == max(sampled, own)
+    assert change.metrics.cpu_efficiency == pytest.approx(max(sampled, own) / (4 * 49.0))
+
+
+def test_a_job_shorter_than_the_systems_whole_seconds_took_some_time_all_the_same() -> None:
+    sentinel = replace(ended(0), started_at=NOW - 60.9, ended_at=NOW - 60.0)
+    accounts = JobMetrics(elapsed_s=0.0, nodes=2).derived()
+    change = verdict(OVER_FOR_LONG, sentinel, history=says(JobState.COMPLETED, metrics=accounts))
+    assert change.metrics.elapsed_s == pytest.approx(0.9)
+    assert change.metrics.node_hours == pytest.approx(2 * 0.9 / 3600)
+
+
+def test_what_was_sampled_while_it_ran_is_not_the_time_of_a_job_that_is_over() -> None:
+    row = replace(OVER_FOR_LONG, metrics=JobMetrics(elapsed_s=1.0, cpu_time_s=0.5, max_rss_mib=3.0, nodes=1))
+    change = verdict(row, ended(0), has_history=False)
+    assert change.metrics.elapsed_s == pytest.approx(49.0)
+    assert (change.metrics.cpu_time_s, change.metrics.max_rss_mib) == (None, 3.0)
+
+
+@pytest.mark.parametrize(("code", "words"), [
+    (255, "its program ended with exit code 255"), (200, "its program ended with exit code 200"),
+    (139, "its program was killed by signal 11 (SIGSEGV)"),
+])  # fmt: skip
+def test_a_code_that_is_no_signals_is_an_exit_code(code: int, words: str) -> None:
+    assert verdict(OVER_FOR_LONG, ended(code), history=says(JobState.FAILED, exit_code=code)).reason == words
+
+
+# -- an answer that leaves a job out
+
+
+def test_a_job_that_is_merely_not_shown_is_not_absent() -> None:
+    row = replace(ROW, absent_since=NOW - 2 * PATIENCE.lost_after_s)
+    assert judge(row, Evidence(BEGAN, denied=False), NOW, PATIENCE) is None
+    assert judge(replace(row, absent_since=None), Evidence(SILENT, denied=False), NOW, PATIENCE) is None
 
 
 # -- any evidence at all

@@ -1,13 +1,13 @@
 """A simulated batch system that keeps the truth, and lies about it as real ones do.
 
 Replies are lost before or after they took effect, come late, or are given twice; the history is behind, or forgets;
-jobs are requeued, or lose their node; ids come round again.
+jobs are requeued, or lose their node; ids come round again; an answer about several jobs leaves some of them out.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from tests.simulation.files import Files
 from tests.simulation.time import Process, Time
 
@@ -33,7 +33,6 @@ class SimulatedScheduler(Scheduler):
     index_variable: ClassVar[str] = "SIM_INDEX"
 
     spool: str = ""
-
     def log_path(self, spec: JobSpec, directory: str) -> str:
         return f"{directory}/scheduler.log"
 
@@ -55,7 +54,12 @@ class SimulatedScheduler(Scheduler):
     def read_queue(self, answer: Answer) -> Report:
         if answer.code != 0:
             return Report(failed="down")
-        return Report(jobs={job_id: _status(values) for job_id, values in json.loads(answer.stdout).items()})
+        told = json.loads(answer.stdout)
+        jobs = {job_id: _status(values) for job_id, values in told["jobs"].items()}
+        return Report(jobs, unknown=frozenset(told["unknown"]), whole=told["whole"])
+
+    def look_for(self, job_id: str) -> Call:
+        return Call(("look", job_id))
 
     def history(self, ids: Sequence[str]) -> Call:
         return Call(("history", *ids))
@@ -86,6 +90,17 @@ class SimulatedScheduler(Scheduler):
 
     def own_id(self, spec: JobSpec) -> str:
         return '"$SIM_ID"'
+
+
+@dataclass(frozen=True)
+class TellingScheduler(SimulatedScheduler):
+    """One that can be asked how much it takes."""
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [Call(("room",))]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return Room(**json.loads(answers[0].stdout)) if answers[0].code == 0 else Room()
 
 
 def _status(values: list[object]) -> JobStatus:
@@ -157,12 +172,17 @@ class Lies:
     epilogue_s: float = 0.0
     node_skew_s: float = 0.0  # the clock of the nodes is wrong by so much
     held: float = 0.0  # a requeued job is held for a while
+    most: int = 0  # so many jobs it takes at once, elements counted; 0: any number
+    tells_room: bool = False  # and says so when it is asked
+    absence: str = "named"  # how the queue says that a job is not there: named, listed (all others are), or not at all
+    left_out: str = ""  # what an answer about several jobs leaves out without a word: some, or all but the first
 
     def stop(self) -> None:
         """What happens no more once the faults are over; what the system simply is stays."""
         self.lost_after = self.lost_before = self.doubled = self.full = self.refused = self.down = 0.0
         self.cancel_lost = self.requeue = self.node_loss = self.late_s = self.slow_s = 0.0
         self.forgets = self.node_full = 0.0
+        self.left_out = self.left_out.replace("some", "")
 
 
 class Cluster:
@@ -176,6 +196,10 @@ class Cluster:
         self.down_until = self.empty_until = 0.0
         self.most_running = 0
         self._count = 0
+
+    @property
+    def scheduler(self) -> SimulatedScheduler:
+        return TellingScheduler() if self._lies.tells_room else SimulatedScheduler()
 
     def execute(self, process: Process, call: Call) -> Answer:
         """A command of one process. It takes effect at some moment, which its caller need not live to see."""
@@ -213,7 +237,8 @@ class Cluster:
             return 1, "", "lost"
         if self._happens(lies.refused):
             return 1, "", "invalid account"
-        if self._happens(lies.full):
+        count = self._elements_of(self._files.contents[script].decode()) or 1
+        if self._happens(lies.full) or (lies.most and self._live + count > lies.most):
             return 1, "", "full"
         if self._happens(lies.lost_before):
             return 1, "", "lost"
@@ -224,12 +249,27 @@ class Cluster:
             return (None, "", "") if self._time.random.random() < 0.5 else (1, "", "lost")
         return 0, job_id, ""
 
+    @property
+    def _live(self) -> int:
+        return sum(not job.state.is_final for job in self.jobs)
+
+    def _room(self) -> tuple[int, str, str]:
+        if self._time.passed < self.down_until or self._happens(self._lies.down):
+            return 1, "", "down"
+        most = self._lies.most
+        return 0, json.dumps({"jobs": most - self._live, "elements": most} if most else {}), ""
+
+    @staticmethod
+    def _elements_of(text: str) -> int:
+        """How many elements the array of this script has; 0 if it is no array."""
+        array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
+        return int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
+
     def _take(self, script: str) -> str:
         text = self._files.contents[script].decode()
         name = next(line.partition("=")[2] for line in text.splitlines() if "--job-name=" in line)
         directory = jobdir.directory_of_script(script)
-        array = next((line for line in text.splitlines() if line.startswith("#SBATCH --array=")), "")
-        count = int(array.partition("-")[2].rpartition("-")[2].partition("%")[0]) + 1 if array else 0
+        count = self._elements_of(text)
         batch = self._new_id()
         visible = self._time.passed + self._time.random.uniform(0.0, self._lies.late_s)
         for index in range(max(1, count)):
@@ -259,16 +299,32 @@ class Cluster:
             job.state, job.forgotten, job.ended_at = JobState.LOST, True, self._time.passed
 
     def _queue(self, *ids: str) -> tuple[int, str, str]:
+        shown = self._shown(ids)
+        left = self._without_those_left_out(shown)
+        unknown = set(ids) - {job.id for job in shown} - {job.id.partition("_")[0] for job in shown}
+        absence = self._lies.absence
+        return self._tell(left, unknown if absence == "named" else (), whole=absence == "listed" and left == shown)
+
+    def _look(self, job_id: str) -> tuple[int, str, str]:
+        """The question for one job alone is answered, whatever an answer about several leaves out."""
+        shown = self._shown([job_id])
+        return self._tell(shown, () if shown else [job_id])
+
+    def _shown(self, ids: Sequence[str]) -> list[Job]:
         now = self._time.passed
-        if now < self.empty_until:
-            return self._tell([])
-        return self._tell([job for job in self._asked(ids) if now < job.queue_forgets_at])
+        return [job for job in self._asked(ids) if now < job.queue_forgets_at] if now >= self.empty_until else []
+
+    def _without_those_left_out(self, jobs: list[Job]) -> list[Job]:
+        if self._lies.left_out == "some":
+            return [job for job in jobs if self._time.random.random() < 0.6]
+        return jobs[:1] if self._lies.left_out else jobs
 
     def _history(self, *ids: str) -> tuple[int, str, str]:
         if not self._lies.has_history:
             return 3, "", "disabled"
         now = self._time.passed
-        return self._tell([job for job in self._asked(ids) if job.history_from <= now < job.history_until])
+        known = [job for job in self._asked(ids) if job.history_from <= now < job.history_until]
+        return self._tell(self._without_those_left_out(known))
 
     def _find(self, where: str, name: str) -> tuple[int, str, str]:
         now = self._time.passed
@@ -309,11 +365,11 @@ class Cluster:
         latest = {job.id: job for job in found if hidden or now >= job.visible_from}  # of several with one id
         return list(latest.values())
 
-    def _tell(self, jobs: Sequence[Job]) -> tuple[int, str, str]:
+    def _tell(self, jobs: Sequence[Job], unknown: Iterable[str] = (), *, whole: bool = False) -> tuple[int, str, str]:
         if self._time.passed < self.down_until or self._happens(self._lies.down):
             return 1, "", "down"
         told = {job.id: [job.state.value, job.exit_code, job.name, job.started_by_clock, job.ended_by_clock] for job in jobs}
-        return 0, json.dumps(told), ""
+        return 0, json.dumps({"jobs": told, "unknown": sorted(unknown), "whole": whole}), ""
 
     # -- the life of a job on its node, as the job script lives it
 

@@ -186,6 +186,7 @@ class Storage:
 
     def clear(self, room: int | None) -> None:
         with self.transaction():
-            for table in (schema.JOBS.name, schema.LEASES.name, schema.DELIVERIES.name, "violations", "room"):
+            ours = (schema.JOBS, schema.LEASES, schema.ROOMS, schema.DELIVERIES)
+            for table in (*(one.name for one in ours), "violations", "room"):
                 self.connection.exec_driver_sql(f"DELETE FROM {table}")
             self.connection.exec_driver_sql("INSERT INTO room VALUES (?)", (room,))

@@ -12,7 +12,7 @@ from unittest.mock import patch
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.target import Listener, Patience, Target
-from tests.simulation.cluster import Cluster, SimulatedScheduler
+from tests.simulation.cluster import Cluster
 from tests.simulation.database import SimulatedDatabase, Storage
 from tests.simulation.files import Files, SimulatedHost
 from tests.simulation.time import Process, SimulatedClock, Time
@@ -29,7 +29,7 @@ def runner_of(process: Process, storage: Storage, files: Files, cluster: Cluster
     clock = SimulatedClock(process)
     host = SimulatedHost(process, files, cluster.execute)
     target = Target(
-        "sim", SimulatedScheduler(), host, poll_interval_s=20.0, max_jobs=room, template=TEMPLATE, patience=PATIENCE
+        "sim", cluster.scheduler, host, poll_interval_s=20.0, max_jobs=room, template=TEMPLATE, patience=PATIENCE
     )
     ledger = Ledger(clock=clock, database=SimulatedDatabase(storage, clock))
     return Runner(target, ledger, Listener(on_warning=process.time.note), clock)

@@ -79,7 +79,7 @@ class SimulatedHost(Host):
     """One orchestrator host, as one process uses it."""
 
     def __init__(self, process: Process, files: Files, execute: Callable[[Process, Call], Answer]) -> None:
-        self.name = process.host
+        self.name, self.user = process.host, "me"
         self._process, self._files, self._execute = process, files, execute
 
     def run(self, call: Call) -> Answer:

@@ -156,6 +156,9 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
     )
     if plan.queue_empty and not lies.has_history:
         lies.requeue = 0.0  # as above: nobody shows that it was requeued
+    lies.absence = r.choice(("named", "listed", "not at all"))
+    lies.most, lies.tells_room = r.choice((0, 0, 0, 3, 5)), r.random() < 0.7
+    lies.left_out = r.choice(("", "", "", "some", "all but the first"))
     return plan
 
 
@@ -463,7 +466,7 @@ class History:
 
 def shrink(plan: Plan, breaks: Callable[[Plan], bool]) -> Plan:
     """The smallest plan found that still breaks: without this actor, that fault, that death."""
-    quiet = Lies(has_history=plan.lies.has_history)
+    quiet = Lies(has_history=plan.lies.has_history, absence=plan.lies.absence)
     simpler: list[Callable[[Plan], Plan]] = [
         *(lambda p, n=n: replace(p, actors=tuple(a for i, a in enumerate(p.actors) if i != n)) for n in (3, 2, 1, 0)),
         *(

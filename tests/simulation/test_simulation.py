@@ -79,6 +79,8 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "a lock is not closed": ("lock.close", lambda *_: jobdir.CLOSED, "ran"),
     "cancellations are not sent again": ("upkeep.resend", lambda *_: None, "cancelled"),
     "nobody goes on with what a dead process left": ("upkeep.settle", lambda *_: None, "not settled"),
+    "a job that an answer leaves out is not there": ("observe.poll.Poller._is_denied", lambda *_: True, "LOST"),
+    "accounts that leave a job out know nothing of it": ("observe.poll.Poller._needs_accounts", lambda *_: False, "told"),
     "a job that is over may become another": ("ledger.observations._RECORD", _unguarded(), "became"),
 }
 

@@ -170,7 +170,7 @@ def test_a_job_lives_as_its_script_does() -> None:
     assert world.note(jobdir.LOCK) == f"{job_id}\n".encode()
     world.pass_time(20.0)
     assert (world.note(jobdir.EXIT_CODE) or b"").startswith(b"0 ")
-    assert json.loads(world.ask("history", job_id).stdout)[job_id][:2] == ["COMPLETED", 0]
+    assert json.loads(world.ask("history", job_id).stdout)["jobs"][job_id][:2] == ["COMPLETED", 0]
 
 
 def test_of_two_copies_one_runs() -> None:
@@ -226,10 +226,10 @@ def test_a_queue_may_be_empty_and_a_controller_may_forget() -> None:
     world = World(Lies(waits_s=100.0, forgets=1.0))
     job_id = world.ask("submit", SCRIPT).stdout
     world.cluster.empty_until = 5.0
-    assert json.loads(world.ask("queue", job_id).stdout) == {}
+    assert json.loads(world.ask("queue", job_id).stdout)["jobs"] == {}
     world.pass_time(30.0)
     assert [job.forgotten for job in world.cluster.jobs] == [True]
-    assert json.loads(world.ask("queue", job_id).stdout) == {}
+    assert json.loads(world.ask("queue", job_id).stdout)["jobs"] == {}
 
 
 @pytest.mark.parametrize("end", [JobState.TIMEOUT, JobState.OOM, JobState.PREEMPTED])
@@ -237,8 +237,28 @@ def test_the_system_may_end_a_job(end: JobState) -> None:
     world = World(Lies(waits_s=0.0), Work(10.0, 0, end))
     job_id = world.ask("submit", SCRIPT).stdout
     world.pass_time(20.0)
-    assert json.loads(world.ask("queue", job_id).stdout)[job_id][0] == end.value
+    assert json.loads(world.ask("queue", job_id).stdout)["jobs"][job_id][0] == end.value
     assert (world.note(jobdir.EXIT_CODE) is None) is (end is JobState.OOM)
+
+
+@pytest.mark.parametrize(("absence", "unknown", "whole"), [("named", ["999"], False), ("listed", [], True),
+                                                            ("not at all", [], False)])  # fmt: skip
+def test_a_queue_says_of_a_job_that_is_not_there_what_its_kind_says(
+    absence: str, unknown: list[str], whole: bool
+) -> None:
+    world = World(Lies(waits_s=0.0, absence=absence))
+    job_id = world.ask("submit", SCRIPT).stdout
+    told = json.loads(world.ask("queue", job_id, "999").stdout)
+    assert (list(told["jobs"]), told["unknown"], told["whole"]) == ([job_id], unknown, whole)
+    assert json.loads(world.ask("look", "999").stdout)["unknown"] == ["999"]
+
+
+def test_an_answer_about_several_jobs_leaves_some_out_and_names_none_of_them() -> None:
+    world = World(Lies(waits_s=100.0, left_out="all but the first"))
+    ids = [world.ask("submit", SCRIPT).stdout for _ in range(3)]
+    told = json.loads(world.ask("queue", *ids).stdout)
+    assert (list(told["jobs"]), told["unknown"]) == (ids[:1], [])
+    assert list(json.loads(world.ask("look", ids[2]).stdout)["jobs"]) == [ids[2]]
 
 
 # ---------------------------------------------------------------------- the database

@@ -50,6 +50,7 @@ class Host(ABC):
     """
 
     name: str
+    user: str  # under whom its commands run
 
     @abstractmethod
     def run(self, call: Call) -> Answer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import pwd
 import secrets
 import select
 import signal
@@ -28,6 +29,7 @@ class LocalHost(Host):
 
     def __init__(self) -> None:
         self.name = socket.gethostname()
+        self.user = _user_name()
 
     def run(self, call: Call) -> Answer:
         # Into files in memory, not pipes: those are open until the last grandchild of a site's wrapper has ended.
@@ -205,3 +207,10 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _user_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:  # a container may know the number only
+        return str(os.geteuid())

@@ -18,7 +18,7 @@ from dagster_hpc.engine.job.result import (
     tail,
 )
 from dagster_hpc.engine.job.spec import LAUNCHERS, Dependency, DependencyKind, JobSpec, Launcher, Request, Reuse
-from dagster_hpc.engine.job.state import FINAL_STATES, JobState, JobStatus, signal_name
+from dagster_hpc.engine.job.state import FINAL_STATES, JobState, JobStatus, is_signal, signal_name
 
 __all__ = [
     "FINAL_STATES",
@@ -43,6 +43,7 @@ __all__ = [
     "Reuse",
     "WaitTimeout",
     "failure_of",
+    "is_signal",
     "signal_name",
     "tail",
 ]

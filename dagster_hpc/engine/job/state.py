@@ -75,6 +75,11 @@ class JobStatus:
     stuck: bool = False  # waits for something that cannot happen by itself
 
 
+def is_signal(number: int) -> bool:
+    """Whether a signal with a name has this number: exit code 139 is 128 and SIGSEGV, and 255 is no signal."""
+    return number in set(_signal.Signals)
+
+
 def signal_name(number: int) -> str:
     """`11` → `SIGSEGV`."""
     try:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.job import FINAL_STATES, JobState
 from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.leases import Leases
+from dagster_hpc.engine.ledger.rooms import Route
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
 from dagster_hpc.engine.ledger.schema import JOBS, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
@@ -29,8 +30,14 @@ _WAITING = (JOBS.c.target == _TARGET) & in_state((_READY,))
 # Asked at every poll and every claim: made once.
 _ANY_WAITING = sa.select(JOBS.c.token).where(_WAITING).limit(1)
 _ROOM_TAKEN = sa.select(sa.func.count()).where(JOBS.c.target == _TARGET, ~OVER, ~in_state((_READY,)))
-_OLDEST = sa.select(JOBS.c.batch).where(_WAITING).order_by(JOBS.c.created_at, JOBS.c.batch).limit(1).scalar_subquery()
-_NEXT_READY = sa.select(JOBS).where(JOBS.c.batch == _OLDEST).order_by(JOBS.c.array_index)
+_ON_ROUTE = (JOBS.c.queue == sa.bindparam("of_queue")) & (JOBS.c.project == sa.bindparam("of_project"))
+_ROUTE_TAKEN, _ROUTE_WAITING = _ROOM_TAKEN.where(_ON_ROUTE), _ANY_WAITING.where(_ON_ROUTE)
+_BEFORE = JOBS.alias()
+_FOLLOWS_LIVE = (JOBS.c.follows != "") & sa.exists().where(
+    _BEFORE.c.batch == JOBS.c.follows, ~in_state(FINAL_STATES, _BEFORE)
+)
+_OLDEST = sa.select(JOBS.c.batch).where(_WAITING, ~_FOLLOWS_LIVE).order_by(JOBS.c.created_at, JOBS.c.batch).limit(1)
+_MARGIN = 20  # a twentieth of the room is left to jobs that others submit meanwhile
 _OWNED = JOBS.update().where(JOBS.c.batch == _BATCH, JOBS.c.owner == sa.bindparam("by"), _UNFINISHED)
 _IS_USED = sa.select(JOBS.c.token).where(JOBS.c.batch == _BATCH).limit(1)
 
@@ -62,9 +69,12 @@ class Claims:
 
         return self._database.read(look)
 
-    def claim(self, rows: Sequence[JobRow], *, room: int | None, delivered: Sequence[str] = ()) -> JobState | None:
-        """Insert the rows of one submission: SUBMITTING, or READY where its target has no room. None: one is held.
+    def claim(
+        self, rows: Sequence[JobRow], *, room: int | None, most: int | None = None, delivered: Sequence[str] = ()
+    ) -> JobState | None:
+        """Insert the rows of one submission: SUBMITTING, or READY where there is no room for it. None: one is held.
 
+        `room`: live jobs of the whole target at once. `most`: of its queue and project, as the scheduler says.
         `delivered` are tokens whose results have reached their steps: they give their identities up to this claim.
         """
 
@@ -75,12 +85,14 @@ class Claims:
                     .where(JOBS.c.token.in_(delivered), JOBS.c.state == JobState.COMPLETED.value)
                     .values(held_identity=None, delivered_at=self._database.now())
                 )
-            state = JobState.SUBMITTING
-            if room is not None:
+            why = ""
+            if room is not None or most is not None:
                 self._leases.lock(connection, rows[0].target)
-                if _waiting(connection, rows[0].target) or _live(connection, rows[0].target) + len(rows) > room:
-                    state = JobState.READY
-            values = [{**to_columns(row), "state": state.value, "held_identity": row.identity} for row in rows]
+                why = _no_room(connection, rows, room, most) or _others_wait(connection, rows[0], room)
+            why = why or ("waits for the elements before it, as so many may run at once" if rows[0].follows else "")
+            state = JobState.READY if why else JobState.SUBMITTING
+            news = {"state": state.value, "reason": why}
+            values = [{**to_columns(row), **news, "held_identity": row.identity} for row in rows]
             connection.execute(JOBS.insert(), values)
             now = self._database.now()
             connection.execute(JOBS.update().where(JOBS.c.batch == rows[0].batch).values(heartbeat_at=now))
@@ -94,23 +106,26 @@ class Claims:
             mine = self._database.read(lambda connection: connection.execute(query).first())
             return JobState(mine.state) if mine and mine.owner == rows[0].owner else None
 
-    def next_ready(self, target: str) -> list[JobRow]:
-        """The jobs that have waited longest for room on this target: one submission."""
-        asked = {"of_target": target}
-        return self._database.read(lambda connection: rows_of(connection.execute(_NEXT_READY, asked)))
+    def next_ready(self, target: str, full: Iterable[Route] = ()) -> list[JobRow]:
+        """The jobs that have waited longest for room on this target: one submission, for no route that is full."""
+        closed = [(JOBS.c.queue == route.queue) & (JOBS.c.project == route.project) for route in full]
+        oldest = _OLDEST.where(*(~each for each in closed)).scalar_subquery()
+        query, asked = sa.select(JOBS).where(JOBS.c.batch == oldest), {"of_target": target}
+        found = self._database.read(lambda connection: rows_of(connection.execute(query, asked)))
+        return sorted(found, key=lambda row: row.array_index or 0)
 
-    def admit(self, rows: Sequence[JobRow], owner: str, *, room: int | None) -> bool:
+    def admit(self, rows: Sequence[JobRow], owner: str, *, room: int | None, most: int | None = None) -> bool:
         """Begin to submit what was READY, if there is room for it now and nobody else has begun."""
         first = rows[0]
 
         def admit(connection: sa.Connection) -> bool:
             self._leases.lock(connection, first.target)
-            if room is not None and _live(connection, first.target) + len(rows) > room:
+            if _no_room(connection, rows, room, most):
                 return False
             now = self._database.now()
             mine = (JOBS.c.batch == first.batch) & (JOBS.c.state == _READY) & (JOBS.c.owner == first.owner)
             due = mine & (JOBS.c.not_before <= now)
-            values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now}
+            values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now, "reason": ""}
             return bool(connection.execute(JOBS.update().where(due).values(**values)).rowcount)
 
         return self._database.write(admit)
@@ -175,12 +190,13 @@ class Claims:
 
         self._database.write(add)
 
-    def give_back(self, batch: str, owner: str, *, after_s: float, certain: bool) -> bool:
+    def give_back(self, batch: str, owner: str, reason: str, *, after_s: float, certain: bool) -> bool:
         """The scheduler takes no more jobs now: wait in the ledger, and let whoever polls try again.
 
         `certain`: no command so far can have reached it, so that none has to be looked for.
         """
-        values: dict[str, object] = {"not_before": self._database.now() + after_s}
+        now = self._database.now()
+        values: dict[str, object] = {"not_before": now + after_s, "reason": reason, "updated_at": now}
         if certain:
             values["attempts"] = 0
         return self._owned(batch, owner, state=_READY, owner=NOBODY, **values)
@@ -218,7 +234,26 @@ def _live(connection: sa.Connection, target: str) -> int:
     return int(connection.execute(_ROOM_TAKEN, {"of_target": target}).scalar_one())
 
 
-def _waiting(connection: sa.Connection, target: str) -> bool:
-    return connection.execute(_ANY_WAITING, {"of_target": target}).first() is not None
+def _no_room(connection: sa.Connection, rows: Sequence[JobRow], room: int | None, most: int | None) -> str:
+    """Why these jobs do not fit in beside those that are live; '' if they do."""
+    first = rows[0]
+    if room is not None and _live(connection, first.target) + len(rows) > room:
+        return f"waits for room: {room} jobs at once (max_jobs of the target)"
+    if most is None:
+        return ""
+    live = int(connection.execute(_ROUTE_TAKEN, _route_of(first)).scalar_one())
+    if live + len(rows) <= (most - most // _MARGIN if live else most):
+        return ""
+    return f"waits for room: the scheduler takes {most} jobs at once just now"
+
+
+def _others_wait(connection: sa.Connection, first: JobRow, room: int | None) -> str:
+    """Who comes later waits behind those who wait already: for this target, or for this queue of it."""
+    query = _ROUTE_WAITING if room is None else _ANY_WAITING
+    return "waits for room behind other jobs" if connection.execute(query, _route_of(first)).first() else ""
+
+
+def _route_of(row: JobRow) -> dict[str, str]:
+    return {"of_target": row.target, "of_queue": row.queue, "of_project": row.project}
 
 

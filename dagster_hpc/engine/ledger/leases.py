@@ -54,7 +54,9 @@ class _Statements:
         self.taken = its_row.where(as_seen).values(holder=bind("by"), expires_at=now + _TTL_S, quick=bind("budget"))
         self.renewed = my_row.values(expires_at=now + _TTL_S)
         self.released = my_row.values(free)
-        self.asked = my_row.values(free | {"interval_s": interval, "next_due": now + interval})
+        asked = {"interval_s": interval, "next_due": now + interval}
+        self.asked = my_row.values(free | asked)
+        self.unheard = my_row.values(free | asked | {"quick": 0.0})
         self.sooner = its_row.values(next_due=sa.case((c.next_due > soon, soon), else_=c.next_due), quick=quick)
         self.touched = its_row.values(target=bind("of"))
 
@@ -88,13 +90,17 @@ class Leases:
         """The question takes its time; nobody else shall ask meanwhile."""
         self._database.write(lambda connection: self._execute(connection, self._statements.renewed, of=target, by=holder))
 
-    def release(self, target: str, holder: str, *, interval_s: float, due: bool = True) -> None:
-        """The question was asked. The next is due after `interval_s`; a quick one leaves that as it was."""
-        self._database.write(
-            lambda connection: self._execute(connection, self._statements.asked, of=target, by=holder, interval=interval_s)
-            if due
-            else self._execute(connection, self._statements.released, of=target, by=holder)
-        )
+    def release(self, target: str, holder: str, *, interval_s: float, due: bool = True, heard: bool = True) -> None:
+        """The question was asked. The next is due after `interval_s`; a quick one leaves that as it was.
+
+        Whoever did not answer, or could not be understood, is asked no sooner than that: no quick question is left.
+        """
+        values = {"of": target, "by": holder}
+        if heard and not due:
+            self._database.write(lambda connection: self._execute(connection, self._statements.released, **values))
+            return
+        statement = self._statements.asked if heard else self._statements.unheard
+        self._database.write(lambda connection: self._execute(connection, statement, **values, interval=interval_s))
 
     def hurry(self, target: str, within_s: float) -> None:
         """Let the next question be due no later than this from now on."""

@@ -16,6 +16,7 @@ from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
+from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
 from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS, OVER
 
@@ -62,6 +63,7 @@ class Ledger:
         self.leases = Leases(self._database)
         self.claims = Claims(self._database, self.leases)
         self.observations = Observations(self._database)
+        self.rooms = Rooms(self._database)
         self.deliveries = Deliveries(self._database)
 
     def job(self, token: str) -> JobRow:
@@ -126,9 +128,9 @@ class Ledger:
     def look_up(self, word: str) -> list[JobRow]:
         """The jobs that a person means by a token, the start of one, or a scheduler's job id."""
         exact = (JOBS.c.token == word) | (JOBS.c.batch == word) | (JOBS.c.job_id == word)
-        array_ids = [JOBS.c.job_id.startswith(word + bracket, autoescape=True) for bracket in "_["]
+        array_ids = [JOBS.c.job_id.startswith(word + mark, autoescape=True) for mark in "_[."]
         element = JOBS.c.array_index.is_not(None) & sa.or_(*array_ids)
-        conditions: list[sa.ColumnElement[bool]] = [exact | element]
+        conditions: list[sa.ColumnElement[bool]] = [exact | element, _spelled_otherwise(word)]
         if not word.isdigit():  # a number is a job id, never the start of a token
             conditions.append(JOBS.c.token.startswith(word, autoescape=True))
         for condition in conditions:
@@ -197,6 +199,16 @@ class Ledger:
 
     def _select(self, query: sa.Select[Any]) -> list[JobRow]:
         return self._database.read(lambda connection: rows_of(connection.execute(query)))
+
+
+def _spelled_otherwise(word: str) -> sa.ColumnElement[bool]:
+    """PBS prints one id as `62`, `62.server` and `62.server.site`, and that of an array as `62[]` and `62[].server`."""
+    number, brackets, server = word.partition("[]")
+    if brackets:
+        elements = JOBS.c.job_id.startswith(f"{number}[", autoescape=True)
+        return elements & JOBS.c.job_id.endswith(f"]{server}", autoescape=True) if server else elements
+    shorter = word.partition(".")[0]  # the queue of some sites prints no server
+    return JOBS.c.job_id.startswith(f"{word}.", autoescape=True) | (JOBS.c.job_id == shorter)
 
 
 def _of(

@@ -42,6 +42,7 @@ class JobRow:
     attempts: int = 0  # submit commands that were begun; the next one after a doubtful one looks the job up first
     not_before: float = 0.0  # READY: when to try again, by the database's clock
     copies: tuple[str, ...] = ()  # further ids under which the scheduler took the same submission
+    follows: str = ""  # READY: the batch that must be over before this one may be submitted
     reason: str = ""
     job_id: str | None = None
     exit_code: int | None = None
@@ -96,6 +97,7 @@ def to_columns(row: JobRow) -> dict[str, Any]:
         **{name: getattr(row, name) for name in PLAIN},
         "updated_at": row.updated_at or row.created_at,
         "state": row.state.value,
+        "follows": row.follows,
         "outputs": json.dumps(dict(row.outputs)),
         "metrics": json.dumps(row.metrics.to_dict()),
         "copies": json.dumps(row.copies),
@@ -107,6 +109,7 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
     return JobRow(
         **{name: columns[name] for name in PLAIN},
         state=JobState(columns["state"]),
+        follows=columns.get("follows", ""),  # older versions kept none beside the job
         outputs=json.loads(columns["outputs"]),
         metrics=_decoded_metrics(columns["metrics"]),
         copies=_decoded_words(columns["copies"]),

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
 
-VERSION = 2
+VERSION = 3
 
 METADATA = sa.MetaData()
 JOBS = sa.Table(
@@ -42,6 +42,7 @@ JOBS = sa.Table(
     sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
     sa.Column("not_before", sa.Float, nullable=False, server_default="0"),
     sa.Column("copies", sa.Text, nullable=False, server_default="[]"),
+    sa.Column("follows", sa.Text, nullable=False, server_default=""),  # READY: the batch that must be over before
     sa.Column("state", sa.Text, nullable=False),
     sa.Column("reason", sa.Text, nullable=False, server_default=""),
     sa.Column("job_id", sa.Text, index=True),
@@ -79,12 +80,22 @@ LEASES = sa.Table(
     sa.Column("interval_s", sa.Float, nullable=False),
     sa.Column("quick", sa.Float, nullable=False),  # so many questions may be asked before they are due
 )
+ROOMS = sa.Table(
+    "dagster_hpc_rooms",
+    METADATA,
+    sa.Column("target", sa.Text, primary_key=True),
+    sa.Column("queue", sa.Text, primary_key=True),
+    sa.Column("project", sa.Text, primary_key=True),
+    sa.Column("most", sa.Integer),  # live jobs at once, as the scheduler said last; none: it does not limit them
+    sa.Column("elements", sa.Integer),  # of one array
+    sa.Column("asked_at", sa.Float, nullable=False),
+)
 SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 
 
-def in_state(states: Sequence[str]) -> sa.ColumnElement[bool]:
+def in_state(states: Sequence[str], jobs: sa.FromClause = JOBS) -> sa.ColumnElement[bool]:
     """Whether a job is in one of these states, in words that are the same each time: the statement is read once."""
-    return JOBS.c.state.in_([sa.literal_column(f"'{state}'") for state in states])
+    return jobs.c.state.in_([sa.literal_column(f"'{state}'") for state in states])
 
 
 OVER = in_state(FINAL_STATES)
@@ -136,4 +147,11 @@ def _from_1(connection: sa.Connection) -> None:
         index.create(connection, checkfirst=True)
 
 
-_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1}
+def _from_2(connection: sa.Connection) -> None:
+    """Since version 3 the room of a scheduler is known, and the parts of an array may follow each other."""
+    if JOBS.c.follows.name not in {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}:
+        connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN follows TEXT DEFAULT '' NOT NULL")
+    ROOMS.create(connection, checkfirst=True)
+
+
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2}

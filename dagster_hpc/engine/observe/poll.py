@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import errno
 import re
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 
 from dagster_hpc.engine import jobdir, lock
-from dagster_hpc.engine.call import Answer, Call
-from dagster_hpc.engine.job import JobStatus
+from dagster_hpc.engine.job import JobState, JobStatus
 from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.ledger.leases import Lease
 from dagster_hpc.engine.ledger.ledger import Watched
+from dagster_hpc.engine.observe.questions import Questions
 from dagster_hpc.engine.observe.sentinel import Sentinel, read_sentinel, read_statistics
 from dagster_hpc.engine.observe.verdict import Evidence, judge
 from dagster_hpc.engine.process import new_owner
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.workplace import Workplace
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -28,39 +28,13 @@ _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and le
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
 
-@dataclass(frozen=True)
-class _Question:
-    """The queue's or the accounting's, to whichever scheduler."""
-
-    call: Callable[[Scheduler, Sequence[str]], Call | None]
-    read: Callable[[Scheduler, Answer], Report]
-    ids_per_call: Callable[[Scheduler], int]
-
-
-_QUEUE = _Question(
-    lambda scheduler, ids: scheduler.queue(ids),
-    lambda scheduler, answer: scheduler.read_queue(answer),
-    lambda scheduler: scheduler.ids_per_call,
-)
-_HISTORY = _Question(
-    lambda scheduler, ids: scheduler.history(ids),
-    lambda scheduler, answer: scheduler.read_history(answer),
-    lambda scheduler: scheduler.history_ids_per_call,
-)
-
-
 class Poller:
-    """Asks one target's scheduler on behalf of all who wait for its jobs.
-
-    It remembers in which words this scheduler wants to be asked, and which of its sources are silent just now.
-    """
+    """Asks one target's scheduler on behalf of all who wait for its jobs."""
 
     def __init__(self, work: Workplace) -> None:
         self._work = work
         self._holder = new_owner()
-        self._scheduler = work.target.scheduler
-        self._has_history = True
-        self._silent: set[str] = set()
+        self._ask = Questions(work, self._holder)
         self._last = Lease(False)  # as it was before this poll: when somebody asked last, and how often was agreed
 
     def poll(self, *, hurry: bool = False) -> Lease:
@@ -70,6 +44,7 @@ class Poller:
         if not lease.taken:
             return lease
         interval_s, self._last = lease.interval_s, lease
+        self._ask.begin()
         try:
             self._work.clock.point("poll: with the lease")
             if lease.early:
@@ -77,7 +52,9 @@ class Poller:
             else:
                 interval_s = self._ask_all(interval_s)
         finally:
-            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early)
+            heard = self._ask.heard
+            interval_s = max(interval_s, 0.0 if heard else self._work.target.poll_interval_s)
+            leases.release(key, self._holder, interval_s=interval_s, due=not lease.early, heard=heard)
         return replace(lease, due_in_s=interval_s)
 
     def _ask_all(self, interval_s: float) -> float:
@@ -85,9 +62,9 @@ class Poller:
         jobs = [job for job in self._work.ledger.watched(self._work.target.key) if job.job_id]
         if not jobs:
             return self._work.target.poll_interval_s
-        queue = self._queue(jobs)
+        queue = self._ask.queue(jobs)
         news = [job for job in jobs if not _is_as_known(job, _of_this_job(queue, job))]
-        history = self._history([job for job in news if not _is_active(queue, job)])
+        history = self._ask.history([job for job in news if not _is_active(queue, job)])
         if self._record(news, queue, history):
             return self._work.target.poll_interval_s
         return min(max(interval_s, 1.0) * 1.5, self._work.target.patience.slowest_poll_s)
@@ -96,13 +73,13 @@ class Poller:
         """The short round: the accounting for those whose own files say that they have ended."""
         watched = self._work.ledger.watched(self._work.target.key)
         ended = [job for job in watched if job.job_id and job.ending_since is not None]
-        history = self._history(ended)
+        history = self._ask.history(ended)
         unaccounted = [job for job in ended if not _is_final(history, job)]
         now = self._work.ledger.now()
         # A job whose accounts are overdue may not be over at all: a requeued one leaves an exit code behind.
         overdue = any(now - (job.ending_since or now) >= _OVERDUE_S for job in unaccounted)
-        asks_queue = bool(unaccounted) and (bool(history.failed) or not self._has_history or overdue)
-        queue = self._queue(ended) if asks_queue else Report()
+        asks_queue = bool(unaccounted) and (bool(history.failed) or not self._ask.has_history or overdue)
+        queue = self._ask.queue(ended) if asks_queue else Report()
         self._record(ended, queue, history, queue_asked=asks_queue)
 
     def _record(self, jobs: Sequence[Watched], queue: Report, history: Report, *, queue_asked: bool = True) -> bool:
@@ -112,18 +89,30 @@ class Poller:
         rows = work.ledger.rows([job.token for job in jobs])
         now = work.ledger.now() if rows else 0.0  # by which what was noted is dated, on whichever host
         for row in rows:
+            sentinel = self._sentinel(row, queue)
+            self._ask.complain(f"the directory {row.work_dir}", sentinel.unreadable)
+            if queue_asked and self._ask.may_ask_alone and self._is_in_doubt(row, sentinel, queue, history, now):
+                alone = self._ask.queue_alone(row)
+                queue = replace(queue, jobs={**queue.jobs, **alone.jobs}, unknown=queue.unknown | alone.unknown)
             evidence = Evidence(
-                sentinel=self._sentinel(row, queue),
+                sentinel=sentinel,
                 queue=_of_this_job(queue, row),
                 history=_of_this_job(history, row),
+                denied=self._is_denied(row, sentinel, queue),
                 asked=not (queue.failed or history.failed),
                 queue_heard=queue_asked and not queue.failed,
                 history_heard=not history.failed,
-                has_history=self._has_history,
-                forgets_deleted=self._scheduler.forgets_deleted,
+                has_history=self._ask.has_history,
+                forgets_deleted=self._ask.scheduler.forgets_deleted,
             )
-            self._complain(f"the directory {row.work_dir}", evidence.sentinel.unreadable)
             change = judge(self._as_watched(row, now), evidence, now, work.target.patience)
+            if change and self._needs_accounts(change, evidence):
+                if not self._ask.may_ask_alone:
+                    continue
+                alone = self._ask.history_alone(row)
+                found, heard = _of_this_job(alone, row), not alone.failed
+                evidence = replace(evidence, history=found, history_heard=heard, asked=evidence.asked and heard)
+                change = judge(self._as_watched(row, now), evidence, now, work.target.patience)
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
             if change.state.is_final:
@@ -149,6 +138,36 @@ class Poller:
         if _is_active(queue, row) and row.ending_since is None:
             return Sentinel()
         return read_sentinel(self._work.target.host, row.work_dir)
+
+    def _is_denied(self, row: JobRow, sentinel: Sentinel, queue: Report) -> bool:
+        """Whether the queue says that there is no such job; that it is merely not shown does not say so.
+
+        Of a job that has begun and not ended, a list of others is not proof enough: it must be named.
+        """
+        job_id = row.job_id or ""
+        if job_id in queue.jobs:
+            return _of_this_job(queue, row) is None  # its id belongs to another by now
+        named = bool(queue.unknown & {job_id, self._ask.scheduler.array_id(job_id)})
+        runs = sentinel.started_at is not None and sentinel.exit_code is None
+        return named or (queue.whole and not runs)
+
+    def _is_in_doubt(self, row: JobRow, sentinel: Sentinel, queue: Report, history: Report, now: float) -> bool:
+        """Whether this job is in neither answer, is not denied either, and something is to be concluded from that."""
+        heard = not (queue.failed or history.failed or sentinel.unreadable)
+        seen = _of_this_job(queue, row) is not None or _is_final(history, row)
+        if not heard or seen or row.state is JobState.LOST or self._is_denied(row, sentinel, queue):
+            return False
+        if row.absent_since is None or sentinel.exit_code is not None:
+            return True
+        patience = self._work.target.patience
+        return now - row.absent_since >= (patience.file_delay_s if row.cancel_requested else patience.lost_after_s)
+
+    @staticmethod
+    def _needs_accounts(change: Change, evidence: Evidence) -> bool:
+        """Whether a bad end is to be told of which the accounting, when it was asked about many, has said nothing."""
+        bad = change.state.is_final and not change.state.is_success
+        known = any(status and status.state.is_final for status in (evidence.queue, evidence.history))
+        return bad and not known and evidence.has_history and evidence.history_heard
 
     def _is_whole_story(self, row: JobRow, evidence: Evidence) -> bool:
         """Whether the job that ended is the one that ran: a submission taken twice runs once, as its lock says.
@@ -183,68 +202,6 @@ class Poller:
         """The figures that the system leaves in a file beside a job that is over come before the job's own."""
         figures = read_statistics(self._work.target.host, self._work.target.scheduler, row.work_dir, row.array_index)
         return replace(change, metrics=figures.or_else(change.metrics).derived())
-
-    def _queue(self, jobs: Sequence[Watched]) -> Report:
-        if not jobs:
-            return Report()
-        report = self._query(jobs, _QUEUE)
-        self._complain(self._work.target.key, report.failed)
-        return report
-
-    def _history(self, jobs: Sequence[Watched]) -> Report:
-        if not (self._has_history and jobs):
-            return Report()
-        report = self._query(jobs, _HISTORY)
-        self._has_history = not report.disabled
-        self._complain(f"the accounting of {self._work.target.key}", report.failed)
-        return report
-
-    def _query(self, jobs: Iterable[Watched], question: _Question) -> Report:
-        """One question for all of these jobs, in as few commands as the system allows."""
-        ids = list(dict.fromkeys(self._scheduler.array_id(job.job_id) for job in jobs if job.job_id))
-        found: dict[str, JobStatus] = {}
-        failed, disabled, start = "", False, 0
-        while start < len(ids):
-            size = question.ids_per_call(self._scheduler)
-            report = self._ask(ids[start : start + size], question)
-            found.update(report.jobs)
-            failed, disabled = failed or report.failed, disabled or report.disabled
-            start += size
-            if start < len(ids):
-                self._work.ledger.leases.renew(self._work.target.key, self._holder)
-        return Report(found, failed, disabled)
-
-    def _ask(self, ids: Sequence[str], question: _Question) -> Report:
-        host, call = self._work.target.host, question.call(self._scheduler, ids)
-        if call is None:
-            return Report(disabled=True)
-        try:
-            report = question.read(self._scheduler, host.run(call))
-        except FileNotFoundError:
-            return Report(failed=f"`{call.argv[0]}` is not on PATH on {host.name}")
-        if report.instead:
-            self._scheduler = report.instead
-            return self._ask(ids, question)
-        if report.reasons:
-            better = question.read(self._scheduler, host.run(report.reasons)).jobs
-            told = {
-                job_id: replace(status, reason=better[job_id].reason)
-                for job_id, status in report.jobs.items()
-                if status.stuck and job_id in better
-            }
-            return replace(report, jobs={**report.jobs, **told})
-        return report
-
-    def _complain(self, source: str, words: str) -> None:
-        """Tell once that this source does not answer, and once that it does again."""
-        if words and source not in self._silent:
-            self._silent.add(source)
-            self._work.listener.on_warning(
-                f"{source} cannot be asked just now, and jobs go on meanwhile. It says: {words}"
-            )
-        elif not words and source in self._silent:
-            self._silent.remove(source)
-            self._work.listener.on_warning(f"{source} answers again.")
 
 
 def _is_another(told: str | None, known: str | None) -> bool:

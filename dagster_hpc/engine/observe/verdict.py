@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from signal import SIGKILL
 
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
 from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.observe.sentinel import Sentinel
 from dagster_hpc.engine.target import Patience
@@ -27,6 +28,7 @@ class Evidence:
     queue: JobStatus | None = None
     history: JobStatus | None = None
     asked: bool = True  # False: the scheduler did not answer, so an absence proves nothing
+    denied: bool = True  # False: the queue does not show the job, and has not said either that there is none
     queue_heard: bool = True  # False: the queue was not asked, or did not answer: the job may have been requeued
     history_heard: bool = True  # False: the accounting did not answer
     has_history: bool = True  # False: there is no accounting here to wait for
@@ -61,6 +63,8 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     unheard = not evidence.queue_heard and (badly or sentinel.signal is not None or evidence.asked)
     accounts_s = patience.epilogue_s if evidence.history_heard else patience.unavailable_s
     unheard |= badly and evidence.has_history and waited < accounts_s
+    # Nor does an answer that leaves it out say that it has left the queue.
+    unheard |= queue is None and not evidence.denied and waited < patience.epilogue_s
     if final is None and unheard:
         return _ending(row, ending_since)
     unaccounted = evidence.has_history and not (history and history.state.is_final)
@@ -131,7 +135,7 @@ def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str
         return JobState.COMPLETED, final.reason if final and final.state is not JobState.LOST else ""
     if sentinel.failure:
         return JobState.FAILED, sentinel.failure
-    if code > 128:
+    if is_signal(code - 128):
         return JobState.FAILED, f"its program was {_signal_words(code - 128)}"
     return JobState.FAILED, f"its program ended with exit code {code}"
 
@@ -180,7 +184,7 @@ def _ending(row: JobRow, ending_since: float) -> Change:
 
 
 def _absent(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
-    if not evidence.asked:
+    if not (evidence.asked and evidence.denied):
         return None
     since = row.absent_since or now
     if row.state is JobState.LOST:
@@ -210,9 +214,24 @@ def _unchanged(row: JobRow) -> Change:
 
 
 def _all_metrics(row: JobRow, evidence: Evidence, sentinel: Sentinel) -> JobMetrics:
-    """The accounting's figures first, then the queue's, then the job's own."""
-    sources = [status.metrics for status in (evidence.history, evidence.queue) if status]
-    metrics = JobMetrics()
-    for source in [*sources, sentinel.metrics, row.metrics, JobMetrics(submitted_at=row.created_at)]:
-        metrics = metrics.or_else(source)
+    """The accounting's figures first, then the queue's, then the job's own.
+
+    Of the two times the larger is right: a system takes samples, or counts whole seconds, and misses the end; the
+    job's own script misses what ran on other nodes. What was sampled while it ran is the time of no job that is over.
+    """
+    statuses = [status for status in (evidence.history, evidence.queue) if status]
+    over = [status.metrics for status in statuses if status.state.is_final]
+    sampled = [status.metrics for status in statuses if not status.state.is_final]
+    own = sentinel.metrics.derived()
+    metrics = JobMetrics(
+        elapsed_s=_largest(one.elapsed_s for one in (own, *over)),
+        cpu_time_s=_largest(one.cpu_time_s for one in (own, *over)),
+    )
+    timeless = [replace(one, elapsed_s=None, cpu_time_s=None) for one in (*sampled, row.metrics)]
+    for source in (*over, own, *timeless, JobMetrics(submitted_at=row.created_at)):
+        metrics = metrics.or_else(replace(source, cpu_efficiency=None, node_hours=None))
     return metrics.derived()
+
+
+def _largest(figures: Iterable[float | None]) -> float | None:
+    return max((figure for figure in figures if figure is not None), default=None)

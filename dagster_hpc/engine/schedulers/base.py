@@ -36,7 +36,7 @@ class Room:
     """What a system takes of this user now, as far as it tells. None: it does not say, or does not limit that."""
 
     jobs: int | None = None  # so many more, whoever shares the limit; an element of an array counts as one
-    elements: int | None = None  # of one array, at most
+    elements: int | None = None  # of one array, at most: no more than it takes jobs in all
 
 
 @dataclass(frozen=True)

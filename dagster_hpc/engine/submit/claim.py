@@ -11,11 +11,13 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobResult, JobState, Request, failure_of
 from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger.rooms import KnownRoom, Route
 from dagster_hpc.engine.ledger.rows import encode_rows
 from dagster_hpc.engine.process import NOBODY, new_owner
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import encode, render_script, script_files
 from dagster_hpc.engine.submit.recover import is_being_written
+from dagster_hpc.engine.submit.room import RARELY_S, room_on
 from dagster_hpc.engine.target import Target, script_stem
 from dagster_hpc.engine.workplace import Workplace
 
@@ -92,16 +94,31 @@ def _claim_new(
     request: Request, wanted: Sequence[int], work: Workplace, given_up: Sequence[str]
 ) -> Iterator[list[JobRow]]:
     """Claim these elements (or the one job), in submissions that fit into the room, as far as nobody was quicker."""
-    room = work.target.max_jobs
-    size = room if room and request.spec.is_array else len(wanted)
+    spec = request.spec
+    room = room_on(Route(work.target.key, spec.queue, spec.project), work, within_s=RARELY_S)
+    size = _part_size(len(wanted), room, work.target.max_jobs) if spec.is_array else len(wanted)
+    follows = ""
     for start in range(0, len(wanted), size):
-        rows = _claim_batch(request, list(wanted[start : start + size]), work, given_up if not start else ())
+        part = list(wanted[start : start + size])
+        rows = _claim_batch(request, part, work, given_up if not start else (), room.most, follows)
         if rows is None:
             return
+        # Each part of an array keeps to the limit of those that run at once; together they would not.
+        follows = rows[0].batch if spec.element_limit else ""
         yield rows
 
 
-def _claim_batch(request: Request, elements: list[int], work: Workplace, given_up: Sequence[str]) -> list[JobRow] | None:
+def _part_size(count: int, room: KnownRoom, max_jobs: int | None) -> int:
+    """How many elements of an array go in one submission: what may be taken at once, so that no part waits for ever."""
+    limits = [limit for limit in (count, room.elements, max_jobs) if limit is not None]
+    if room.most is None:
+        return max(1, min(limits))
+    return max(1, min(*limits, max(room.most, min(limits) // 10)))  # where little is free just now, it will be more
+
+
+def _claim_batch(
+    request: Request, elements: list[int], work: Workplace, given_up: Sequence[str], most: int | None, follows: str
+) -> list[JobRow] | None:
     """One submission, durable and with all its files; None if somebody was quicker."""
     target, claims = work.target, work.ledger.claims
     spec, token = request.spec, claims.new_token()
@@ -130,6 +147,7 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
         run_id=request.run_id,
         step_key=request.step_key,
         owner=owner,
+        follows=follows,
     )
     rows = [row]
     if spec.is_array:
@@ -145,7 +163,8 @@ def _claim_batch(request: Request, elements: list[int], work: Workplace, given_u
         ]
     work.clock.point("claim: before the row")
     # Its script is named last, once all files are there: until then nobody else can go on with it, or joins it.
-    state = claims.claim([replace(one, script_sha256="") for one in rows], room=target.max_jobs, delivered=given_up)
+    unwritten = [replace(one, script_sha256="") for one in rows]
+    state = claims.claim(unwritten, room=target.max_jobs, most=most, delivered=given_up)
     if state is None:
         return None
     work.clock.point("claim: after the row")

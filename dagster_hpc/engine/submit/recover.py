@@ -10,7 +10,9 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger.rooms import Route
 from dagster_hpc.engine.process import NOBODY, new_owner, process_lives
+from dagster_hpc.engine.submit.room import WHILE_TIGHT_S, room_on
 from dagster_hpc.engine.submit.send import adopt, give_up, send
 from dagster_hpc.engine.workplace import Workplace
 
@@ -53,15 +55,18 @@ def is_being_written(row: JobRow, work: Workplace) -> bool:
 def submit_ready(work: Workplace) -> None:
     """Submit what waits in the ledger for room on this target, in its order, as far as there is room."""
     admitted: list[tuple[list[JobRow], str]] = []
-    while rows := work.ledger.claims.next_ready(work.target.key):
+    full: set[Route] = set()
+    while rows := work.ledger.claims.next_ready(work.target.key, full):
         if rows[0].owner != NOBODY:
             settle(rows[0], work)  # its process writes its files just now, or died while it did
             if work.ledger.job(rows[0].token).owner != NOBODY:
                 break
             continue
-        owner = new_owner()
-        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs):
-            break
+        route = Route(work.target.key, rows[0].queue, rows[0].project)
+        most, owner = room_on(route, work, within_s=WHILE_TIGHT_S).most, new_owner()
+        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs, most=most):
+            full.add(route)  # those who want another queue need not wait behind it
+            continue
         work.clock.point("ready: after the admission")
         admitted.append((work.ledger.jobs(batch=rows[0].batch), owner))
         if len(admitted) >= work.target.parallel_submissions:

@@ -74,8 +74,8 @@ def _send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
             if doubtful and adopt(rows, owner, work):
                 return
             work.listener.on_warning(f"{rows[0].name} waits in the ledger: {error.message}")
-            pause_s = patience.capacity_retry_s
-            work.insist(partial(claims.give_back, batch, owner, after_s=pause_s, certain=not doubtful))
+            pause_s, why = patience.capacity_retry_s, f"waits for room: {error.message}"
+            work.insist(partial(claims.give_back, batch, owner, why, after_s=pause_s, certain=not doubtful))
             return
         except (SubmitRefused, ConfigurationError) as error:
             work.clock.point("send: after the command")

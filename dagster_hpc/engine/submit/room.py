@@ -1,0 +1,33 @@
+"""How much a scheduler takes just now, in its own words; what it has no room for waits in the ledger."""
+
+from __future__ import annotations
+
+from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.ledger.rooms import KnownRoom, Route
+from dagster_hpc.engine.workplace import Workplace
+
+RARELY_S = 600.0  # limits change rarely, and one that was misjudged is only waited for
+WHILE_TIGHT_S = 60.0  # jobs wait for room, and others make some
+
+
+def room_on(route: Route, work: Workplace, *, within_s: float) -> KnownRoom:
+    """What the scheduler says of its room on this route; asked anew if nobody has within this time."""
+    calls = work.target.scheduler.room(work.target.host.user, route.queue, route.project)
+    if not calls:
+        return KnownRoom()
+    known = work.ledger.rooms.known(route)
+    if known and 0 <= work.ledger.now() - known.asked_at < within_s:
+        return known
+    if not work.ledger.rooms.begin(route, known):
+        return known or KnownRoom()
+    work.clock.point("room: before the question")
+    room = work.target.scheduler.read_room([_answer(call, work) for call in calls])
+    return work.ledger.rooms.tell(route, room.jobs, room.elements)
+
+
+def _answer(call: Call, work: Workplace) -> Answer:
+    """A command that is not there tells nothing of the room, and prevents nothing."""
+    try:
+        return work.target.host.run(call)
+    except FileNotFoundError as error:
+        return Answer(call.argv, 127, "", str(error))
