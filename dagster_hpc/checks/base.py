@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.job import JobSpec
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -41,8 +42,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Demand:
-    """What the execution profiles ask of one queue: for the longest of these times, at this project's cost."""
+    """What the execution profiles ask of one queue: for these times and numbers of nodes, at this project's cost."""
 
     queue: str = ""
     project: str = ""
     walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile
+    nodes: Mapping[str, int] = field(default_factory=dict)  # by profile
+    specs: Mapping[str, JobSpec] = field(default_factory=dict)  # by profile; all that it asks

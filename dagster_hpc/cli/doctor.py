@@ -25,8 +25,8 @@ from dagster_hpc.checks.patience import patience
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.script import templates_folder
-from dagster_hpc.engine.units import parse_walltime
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.resolve import resolve
@@ -82,17 +82,26 @@ def _missing(probe: Probe, host: Host) -> Finding:
 
 
 def _demands(hpc: HPCJobRunner) -> list[Demand]:
-    """The queues that the profiles use, each once, with their walltimes."""
-    demands: dict[tuple[str, str], dict[str, int]] = {}
+    """The queues that the profiles use, each once, with what they ask there."""
+    demands: dict[tuple[str, str], dict[str, JobSpec]] = {}
     for name, profile in hpc.profiles.items():
         route = hpc.target.route(profile.resource_class)
-        walltimes = demands.setdefault((route.queue, route.project), {})
-        with suppress(ValueError):  # the profile's own check says so
-            walltimes[name] = parse_walltime(profile.walltime)
+        specs = demands.setdefault((route.queue, route.project), {})
+        with suppress(HPCError):  # the profile's own check says so
+            specs[name] = resolve(_TRUE, profile, hpc.target)
     if not demands:
         route = hpc.target.route("cpu")
         demands[route.queue, route.project] = {}
-    return [Demand(queue, project, walltimes) for (queue, project), walltimes in demands.items()]
+    return [
+        Demand(
+            queue,
+            project,
+            walltimes_s={name: spec.walltime_s for name, spec in specs.items()},
+            nodes={name: spec.nodes for name, spec in specs.items()},
+            specs=specs,
+        )
+        for (queue, project), specs in demands.items()
+    ]
 
 
 # -- templates, programs

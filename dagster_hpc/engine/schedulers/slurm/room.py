@@ -31,14 +31,29 @@ class Limit:
 
 def questions(user: str, queue: str, project: str) -> list[tuple[str, ...]]:
     """The commands whose answers `read` reads, in this order. Ordinary users may give them, unless the site forbids it."""
-    accounts = (f"accounts={project.lower()}",) if project else ()
     return [
         ("scontrol", "show", "config"),
         ("scontrol", "-o", "show", "partition", *((queue,) if queue else ())),
-        ("scontrol", "-o", "show", "assoc_mgr", "flags=assoc,qos", f"users={user}", *accounts),
+        usage_question(user, project),
         ("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=Cluster,Account,Partition,DefaultQOS"),
         ("sacctmgr", "-n", "-P", "show", "qos", "format=Name,GrpSubmitJobs,MaxSubmitJobsPU,MaxSubmitJobsPA"),
     ]
+
+
+def usage_question(user: str, project: str) -> tuple[str, ...]:
+    accounts = (f"accounts={project.lower()}",) if project else ()
+    return ("scontrol", "-o", "show", "assoc_mgr", "flags=assoc,qos", f"users={user}", *accounts)
+
+
+def read_usage(answer: Answer) -> Room:
+    """What the answer to `usage_question` says alone: of a QOS only what has been used, and only of the usual one."""
+    silence = Answer(("scontrol",), 1, "", "")
+    return read([silence, silence, answer, silence, silence])
+
+
+def largest_array(config: str) -> int | None:
+    """The most elements that `scontrol show config` allows an array."""
+    return min((int(size or tasks) for size, tasks in _LARGEST_ARRAY.findall(config)), default=None)
 
 
 def read(answers: Sequence[Answer]) -> Room:
@@ -63,7 +78,8 @@ def read(answers: Sequence[Answer]) -> Room:
         limits += _limits(record.get("GrpSubmitJobs", "") for record in [mine, *_accounts_above(usage, account)])
     if "limits" not in (_first(_ENFORCED, config) or "limits"):
         limits = []  # they stand in the database, and nobody looks at them
-    arrays = [int(size or tasks) for size, tasks in _LARGEST_ARRAY.findall(config)]
+    largest = largest_array(config)
+    arrays = [] if largest is None else [max(1, largest)]
     return Room(
         jobs=min((max(0, limit.jobs - limit.used) for limit in limits), default=None),
         # An array is taken whole or not at all: one that is larger than a limit never is.
