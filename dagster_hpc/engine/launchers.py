@@ -102,11 +102,11 @@ def launcher_faults(spec: JobSpec) -> list[str]:
     if spec.launcher == "single" and spec.launcher_options:
         faults.append("mpi_options are given, but launcher 'single' starts no MPI")
     for count, option, value in _stated(spec):
-        if getattr(spec, count) not in (None, int(value) if value.isascii() and value.isdigit() else value):
+        asked, said = getattr(spec, count), f"{option} {value}".strip()
+        if asked not in (None, int(value) if value.isascii() and value.isdigit() else value):
             faults.append(
-                f"mpi_options say {option} {value}, but the profile says {getattr(spec, count)} "
-                f"(num_nodes={spec.nodes}, mpiprocs={spec.ranks_per_node}, ompthreads={spec.threads_per_rank}): "
-                "leave the number to the profile"
+                f"mpi_options say {said}, but the profile says {asked} (num_nodes={spec.nodes}, "
+                f"mpiprocs={spec.ranks_per_node}, ompthreads={spec.threads_per_rank}): leave the number to the profile"
             )
     return faults
 
