@@ -6,7 +6,8 @@ import contextlib
 import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dagster_hpc import Command, ConfigurationError, Dependency, HPCError, JobHa
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import DependencyKind
 from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.observe.questions import Questions
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Report, Scheduler
 from dagster_hpc.engine.submit.send import find
@@ -95,7 +97,9 @@ class Site:
     folder: Path
     warnings: list[str] = field(default_factory=list)
     heard: dict[str, list[JobState]] = field(default_factory=dict)
+    questions: int = 0  # that the system was asked about jobs: about many at once, or about one
     _gates: int = 0
+    _opened_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.hpc = self.runner()
@@ -210,6 +214,12 @@ class Site:
 
     # ------------------------------------------------------------------ the end
 
+    def check_load(self) -> None:
+        """However the jobs went: nobody was asked more often than agreed, but for a few early questions about an end."""
+        rounds = (time.monotonic() - self._opened_at) / self.engine.target.poll_interval_s + 2
+        early = 6 + 3 * len(self.rows())
+        assert self.questions <= 2 * (rounds + early), f"{self.questions} questions in {rounds:.0f} intervals"
+
     def close(self) -> None:
         for gate in range(1, self._gates + 1):
             (self.folder / f"gate{gate}").touch()
@@ -231,11 +241,22 @@ def opened(system: System) -> Iterator[Site]:
             patch.setenv(name, value)
         site = Site(system, folder)
         patch.setattr("dagster_hpc.resources.job_runner.listener_of", lambda *_, **__: site.listener)
+        for name in ("_ask_of_many", "_ask_of_one"):
+            patch.setattr(Questions, name, _counted(getattr(Questions, name), site))
         try:
             yield site
+            site.check_load()
         finally:
             site.close()
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _counted(ask: Callable[..., Report], site: Site) -> Callable[..., Report]:
+    def ask_and_count(*about: Any) -> Report:
+        site.questions += 1
+        return ask(*about)
+
+    return ask_and_count
 
 
 def lacks(system: System, what: str, **request: Any) -> bool:

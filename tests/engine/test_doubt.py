@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dagster_hpc.engine.call import Answer
-from dagster_hpc.engine.job import JobState, WaitTimeout
+from dagster_hpc.engine.job import JobState, JobStatus, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Report
@@ -150,6 +150,28 @@ def test_a_system_that_is_not_understood_in_any_words_is_asked_no_more_often_tha
     assert len(told) == 2  # of the queue and of the accounting, once each
     assert all("dagster-hpc doctor" in words and words.count("Welcome") <= 10 for words in told)
     ledger.close()
+
+
+@pytest.mark.parametrize(("code", "state"), [(143, JobState.TIMEOUT), (0, JobState.COMPLETED)])
+def test_without_a_history_of_jobs_the_systems_own_log_tells_why_one_was_ended(
+    host: Forgetful, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, code: int, state: JobState
+) -> None:
+    """A job that had run into its walltime was `killed by signal 15`, while its scheduler.log said why."""
+
+    def read_log(self: Slurm, text: str) -> JobStatus | None:
+        return JobStatus(JobState.TIMEOUT, "ran into its walltime") if "exceeded limit" in text else None
+
+    monkeypatch.setattr(Slurm, "read_log", read_log)
+    host.accounting = False
+    row, other = put_job(host, ledger, 1), put_job(host, ledger, 2)
+    for each in (row, other):
+        host.leave_exit_code(each, code)
+        host.forget(each.job_id or "")
+    Path(row.work_dir, "scheduler.log").write_text("=>> PBS: job killed: walltime 11 exceeded limit 8\n")
+    mine = watcher(host, ledger, poll_interval_s=0.1)
+    ended = mine.wait_for(row, timeout_s=20)
+    assert (ended.state, ended.exit_code) == (state, code)
+    assert mine.wait_for(other, timeout_s=20).reason.startswith("its program was killed" if code else "")
 
 
 def test_a_system_that_wants_to_be_asked_in_ever_other_words_is_left_alone_after_some(

@@ -289,6 +289,15 @@ def test_a_code_that_is_no_signals_is_an_exit_code(code: int, words: str) -> Non
     assert verdict(OVER_FOR_LONG, ended(code), history=says(JobState.FAILED, exit_code=code)).reason == words
 
 
+@pytest.mark.parametrize(("code", "state"), [(0, JobState.COMPLETED), (3, JobState.FAILED)])
+def test_where_there_are_no_accounts_to_wait_for_a_job_that_the_queue_denies_is_over_at_once(
+    code: int, state: JobState
+) -> None:
+    """Seven seconds from the end of each job to its result, on a PBS without a history."""
+    assert verdict(ROW, ended(code), has_history=False).state is state
+    assert verdict(ROW, ended(code), has_history=False, denied=False).state is JobState.RUNNING
+
+
 # -- an answer that leaves a job out
 
 
@@ -575,7 +584,7 @@ CANCELLED = says(JobState.CANCELLED)
 @pytest.mark.parametrize(
     ("after_s", "row", "evidence", "state"),
     [
-        (10, ROW, Evidence(ended(0), has_history=False), JobState.COMPLETED),
+        (20, ROW, Evidence(ended(0), has_history=False, denied=False), JobState.COMPLETED),
         (10, ROW, Evidence(ended(0), queue=says(JobState.COMPLETED)), JobState.COMPLETED),
         (20, ROW, Evidence(ended(0), asked=False), JobState.COMPLETED),
         (20, ROW, Evidence(ended(0), queue=says(JobState.RUNNING)), JobState.COMPLETED),

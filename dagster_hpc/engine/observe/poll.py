@@ -24,6 +24,7 @@ from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.workplace import Workplace
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_END_OF_LOG = 16 * 1024  # bytes, in which a system says what it did to a job
 _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
@@ -113,6 +114,8 @@ class Poller:
                 found, heard = _of_this_job(alone, row), not alone.failed
                 evidence = replace(evidence, history=found, history_heard=heard, asked=evidence.asked and heard)
                 change = judge(self._as_watched(row, now), evidence, now, work.target.patience)
+            if change and _is_unexplained(change, evidence) and (told := self._told_in_log(row)):
+                change = judge(self._as_watched(row, now), replace(evidence, history=told), now, work.target.patience)
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
             if change.state.is_final:
@@ -165,9 +168,16 @@ class Poller:
     @staticmethod
     def _needs_accounts(change: Change, evidence: Evidence) -> bool:
         """Whether a bad end is to be told of which the accounting, when it was asked about many, has said nothing."""
-        bad = change.state.is_final and not change.state.is_success
-        known = any(status and status.state.is_final for status in (evidence.queue, evidence.history))
-        return bad and not known and evidence.has_history and evidence.history_heard
+        return _is_unexplained(change, evidence) and evidence.has_history and evidence.history_heard
+
+    def _told_in_log(self, row: JobRow) -> JobStatus | None:
+        """What the system has written into the job's own log: without a history of jobs, only that says why it ended."""
+        scheduler = self._ask.scheduler
+        try:
+            end = self._work.target.host.tail(scheduler.log_of(row.work_dir, row.array_index), _END_OF_LOG)
+        except OSError:
+            return None  # the reason is not worth waiting for
+        return scheduler.read_log(end.decode("utf-8", "replace"))
 
     def _is_whole_story(self, row: JobRow, evidence: Evidence) -> bool:
         """Whether the job that ended is the one that ran: a submission taken twice runs once, as its lock says.
@@ -221,6 +231,12 @@ def _of_this_job(report: Report, job: Watched | JobRow) -> JobStatus | None:
     if status and status.job_name and not status.job_name.endswith(job.batch):
         return None
     return status
+
+
+def _is_unexplained(change: Change, evidence: Evidence) -> bool:
+    """Whether a bad end is to be told that only the job's own files speak of."""
+    known = any(status and status.state.is_final for status in (evidence.queue, evidence.history))
+    return change.state.is_final and not change.state.is_success and not known
 
 
 def _is_final(report: Report, job: Watched | JobRow) -> bool:

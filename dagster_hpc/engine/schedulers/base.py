@@ -151,6 +151,10 @@ class Scheduler(ABC):
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
 
+    def read_log(self, text: str) -> JobStatus | None:
+        """What was done to a job that is over, as the end of its system's own log says; None where that does not tell."""
+        return None
+
     def statistics_of(self, work_dir: str, index: int | None) -> str | None:
         """The file in which the system leaves the figures of one job or element, where it writes such a file."""
         return None
