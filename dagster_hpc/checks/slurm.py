@@ -36,7 +36,7 @@ def probes(slurm: Slurm, demands: Sequence[Demand], user: str) -> list[Probe]:
     return [
         Probe("sbatch", ask("sbatch", "--version"), _version),
         Probe("scancel", ask("scancel", "--version"), _version),
-        Probe("squeue", ask("squeue", "-h", "--me", "-o", "%i"), _queue),
+        Probe("squeue", ask("squeue", "-h", "-u", user, "-o", "%i"), _queue),
         Probe("sacct", ask("sacct", "-n", "-P", "-X", "-S", "now-1minutes", "--format=JobID"), _accounting, "warn"),
         Probe("slurmctld", config, _controller, "warn"),
         Probe("history", config, _history, "warn"),

@@ -177,7 +177,9 @@ def test_a_cluster_is_named_in_every_command() -> None:
     # the predecessor cut the cluster off the id and then asked the wrong one
     there = Slurm(cluster="lab")
     calls = [there.submit("x"), there.queue(["1"]), there.history(["1"]), there.cancel(["1"]), *there.find("x")]
+    calls += [there.look_for("1"), *(call for call in there.room("me", "", "") if call.argv[0] != "sacctmgr")]
     assert all(call.argv[1:3] == ("-M", "lab") for call in calls)
+    assert not any("-M" in call.argv for call in there.room("me", "", "") if call.argv[0] == "sacctmgr")
 
 
 @given(
@@ -808,7 +810,7 @@ TABLE = {
     JobState.SUSPENDED: "SUSPENDED S STOPPED ST",
     JobState.COMPLETED: "COMPLETED CD",
     JobState.FAILED: "FAILED F BOOT_FAIL BF LAUNCH_FAILED RECONFIG_FAIL",
-    JobState.CANCELLED: "CANCELLED CA REVOKED RV",  # the predecessor never saw the end of a REVOKED job
+    JobState.CANCELLED: "CANCELLED CA",
     JobState.TIMEOUT: "TIMEOUT TO DEADLINE DL",
     JobState.OOM: "OUT_OF_MEMORY OOM",
     JobState.NODE_FAIL: "NODE_FAIL NF",
@@ -826,6 +828,11 @@ def test_each_word_of_slurm_means_one_of_our_states(word: str, state: JobState) 
 def test_a_pending_job_that_something_holds_is_held(reason: str) -> None:
     assert state_of("PD", reason) is JobState.HELD
     assert state_of("RUNNING", reason) is JobState.RUNNING
+
+
+@pytest.mark.parametrize("word", ["REVOKED", "RV"])
+def test_a_job_that_another_cluster_of_the_federation_has_taken_is_not_over(word: str) -> None:
+    assert state_of(word) is JobState.UNKNOWN  # called cancelled, it would be submitted a second time while it runs
 
 
 def test_who_cancelled_does_not_hide_that_it_was_cancelled() -> None:

@@ -13,12 +13,13 @@ _STATES: dict[JobState, str] = {
     JobState.SUSPENDED: "SUSPENDED S STOPPED ST",
     JobState.COMPLETED: "COMPLETED CD",
     JobState.FAILED: "FAILED F BOOT_FAIL BF LAUNCH_FAILED RECONFIG_FAIL",
-    JobState.CANCELLED: "CANCELLED CA REVOKED RV",
+    JobState.CANCELLED: "CANCELLED CA",
     JobState.TIMEOUT: "TIMEOUT TO DEADLINE DL",
     JobState.OOM: "OUT_OF_MEMORY OOM",
     JobState.NODE_FAIL: "NODE_FAIL NF",
     JobState.PREEMPTED: "PREEMPTED PR",
 }
+# REVOKED is none of them: a sibling cluster has taken the job, and how it fares there this one does not tell.
 _STATE_BY_WORD = {word: state for state, words in _STATES.items() for word in words.split()}
 _HOLDING_REASONS = {
     "Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "BeginTime",
