@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.flux import FluxTarget
     from dagster_hpc.resources.targets.local import LocalTarget
     from dagster_hpc.resources.targets.lsf import LSFTarget
-    from dagster_hpc.resources.targets.pbs import MiyabiTarget, PBSTarget
+    from dagster_hpc.resources.targets.pbs import GadiTarget, MiyabiTarget, PBSTarget
     from dagster_hpc.resources.targets.pjm import FugakuTarget, PJMTarget
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
@@ -49,6 +49,7 @@ __all__ = [
     "ExecutionProfile",
     "FluxTarget",
     "FugakuTarget",
+    "GadiTarget",
     "HPCError",
     "HPCJobConfig",
     "HPCJobRunner",
@@ -111,7 +112,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),
         "resources.targets.lsf": ("LSFTarget",),
-        "resources.targets.pbs": ("MiyabiTarget", "PBSTarget"),
+        "resources.targets.pbs": ("GadiTarget", "MiyabiTarget", "PBSTarget"),
         "resources.targets.pjm": ("FugakuTarget", "PJMTarget"),
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),

@@ -16,6 +16,8 @@ _HOME = {
     "local": "local",
     "slurm": "slurm",
     "pbs": "pbs",
+    "miyabi": "miyabi",
+    "gadi": "pbs",
     "torque": "torque",
     "torque-slurm": "torque_over_slurm",
     "pjm": "pjm",

@@ -9,6 +9,9 @@ from functools import partial
 from dagster_hpc.checks.base import Demand, Finding, Probe
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.lsf.requests import LSF
+from dagster_hpc.engine.units import format_walltime
+
+_SOON_S = 600  # a job that is over is asked for within minutes, while somebody waits for it
 
 
 def probes(lsf: LSF, demands: Sequence[Demand], user: str) -> list[Probe]:
@@ -17,17 +20,56 @@ def probes(lsf: LSF, demands: Sequence[Demand], user: str) -> list[Probe]:
     return [
         Probe("bsub", Call(("bsub", "-V")), _version),
         Probe("lsid", Call(("lsid",)), _cluster),
-        Probe("bjobs", Call(("bjobs", "-noheader")), _jobs),
+        Probe("bjobs", lsf.queue(()), partial(_jobs, lsf)),
+        Probe("limits", Call(("bparams", "-a")), _limits, "warn"),
         *(Probe("queue", Call(("bqueues", "-w", name)), partial(_queue, name), "warn") for name in queues),
+        *(
+            Probe("queue limit", Call(("bqueues", "-l", demand.queue)), partial(_run_limit, demand), "warn")
+            for demand in demands
+            if demand.queue and demand.walltimes_s
+        ),
     ]
 
 
-def _jobs(answer: Answer) -> Finding:
+def _jobs(lsf: LSF, answer: Answer) -> Finding:
     said = f"{answer.stdout}\n{answer.stderr}"
-    if answer.code == 0 or re.search(r"no (unfinished|matching) job found", said, re.I):
-        number = sum(line[:1].isdigit() for line in answer.stdout.splitlines())
-        return Finding("ok", f"the batch daemon answers; {number} of your jobs are in the queue")
+    report = lsf.read_queue(answer)
+    if report.instead or report.jobs or re.search(r"no (unfinished |matching )?job found", said, re.I):
+        words = "; it is too old for JSON, and asked for lines" if report.instead else ""
+        return Finding("ok", f"the batch daemon answers; {len(report.jobs)} of your jobs are known to it{words}")
     return Finding("fail", f"the batch daemon does not answer: {answer.words}", "ask your site whether mbatchd runs.")
+
+
+def _limits(answer: Answer) -> Finding:
+    """How many elements an array may have, and how long bjobs shows a job that is over."""
+    names = ("MAX_JOB_ARRAY_SIZE", "CLEAN_PERIOD")
+    found = {name: re.search(rf"\b{name}\s*=\s*(\d{{1,9}})\b", answer.stdout, re.ASCII) for name in names}
+    elements, shown = (int(match[1]) if match and answer.code == 0 else None for match in found.values())
+    if elements is None and shown is None:
+        return Finding("warn", f"the limits of the cluster cannot be read: {answer.words[:500]}", "ask your site.")
+    words = [f"arrays of up to {elements} elements"] if elements is not None else []
+    words += [f"bjobs shows jobs for {format_walltime(shown)} after their end"] if shown is not None else []
+    if shown is not None and shown < _SOON_S:
+        advice = "let a process of yours wait for its jobs: what nobody asks for in that time, its own files tell."
+        return Finding("warn", "; ".join(words), advice)
+    return Finding("ok", "; ".join(words))
+
+
+def _run_limit(demand: Demand, answer: Answer) -> Finding:
+    """`RUNLIMIT` with a line of minutes below it, after `MAXIMUM LIMITS:`."""
+    below = re.search(r"^MAXIMUM LIMITS:.*?^\s*RUNLIMIT\s*\n\s*([\d.]{1,12}) min", answer.stdout, re.M | re.S | re.ASCII)
+    try:
+        limit_s = float(below[1]) * 60 if below and answer.code == 0 else None
+    except ValueError:
+        limit_s = None
+    if limit_s is None:
+        return Finding("ok", f"{demand.queue}: no limit of time is told")
+    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if time_s > limit_s}
+    if too_long:
+        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+        advice = "shorten the walltime, or send these profiles to another queue."
+        return Finding("fail", f"queue {demand.queue} allows {format_walltime(int(limit_s))}, but {asked}", advice)
+    return Finding("ok", f"{demand.queue}: time limit {format_walltime(int(limit_s))}")
 
 
 def _version(answer: Answer) -> Finding:

@@ -4,35 +4,51 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
+from dagster_hpc.engine.schedulers.pbs.limits import sections
 from dagster_hpc.engine.schedulers.pbs.records import integer, seconds
+from dagster_hpc.engine.schedulers.pbs.replies import from_json, refused_option
 from dagster_hpc.engine.schedulers.pbs.requests import PBS
 from dagster_hpc.engine.schedulers.pbs.words import NO_HISTORY, unreached
 from dagster_hpc.engine.units import format_walltime
 
 _UNREACHED = "check PBS_CONF_FILE or /etc/pbs.conf, and with your site whether the server runs."
+_LIMITS = "set max_jobs of the target; a job for which there is no room waits in any case."
 _NO_JOB = "999999999"  # an id that no server has reached
 
 
 def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
-    queues = Call(("qstat", "-Q", "-f"))
+    queues, in_json = Call(("qstat", "-Q", "-f")), Call(("qstat", "-x", "-f", "-F", "json", _NO_JOB))
     return [
-        Probe("qsub", Call(("qsub", "--version")), _version),
-        Probe("qdel", Call(("qdel", "--version")), _version),
+        Probe("qsub", Call(("qsub", "--version")), version),
+        Probe("qdel", Call(("qdel", "--version")), version),
         Probe("qstat", Call(("qstat", "-u", user)), _server),
-        Probe("job history", Call(("qstat", "-x", "-f", "-F", "json", _NO_JOB)), _history, "warn"),
+        Probe("job history", in_json, _history, "warn"),
+        Probe("dialect", in_json, _dialect, "warn"),
         Probe("qselect", Call(("qselect", "-u", user)), _look_up, "warn"),
+        Probe("arrays", Call(("qstat", "-B", "-f")), partial(_arrays, pbs), "warn"),
         *(Probe("queue", queues, partial(_queue, demand), "warn") for demand in demands),
+        *(
+            Probe("nodes", Call(("pbsnodes", "-a", "-F", "json")), partial(_nodes, demand), "warn")
+            for demand in demands
+            if demand.cores
+        ),
+        *([Probe("mpi", Call(("ompi_info",)), _mpi, "ok")] if _are_many(demands) else []),
     ]
 
 
-def _version(answer: Answer) -> Finding:
+def _are_many(demands: Sequence[Demand]) -> bool:
+    return any(number > 1 for demand in demands for number in demand.nodes.values())
+
+
+def version(answer: Answer) -> Finding:
+    """Whether this is a program of PBS."""
     program, said = answer.argv[0], answer.stdout.strip() or answer.stderr.strip()
     if said.startswith("Version:"):
         return Finding("fail", f"`{program}` is Torque's ({said}), not PBS's", "use TorqueTarget.")
@@ -67,6 +83,67 @@ def _history(answer: Answer) -> Finding:
     return Finding("warn", said, "nothing: the engine finds out how it wants to be asked.", clock)
 
 
+def _dialect(answer: Answer) -> Finding:
+    """How jobs will be asked for. Clients built from OpenPBS's main since December 2023 write a tab behind each colon."""
+    if refused_option(answer) is not None or from_json(answer.stdout) is None or not answer.stdout.strip():
+        return Finding("ok", "qstat gives no JSON: jobs are asked for in text, or one by one")
+    if '":\t' in answer.stdout:
+        said = "this qstat is built from OpenPBS's main, which shows in JSON the first of several jobs only"
+        return Finding("ok", f"{said} (openpbs issue 2672): it is asked for text")
+    return Finding("ok", "jobs are asked for in JSON")
+
+
+def _arrays(pbs: PBS, answer: Answer) -> Finding:
+    server = next(iter(sections(answer).values()), None)
+    if server is None:
+        return Finding("warn", f"the server's limits cannot be asked: {answer.words.splitlines()[0]}", _LIMITS)
+    sizes = [size for size in (integer(server.get("max_array_size", "")), pbs.most_elements) if size]
+    arrays = f"arrays of up to {min(sizes)} elements" if sizes else "arrays of any size"
+    return Finding("ok", f"{arrays}; jobs in all: {server.get('max_queued', 'no limit')}")
+
+
+def _nodes(demand: Demand, answer: Answer) -> Finding:
+    """What no node has, PBS takes all the same: such a job waits for ever. A GPU that it does not know it refuses."""
+    nodes = _resources(answer.stdout) if answer.code == 0 else []
+    if not nodes:
+        return Finding("warn", f"the nodes cannot be listed: {answer.words.splitlines()[0][:200]}", "ask your site.")
+    most = {name: max(integer(str(node.get(name, ""))) or 0 for node in nodes) for name in ("ncpus", "ngpus")}
+    faults = [
+        *_beyond(demand.cores, most["ncpus"], "cores a node"),
+        *_beyond(demand.gpus, most["ngpus"], "GPUs a node"),
+        *_beyond(demand.nodes, len(nodes), "nodes"),
+    ]
+    if faults:
+        advice = "make these profiles smaller; PBS may take such a job, and it then waits for ever (Can Never Run)."
+        return Finding("fail", "; ".join(faults), advice)
+    gpus = f", {most['ngpus']} GPUs" if most["ngpus"] else ", no GPUs that PBS knows (ngpus)"
+    return Finding("ok", f"the largest of {len(nodes)} nodes has {most['ncpus']} cores{gpus}")
+
+
+def _beyond(asked: Mapping[str, int], most: int, what: str) -> list[str]:
+    return [f"profile {who!r} asks for {number} {what}, of {most}" for who, number in asked.items() if number > most]
+
+
+def _resources(text: str) -> list[dict[str, object]]:
+    """`resources_available` of each node."""
+    try:
+        nodes = json.loads(text, strict=False)["nodes"].values()
+        found = [node["resources_available"] for node in nodes if "resources_available" in node]
+        return [one for one in found if isinstance(one, dict)]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return []
+
+
+def _mpi(answer: Answer) -> Finding:
+    if re.search(r"MCA (?:plm|ras): tm\b", answer.stdout):
+        return Finding("ok", "Open MPI here asks PBS for its nodes (tm)")
+    return Finding(
+        "warn",
+        "Open MPI here was built without PBS's interface (tm): mpirun by itself starts all ranks on the first node",
+        "load an MPI that has it, or see that mpirun is given the nodes: PBS lists them in $PBS_NODEFILE.",
+    )
+
+
 def _clock(text: str) -> float | None:
     """The server's time of day stands at the head of every JSON answer."""
     try:
@@ -85,7 +162,7 @@ def _look_up(answer: Answer) -> Finding:
 def _queue(demand: Demand, answer: Answer) -> Finding:
     if answer.code != 0:
         return Finding("warn", f"the queues cannot be listed: {answer.words}", _UNREACHED)
-    queues = _queues(answer.stdout)
+    queues = sections(answer)
     if not demand.queue:
         return Finding("ok", f"the server's default; there are {', '.join(sorted(queues)) or 'no queues that you see'}")
     if demand.queue not in queues:
@@ -108,17 +185,5 @@ def _queue(demand: Demand, answer: Answer) -> Finding:
         return Finding("warn", f"queue {demand.queue} {what}", f"wait, or ask your site; `qstat -Qf {demand.queue}`.")
     limit = queue.get("resources_max.walltime", "none")
     waiting = integer(queue.get("total_jobs", "")) or 0
-    return Finding("ok", f"{demand.queue}: {waiting} jobs in it, time limit {limit}")
-
-
-def _queues(text: str) -> dict[str, dict[str, str]]:
-    """`Queue: NAME`, and its attributes below it."""
-    queues: dict[str, dict[str, str]] = {}
-    name = ""
-    for line in text.replace("\n\t", "").split("\n"):
-        if head := re.fullmatch(r"Queue: (\S+)", line):
-            name = head[1]
-            queues[name] = {}
-        elif name and (match := re.fullmatch(r" {4}([\w.]+) = (.*)", line)):
-            queues[name][match[1]] = match[2]
-    return queues
+    most = f", limits {queue['max_queued']}" if "max_queued" in queue else ""
+    return Finding("ok", f"{demand.queue}: {waiting} jobs in it, time limit {limit}{most}")

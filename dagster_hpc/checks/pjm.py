@@ -8,21 +8,39 @@ from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.schedulers.pjm import limits
 from dagster_hpc.engine.schedulers.pjm.requests import PJM
+from dagster_hpc.engine.schedulers.pjm.tables import delimiter, rows
+from dagster_hpc.engine.units import format_walltime
 
 _UNREACHED = "check that this is a login node, and ask your site whether the job manager runs."
 
 
 def probes(pjm: PJM, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
-    groups = dict.fromkeys(demand.queue for demand in demands if demand.queue)
+    groups = [demand for demand in demands if demand.queue]
+    listed = dict.fromkeys(demand.queue for demand in groups)
     return [
         Probe("pjsub", Call(("sh", "-c", "command -v pjsub")), partial(_there, "pjsub")),
         Probe("pjdel", Call(("sh", "-c", "command -v pjdel")), partial(_there, "pjdel")),
-        Probe("pjstat", pjm.queue(["1"]), partial(_answers, pjm)),
-        *(Probe("resource group", Call(("pjstat", "--rsc")), partial(_group, name), "warn") for name in groups),
-        Probe("bulk jobs", Call(("pjacl",)), _bulk, "warn"),
+        Probe("pjstat", pjm.queue([]), partial(_answers, pjm)),
+        Probe("history", pjm.history([]), partial(_history, pjm), "warn"),
+        *(Probe("resource group", Call(("pjstat", "--rsc")), partial(_group, name), "warn") for name in listed),
+        *(Probe("limits of a job", _acl(demand.queue), partial(_size, demand), "warn") for demand in groups),
+        Probe("bulk jobs", _acl(groups[0].queue if groups else ""), partial(_bulk, pjm), "warn"),
+        *(
+            Probe("room", pjm.room(user, queue, project)[0], partial(_room, pjm), "warn")
+            for queue, project in dict.fromkeys((demand.queue, demand.project) for demand in demands)
+        ),
     ]
+
+
+def _acl(queue: str) -> Call:
+    return Call(("pjacl", *(("--rg", queue) if queue else ())))
+
+
+def _failed(answer: Answer) -> bool:
+    return answer.code != 0 or "[ERR.]" in answer.stdout + answer.stderr
 
 
 def _there(program: str, answer: Answer) -> Finding:
@@ -32,16 +50,40 @@ def _there(program: str, answer: Answer) -> Finding:
 
 
 def _answers(pjm: PJM, answer: Answer) -> Finding:
+    """In which of its forms pjstat lists the jobs; each is read, and columns with the least certainty."""
     report = pjm.read_queue(answer)
     if report.instead:
-        return Finding("ok", "the job manager answers; this pjstat knows no --choose or --data and is read by columns")
+        return Finding(
+            "ok", "the job manager answers; its pjstat does not heed --choose and --data and is read by columns"
+        )
     if report.failed:
         return Finding("fail", f"the job manager does not answer: {report.failed}", _UNREACHED)
-    return Finding("ok", "the job manager answers")
+    if mark := delimiter(answer.stdout):
+        return Finding("ok", f"the job manager answers, in a table whose delimiter is {mark!r}")
+    return Finding("ok", "the job manager answers, and lists no job of yours")
+
+
+def _history(pjm: PJM, answer: Answer) -> Finding:
+    """Whether it shows any ended job; an account on Fugaku is reported for which it never does."""
+    report = pjm.read_history(answer)
+    if report.failed and not report.instead:
+        return Finding(
+            "warn",
+            f"the history does not answer: {report.failed}",
+            "wait until it does: until then ended jobs are judged by their own files, and by `pjstat -s`.",
+        )
+    ended = rows(answer.stdout)
+    if ended:
+        return Finding("ok", f"`pjstat -H` shows {len(ended)} of your jobs that have ended")
+    return Finding(
+        "ok",
+        "`pjstat -H` shows no job of yours that has ended; if there were any, it is empty for you, and each job that "
+        "has ended is asked for by `pjstat -s`",
+    )
 
 
 def _group(name: str, answer: Answer) -> Finding:
-    if answer.code != 0 or "[ERR.]" in answer.stdout + answer.stderr:
+    if _failed(answer):
         return Finding("warn", f"the resource groups cannot be listed: {answer.words}", _UNREACHED)
     if re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", answer.stdout):
         return Finding("ok", f"`pjstat --rsc` lists {name}")
@@ -52,17 +94,81 @@ def _group(name: str, answer: Answer) -> Finding:
     )
 
 
-def _bulk(answer: Answer) -> Finding:
+def _size(demand: Demand, answer: Answer) -> Finding:
+    """Whether the resource group takes the profiles, and this group's jobs at all."""
+    if _failed(answer):
+        return Finding("warn", f"`pjacl` does not tell what {demand.queue} takes: {answer.words}", "ask your site.")
+    acl, group = limits.acl_of(answer), demand.queue
+    if demand.project and demand.project in acl.denied_groups:
+        return Finding(
+            "fail",
+            f"the group {demand.project!r} may submit no jobs to {group}",
+            "set project_cpu / project_gpu of the target to a group of your project; `id -Gn` lists yours.",
+        )
+    wrong = [
+        f"profile {who!r} asks for {format_walltime(time_s)} and {group} allows {format_walltime(acl.longest_s)}"
+        for who, time_s in demand.walltimes_s.items()
+        if acl.longest_s and time_s > acl.longest_s
+    ]
+    wrong += [
+        f"profile {who!r} asks for {nodes} nodes and {group} takes {acl.least_nodes or 1} to {acl.most_nodes}"
+        for who, nodes in demand.nodes.items()
+        if acl.most_nodes and not (acl.least_nodes or 1) <= nodes <= acl.most_nodes
+    ]
+    if wrong:
+        return Finding(
+            "fail",
+            "; ".join(wrong),
+            "change num_nodes or walltime of the profile, or send it to another resource group.",
+        )
+    if acl.longest_s is None and acl.most_nodes is None:
+        return Finding(
+            "warn",
+            f"what `pjacl` says of {group} is not understood, so sizes are checked at the first submission",
+            f"read `pjacl --rg {group}` yourself.",
+        )
+    longest = format_walltime(acl.longest_s) if acl.longest_s else "any time"
+    return Finding(
+        "ok", f"{group} takes {acl.least_nodes or 1} to {acl.most_nodes or 'any number of'} nodes, {longest}"
+    )
+
+
+def _bulk(pjm: PJM, answer: Answer) -> Finding:
     """pjacl's line of the permission; its words are not the same everywhere."""
-    if answer.code != 0 or "[ERR.]" in answer.stdout + answer.stderr:
+    if "array" in pjm.lacks:
+        return Finding("ok", "the target says that there are no bulk jobs here: elements run as single jobs")
+    if _failed(answer):
         return Finding(
             "warn", f"`pjacl` does not tell whether bulk jobs are permitted: {answer.words}", "ask your site."
         )
     lines = [line for line in answer.stdout.splitlines() if re.search(r"\bpjsub-bulk\b", line)]
     if any(re.search(r"\b(disable|deny|denied|no|forbid)", line, re.I) for line in lines):
         return Finding(
-            "warn", "bulk jobs are not permitted here, so arrays are refused", "run elements as single jobs."
+            "warn",
+            "bulk jobs are not permitted here, so arrays are refused",
+            "set bulk_jobs=False of the target: elements then run as single jobs.",
         )
     if any(re.search(r"\b(enable|allow|permit|yes)", line, re.I) for line in lines):
-        return Finding("ok", "bulk jobs are permitted")
-    return Finding("warn", "`pjacl` does not mention pjsub-bulk: whether arrays are taken shows at the first one")
+        most = limits.acl_of(answer).bulk
+        return Finding("ok", f"bulk jobs are permitted{f', of {most} elements at most' if most else ''}")
+    return Finding(
+        "warn",
+        "`pjacl` does not mention pjsub-bulk: whether arrays are taken shows at the first one",
+        "submit a small array, or ask your site.",
+    )
+
+
+def _room(pjm: PJM, answer: Answer) -> Finding:
+    room = pjm.read_room([answer])
+    asked = " ".join(answer.argv)
+    if _failed(answer):
+        return Finding("warn", f"`{asked}` does not tell how many jobs are taken: {answer.words}", _UNREACHED)
+    if room.jobs == 0:
+        return Finding(
+            "warn",
+            f"`{asked}` leaves room for no job now",
+            "wait: jobs that are submitted meanwhile wait in the ledger.",
+        )
+    jobs = "any number of" if room.jobs is None else str(room.jobs)
+    elements = f", of an array {room.elements} elements" if room.elements else ""
+    return Finding("ok", f"`{asked}` leaves room for {jobs} jobs{elements}")

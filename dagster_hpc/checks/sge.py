@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from functools import partial
-from xml.etree import ElementTree
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
+from dagster_hpc.engine.schedulers.sge.replies import limit
 from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.engine.schedulers.sge.words import seconds
 from dagster_hpc.engine.units import format_walltime
@@ -24,12 +24,18 @@ def probes(sge: SGE, demands: Sequence[Demand], user: str) -> list[Probe]:
     resources = [*sge.memory_resource.split(","), sge.gpu_resource, sge.exclusive_resource]
     required = [name.strip() for name in resources if name.strip()]
     named = [demand for demand in demands if demand.queue]
+    projects = dict.fromkeys(demand.project for demand in demands if demand.project)
     return [
         Probe("qsub", Call(("qsub", "-help")), _version),
         Probe("qdel", Call(("qdel", "-help")), _version),
-        Probe("qstat", sge.queue(()), _queue),
-        Probe("qacct", sge.history(()), _accounting, "warn"),
-        *(Probe("queue", Call(("qconf", "-sq", one.queue)), partial(_limits, one), "warn") for one in named),
+        Probe("qstat", sge.queue(()), partial(_queue, sge)),
+        Probe("qacct", sge.history(()), partial(_accounting, sge), "warn"),
+        Probe("limits", Call(("qconf", "-sconf")), _cell, "warn"),
+        *(
+            Probe("queue", Call(("qconf", "-sq", one.queue)), partial(_limits, one, environments), "warn")
+            for one in named
+        ),
+        *(Probe("project", Call(("qconf", "-sprj", name)), partial(_project, name), "warn") for name in projects),
         *(
             Probe("parallel environment", Call(("qconf", "-sp", name)), partial(_environment, name), "warn")
             for name in dict.fromkeys(fixed)
@@ -49,30 +55,42 @@ def _version(answer: Answer) -> Finding:
     return Finding("ok", first)
 
 
-def _queue(answer: Answer) -> Finding:
-    try:
-        root = ElementTree.fromstring(answer.stdout) if answer.code == 0 else None
-    except ElementTree.ParseError:
-        root = None
-    if root is None or root.tag != "job_info":
-        return Finding("fail", f"the master does not answer: {answer.words}", _UNREACHED)
-    jobs = {row.findtext("JB_job_number") for row in root.iter("job_list")}
-    return Finding("ok", f"the master answers; {len(jobs)} of your jobs are in the queue")
+def _queue(sge: SGE, answer: Answer) -> Finding:
+    report = sge.read_queue(answer)
+    if report.failed:
+        return Finding("fail", f"the master does not answer as it should: {report.failed}", _UNREACHED)
+    number = len({sge.array_id(job_id) for job_id in report.jobs})
+    if not report.whole:
+        advice = "report what `qstat -s a -r -xml` prints; jobs that it does not show are asked for one by one."
+        words = f"some rows of its list are not understood; {number} of your jobs are in the queue"
+        return Finding("warn", words, advice)
+    return Finding("ok", f"the master answers; {number} of your jobs are in the queue")
 
 
-def _accounting(answer: Answer) -> Finding:
-    if answer.code == 0:
-        return Finding("ok", "the accounting can be read")
+def _accounting(sge: SGE, answer: Answer) -> Finding:
+    report = sge.read_history(answer)
+    if answer.code == 0 and not report.failed:
+        return Finding("ok", f"the accounting can be read; jobs are looked for in its last {sge.history_days} days")
     return Finding(
         "warn",
-        f"the accounting cannot be read here ({answer.words}): CPU time and memory of jobs stay unknown, and why the "
-        "system ended a job, too",
+        f"the accounting cannot be read here ({report.failed or answer.words}): CPU time and memory of jobs stay unknown, "
+        "and why the system ended a job, too",
         "ask your site for read access to $SGE_ROOT/$SGE_CELL/common/accounting; without it, set accounting_delay of "
         "the target to 0. In a new cell the file appears with the end of the first job.",
     )
 
 
-def _limits(demand: Demand, answer: Answer) -> Finding:
+def _cell(answer: Answer) -> Finding:
+    """How many jobs, and elements of an array, the cell takes."""
+    if answer.code != 0 or not re.search(r"^max_aj_tasks\s", answer.stdout, re.MULTILINE):
+        advice = "set max_jobs of the target if your site limits how many jobs you may have."
+        return Finding("warn", f"the limits of the cell cannot be read: {answer.words[:500]}", advice)
+    names = {"max_u_jobs": "jobs of yours (an array is one)", "max_jobs": "jobs of all users", "max_aj_tasks": "elements"}
+    limits = [f"{most} {what}" for name, what in names.items() if (most := limit(answer, name)) is not None]
+    return Finding("ok", f"arrays are possible; at most {', '.join(limits) or 'as many as you like'}")
+
+
+def _limits(demand: Demand, needed: Sequence[str], answer: Answer) -> Finding:
     if answer.code != 0:
         advice = "correct queue_cpu / queue_gpu of the target; `qconf -sql` lists the queues."
         return Finding("fail", f"there is no queue {demand.queue!r}: {answer.words}", advice)
@@ -85,7 +103,28 @@ def _limits(demand: Demand, answer: Answer) -> Finding:
         advice = "shorten the walltime, or send these profiles to another queue."
         return Finding("fail", f"queue {demand.queue} allows {limit}, but {asked}", advice)
     environments = settings.get("pe_list", "NONE")
+    offered = re.split(r"[\s,]+", environments.partition("[")[0].strip())  # what follows is for single hosts
+    missing = [name for name in needed if not any(_fits(name, one) for one in offered)]
+    if missing and "[" not in environments:
+        return Finding(
+            "warn",  # whether a profile needs them is not known here
+            f"queue {demand.queue} has the parallel environments {environments}, so that a job in "
+            f"{' or '.join(missing)} would wait for ever",
+            "correct parallel_environment / multi_node_environment of the target, or choose another queue.",
+        )
     return Finding("ok", f"{demand.queue}: time limit {limit}, parallel environments {environments}")
+
+
+def _fits(name: str, offered: str) -> bool:
+    """`mpi_{cores}` stands for `mpi_4` and the like."""
+    return re.fullmatch(re.escape(name).replace(re.escape("{cores}"), r"\d+"), offered) is not None
+
+
+def _project(name: str, answer: Answer) -> Finding:
+    if answer.code != 0:
+        advice = "correct project_cpu / project_gpu of the target; `qconf -sprjl` lists the projects."
+        return Finding("fail", f"there is no project {name!r}: {answer.words}", advice)
+    return Finding("ok", f"there is a project {name}")
 
 
 def _environment(name: str, answer: Answer) -> Finding:

@@ -5,7 +5,6 @@ Here is the round over one runner; what is asked of a batch system, of files and
 
 from __future__ import annotations
 
-import getpass
 import os
 import re
 import shutil
@@ -57,7 +56,7 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
 
 def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
-    for probe in probes(hpc.target.scheduler, _demands(hpc), getpass.getuser()):
+    for probe in probes(hpc.target.scheduler, _demands(hpc), host.user):
         if probe.call.argv not in answers:
             answers[probe.call.argv] = _ask(host, probe.call)
         answer = answers[probe.call.argv]
@@ -98,6 +97,8 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
             project,
             walltimes_s={name: spec.walltime_s for name, spec in specs.items()},
             nodes={name: spec.nodes for name, spec in specs.items()},
+            cores={name: spec.cores_per_node for name, spec in specs.items()},
+            gpus={name: spec.gpus_per_node for name, spec in specs.items()},
             specs=specs,
         )
         for (queue, project), specs in demands.items()

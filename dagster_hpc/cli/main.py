@@ -354,8 +354,8 @@ def render(
 @click.option(
     "--target",
     metavar="KIND",
-    help="No code location: check a target of this kind with its defaults: local, slurm, pbs, miyabi, torque, pjm, "
-    "fugaku, lsf, sge or flux.",
+    help="No code location: check a target of this kind with its defaults: local, slurm, pbs, miyabi, gadi, "
+    "torque, pjm, fugaku, lsf, sge or flux.",
 )
 @click.option("--work-root", metavar="DIR", help="With --target: the folder for the jobs' directories.")
 @json_option

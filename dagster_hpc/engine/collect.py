@@ -13,7 +13,7 @@ from typing import TypeVar
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.hosts.base import Host
-from dagster_hpc.engine.job import JobResult
+from dagster_hpc.engine.job import JobMetrics, JobResult
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.observe.logs import read_tails
 from dagster_hpc.engine.observe.sentinel import read_statistics
@@ -30,7 +30,8 @@ _LOOK_AGAIN_S = 0.2
 
 def collect(rows: Sequence[JobRow], joined: Sequence[bool], work: Workplace) -> list[JobResult]:
     """The results of jobs that are over. A job that ended well without its declared outputs has failed."""
-    rows = [row if row.collected_at is not None else _collect_once(row, work) for row in rows]
+    figures_by = work.clock.monotonic() + work.target.patience.accounting_delay_s  # one patience for all elements
+    rows = [row if row.collected_at is not None else _collect_once(row, figures_by, work) for row in rows]
     tail_bytes = max(_LEAST_TAIL, min(_LONGEST_TAIL, _TAILS_TOGETHER // max(1, len(rows))))
     scripts: dict[str, str] = {}
     results = []
@@ -49,10 +50,33 @@ def read_script(row: JobRow, host: Host) -> str:
     return next((content for content in contents if content), b"").decode("utf-8", "replace")
 
 
-def _collect_once(row: JobRow, work: Workplace) -> JobRow:
+def take_in_late_figures(work: Workplace) -> None:
+    """Keep the figures that a system has written only after the results of their jobs were collected."""
+    if not _writes_figures(work):
+        return
+    for row in work.ledger.without_figures(work.target.key):
+        figures = read_statistics(work.target.host, work.target.scheduler, row.work_dir, row.array_index)
+        if figures.raw:
+            work.ledger.observations.figures(row.token, figures.or_else(row.metrics).derived())
+
+
+def _writes_figures(work: Workplace) -> bool:
+    return work.target.scheduler.statistics_of("", None) is not None
+
+
+def _figures(row: JobRow, by: float, work: Workplace) -> JobMetrics:
+    """The figures that the system leaves beside a job that has run, which may come a little after its end."""
+    while True:
+        figures = read_statistics(work.target.host, work.target.scheduler, row.work_dir, row.array_index)
+        known = figures.raw or row.metrics.raw or row.metrics.started_at is None
+        if known or not _writes_figures(work) or work.clock.monotonic() >= by:
+            return figures
+        work.clock.sleep(_LOOK_AGAIN_S)
+
+
+def _collect_once(row: JobRow, figures_by: float, work: Workplace) -> JobRow:
     missing = _missing(row, work) if row.state.is_success else []
-    figures = read_statistics(work.target.host, work.target.scheduler, row.work_dir, row.array_index)
-    metrics = figures.or_else(row.metrics).derived()
+    metrics = _figures(row, figures_by, work).or_else(row.metrics).derived()
     work.clock.point("collect: before the record")
     changed = metrics if metrics != row.metrics else None
     work.insist(lambda: work.ledger.observations.collected(row.token, missing, changed))

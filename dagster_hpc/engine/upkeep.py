@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from dagster_hpc.engine.cancel import resend
 from dagster_hpc.engine.cluster import identified
+from dagster_hpc.engine.collect import take_in_late_figures
 from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.observe.poll import Poller
@@ -19,6 +20,7 @@ from dagster_hpc.engine.workplace import Workplace
 
 _LOOK_AGAIN_S = 1.0
 _ASK_AGAIN_S = 30.0
+_FIGURES_EVERY_S = 60.0
 _WAITING = (JobState.READY.value, JobState.SUBMITTING.value)
 
 
@@ -32,6 +34,7 @@ class Upkeep:
         self._is_our_cluster = False
         self._busy = threading.Lock()
         self._told = ""
+        self._figures_at = 0.0
 
     def tick(self, *, hurry: bool = False) -> float:
         """Do what is due, if nobody else is at it. The seconds after which it is worth while to come again."""
@@ -67,6 +70,9 @@ class Upkeep:
             submit_ready(work)
         resend(jobs, work)
         self._cancel_stuck()
+        if work.clock.monotonic() >= self._figures_at:
+            self._figures_at = work.clock.monotonic() + _FIGURES_EVERY_S
+            take_in_late_figures(work)
         self._told = ""
         return lease.due_in_s
 

@@ -88,7 +88,8 @@ def _query(directory: Path, names: list[str], ids: list[str]) -> int:
             jobs = report(open_spool, names, ids)
         if any_live:
             doorbell.rouse(directory, only_look=True)
-    json.dump({"jobs": jobs}, sys.stdout)
+    shown = {job["id"] for job in jobs} | {str(job["array_id"]) for job in jobs}
+    json.dump({"jobs": jobs, "unknown": [text for text in ids if text not in shown]}, sys.stdout)
     print()
     return 0
 

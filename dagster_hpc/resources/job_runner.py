@@ -205,6 +205,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             outputs=request.outputs,
             dependencies=request.dependencies,
             name=job_name(command, context),
+            folder=self.folder,
             **how,
         )
 

@@ -35,8 +35,12 @@ def resolve(
     element_limit: int | None = None,
     dependencies: Sequence[Dependency] = (),
     name: str | None = None,
+    folder: str | None = None,
 ) -> JobSpec:
-    """The job that these records describe together. `ConfigurationError` with every fault that can be seen now."""
+    """The job that these records describe together. `ConfigurationError` with every fault that can be seen now.
+
+    `folder`: where the jobs' directories will be, to see whether the compute nodes see it.
+    """
     faults: list[str] = []
 
     def checked(function: Any, *values: Any) -> Any:
@@ -87,7 +91,7 @@ def resolve(
         options=_option_pairs(target.options()),
     )
     spec = target.adapt(spec)
-    faults += target.faults(profile.resource_class)
+    faults += target.faults(profile.resource_class) + (target.place_faults(spec, folder) if folder else [])
     faults += launcher_faults(spec) + target.scheduler.unsupported(spec)
     faults += (
         _secret_faults(profile)

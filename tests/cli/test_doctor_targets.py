@@ -22,7 +22,7 @@ from tests.cli.terminal import Terminal
 def test_help_names_all_kinds_of_targets(terminal: Terminal) -> None:
     words = set(re.findall(r"[a-z]+", terminal.run("doctor", "--help").stdout.partition("--target")[2]))
     assert set(targets._HOME) <= words
-    assert len(targets._HOME) == 10
+    assert len(targets._HOME) == 11
 
 
 def test_a_ledger_on_a_network_file_system_is_one_hosts_and_doctor_says_what_to_set(

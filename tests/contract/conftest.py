@@ -14,12 +14,12 @@ import pytest
 from tests.contract.site import Site, opened
 from tests.contract.systems.base import System
 
-KINDS = ("local", "slurm", "pbs", "torque", "pjm", "lsf", "sge", "flux")
+KINDS = ("local", "slurm", "pbs", "pbs-main", "miyabi", "gadi", "torque", "pjm", "fugaku", "lsf", "sge", "flux")
 
 
 def system_class(kind: str) -> type[System]:
     """The subclass of `System` that describes this kind."""
-    module = import_module(f"tests.contract.systems.{kind}")
+    module = import_module(f"tests.contract.systems.{_file(kind)}")
     (found,) = [
         cls
         for cls in vars(module).values()
@@ -28,9 +28,13 @@ def system_class(kind: str) -> type[System]:
     return found
 
 
+def _file(kind: str) -> str:
+    return kind.replace("-", "_")
+
+
 def _systems() -> Iterator[Any]:
     for kind in KINDS:
-        if Path(__file__).with_name("systems").joinpath(f"{kind}.py").exists():
+        if Path(__file__).with_name("systems").joinpath(f"{_file(kind)}.py").exists():
             cls = system_class(kind)
             yield pytest.param(cls, id=kind, marks=[pytest.mark.needs(*cls.needs)] if cls.needs else [])
 

@@ -15,6 +15,7 @@ from dagster_hpc import (
     ExecutionProfile,
     FluxTarget,
     FugakuTarget,
+    GadiTarget,
     HPCJobRunner,
     HPCTarget,
     LSFTarget,
@@ -47,6 +48,7 @@ TARGETS: dict[str, HPCTarget] = {
     "slurm": SlurmTarget(**CHARGED, qpu="ibm"),
     "pbs": PBSTarget(**CHARGED),
     "miyabi": MiyabiTarget(**CHARGED),
+    "gadi": GadiTarget(**CHARGED, storage="gdata/gz00"),
     "torque": TorqueTarget(**CHARGED),
     "torque-slurm": TorqueTarget(**CHARGED, over_slurm=True),
     "pjm": PJMTarget(**CHARGED),
@@ -136,7 +138,7 @@ PREDECESSOR: dict[str, list[str]] = {
 DROPPED_BY_IT: dict[str, tuple[dict[str, Any], list[str]]] = {
     "miyabi": (
         {"memory_per_node": "4G", "gpus_per_node": 1},
-        ["#PBS -N name_.*", "#PBS -l select=.*mem=4096mb.*", "#PBS -l select=.*ngpus=1.*"],
+        ["#PBS -N name_.*", "#PBS -l select=.*mem=4096mb.*"],  # the queue gives the GPU
     ),
     "fugaku": ({}, ["eval env", '#PJM --mpi "proc=8"', '#PJM --mpi "max-proc-per-node=4"', "export OMP_NUM_THREADS=3"]),
     "slurm": (
@@ -147,7 +149,7 @@ DROPPED_BY_IT: dict[str, tuple[dict[str, Any], list[str]]] = {
 
 
 def render(target: HPCTarget, profile: ExecutionProfile) -> str:
-    hpc = HPCJobRunner(target=target, work_root="/scratch")
+    hpc = HPCJobRunner(target=target, work_root="/home")
     return hpc.render(Command("/apps/program", name="name"), profile=profile)
 
 

@@ -23,6 +23,12 @@ from tests.transcripts import names, transcript
 ALL = [pytest.param(scheduler_class(kind)(), id=kind) for kind in KINDS]
 TOKEN = "abcd2345"
 NO_WORD = "Xyzzy"
+ARRAYS = {
+    "pbs": "87[].server",
+    "gadi": "87[].server",
+    "torque": "87[].server",
+    "miyabi": "87[]",
+}  # ids of arrays; else 87
 MOST_CHARACTERS = 2**17  # of one word of a command, and little beside what a whole command may hold
 
 everything = pytest.mark.parametrize("scheduler", ALL)
@@ -65,8 +71,9 @@ class Reader:
 
 
 def readers(scheduler: Scheduler) -> list[Reader]:
-    every = ("read_submit", "read_queue", "read_history", "read_found", "read_cancel", "read_identity")
-    return [Reader(name, getattr(scheduler, name)) for name in every]
+    every = ("read_submit", "read_queue", "read_look_for", "read_history", "read_found", "read_cancel", "read_identity")
+    room = Reader("read_room", lambda answer: scheduler.read_room([answer] * len(scheduler.room("me", "q", "p"))))
+    return [*(Reader(name, getattr(scheduler, name)) for name in every), room]
 
 
 def recorded(scheduler: Scheduler) -> list[Answer]:
@@ -262,7 +269,7 @@ def test_a_scheduler_survives_the_ledger(scheduler: Scheduler) -> None:
 
 @pytest.mark.parametrize("scheduler", [param for param in ALL if "array" not in param.values[0].lacks])
 def test_the_ids_of_elements_lead_back_to_the_array(scheduler: Scheduler) -> None:
-    array = {"pbs": "87[].server", "torque": "87[].server"}.get(scheduler.kind, "87")
+    array = ARRAYS.get(scheduler.kind, "87")
     elements = [scheduler.element_id(array, index) for index in range(3)]
     assert len(set(elements)) == 3
     assert {scheduler.array_id(element) for element in elements} == {array}
@@ -271,7 +278,8 @@ def test_the_ids_of_elements_lead_back_to_the_array(scheduler: Scheduler) -> Non
 @everything
 def test_as_many_are_cancelled_at_once_as_may_be_asked_for(scheduler: Scheduler) -> None:
     """Every id is named, an array's by its own id, and the command is no longer than a command line may be."""
-    longest = {"pbs": f"{10**9}[].{'s' * 60}", "torque": f"{10**9}[].{'s' * 60}"}.get(scheduler.kind, str(10**12))
+    brackets = ARRAYS.get(scheduler.kind, "").lstrip("87")
+    longest = f"{10**9}{brackets.replace('server', 's' * 60)}" if brackets else str(10**12)
     array = scheduler.array_id(scheduler.element_id(longest, 3))
     ids = [array.replace("1", str(number), 1) for number in range(scheduler.ids_per_call)]
     call = scheduler.cancel(ids)

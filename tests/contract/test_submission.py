@@ -24,7 +24,10 @@ NO_ANSWER = {
     "local": (1, "cannot use the spool: Input/output error"),
     "slurm": (1, "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"),
     "torque": (1, "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"),
-    "pbs": (162, "Connection refused\nqsub: cannot connect to server pbshost (errno=15010)"),
+    **dict.fromkeys(
+        ("pbs", "pbs-main", "miyabi", "gadi"),
+        (162, "Connection refused\nqsub: cannot connect to server pbshost (errno=15010)"),
+    ),
     "sge": (1, "error: commlib error: got read error (closing connection)\nUnable to run job: got read error"),
     "lsf": (255, "Failed in an LSF library call: Communication time out. Job not submitted."),
     "flux": (1, "flux-batch: ERROR: [Errno 110] Connection timed out"),

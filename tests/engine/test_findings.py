@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -41,8 +42,8 @@ from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Recipient
 from dagster_hpc.engine.process import NOBODY
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
-from dagster_hpc.engine.target import Target
-from tests.engine.pretend import LOST_REPLY, REFUSED, Heard, PretendSlurm, put_job, quick
+from dagster_hpc.engine.target import Patience, Target
+from tests.engine.pretend import LOST_REPLY, REFUSED, Heard, PretendSlurm, eventually, put_job, quick, target_on
 
 HOUR = 3600.0
 SPEC = JobSpec(name="count", shell="true", outputs=(("result", "result.txt"),))
@@ -753,3 +754,44 @@ def test_figures_that_come_after_the_end_are_kept(world: World) -> None:
     Path(handle.work_dir, "energy").write_text("42.5")
     assert runner.wait([handle], timeout_s=HOUR)[0].metrics.energy_j == 42.5
     assert world.row(handle).metrics.energy_j == 42.5
+
+
+# -- figures that come late
+
+
+@dataclass(frozen=True)
+class Figuring(Slurm):
+    """A Slurm that leaves a job's figures in a file beside it, as PJM does."""
+
+    def statistics_of(self, work_dir: str, index: int | None) -> str | None:
+        return f"{work_dir}/stats"
+
+    def read_statistics(self, text: str) -> JobMetrics:
+        return JobMetrics(energy_j=float(text), raw={"ENERGY": text})
+
+
+def a_job_without_accounts(tmp_path: Path, patience: Patience) -> tuple[Runner, Ledger, JobRow]:
+    host = PretendSlurm(tmp_path / "slurm", accounting=False)
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
+    row = put_job(host, ledger, 1)
+    host.end(row)
+    return Runner(replace(target_on(host, 0.1, patience), scheduler=Figuring()), ledger), ledger, row
+
+
+def test_figures_that_come_soon_after_the_end_are_in_the_result(tmp_path: Path) -> None:
+    runner, ledger, row = a_job_without_accounts(tmp_path, quick(accounting_delay_s=10.0))
+    threading.Timer(1.0, lambda: Path(row.work_dir, "stats").write_text("250.0")).start()
+    (result,) = runner.wait([row.handle()], timeout_s=20)
+    assert result.metrics.energy_j == 250.0
+    ledger.close()
+
+
+def test_figures_that_come_after_the_result_was_collected_are_kept(tmp_path: Path) -> None:
+    runner, ledger, row = a_job_without_accounts(tmp_path, quick())
+    (result,) = runner.wait([row.handle()], timeout_s=20)
+    assert (result.metrics.energy_j, result.metrics.raw) == (None, {})
+    Path(row.work_dir, "stats").write_text("250.0")
+    other = Runner(runner.target, ledger)
+    eventually(lambda: other.tick() or ledger.job(row.token).metrics.energy_j == 250.0)
+    assert ledger.job(row.token).state is JobState.COMPLETED
+    ledger.close()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shlex
+import socket
+import subprocess
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,13 +16,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc.checks import probes
-from dagster_hpc.checks.base import Demand
+from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.engine.call import Answer
-from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.base import command_environment
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.flux.replies import decimal_id
 from dagster_hpc.engine.schedulers.flux.requests import Flux
+from dagster_hpc.engine.schedulers.flux.words import worth_telling
 from dagster_hpc.engine.script import command_words, render_script
 from tests.simulators.flux import f58
 from tests.transcripts import names, transcript
@@ -143,7 +148,7 @@ def test_an_answer_that_proves_nothing_leaves_the_submission_open(lost: Answer) 
         ("json_fail3", JobState.FAILED, 3, None, ""),
         ("json_segv", JobState.FAILED, None, 11, "SIGSEGV"),
         ("json_big", JobState.FAILED, None, None, "could not be started (alloc: unsatisfiable request"),
-        ("json_depfail_after", JobState.FAILED, None, None, "can never be satisfied"),
+        ("json_depfail_after", JobState.CANCELLED, None, None, "could never start: what it depends on did not end"),
         ("documented_jobs_node_failure", JobState.NODE_FAIL, None, None, "lost contact"),
         ("documented_jobs_canceled", JobState.CANCELLED, None, None, "cancel"),
         ("documented_jobs_signal", JobState.FAILED, None, 9, "SIGKILL"),
@@ -202,6 +207,14 @@ def test_states_and_results(keys: dict[str, object], state: JobState) -> None:
     assert with_state(**keys).state is state
 
 
+@pytest.mark.parametrize(("returncode", "exit_code", "signal"), [(160, 160, None), (255, 255, None), (139, None, 11)])
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own(
+    returncode: int, exit_code: int | None, signal: int | None
+) -> None:
+    status = with_state(state="INACTIVE", result="FAILED", returncode=returncode, t_run=1.0)
+    assert (status.exit_code, status.signal) == (exit_code, signal)
+
+
 def test_a_job_that_never_ran_has_no_exit_code() -> None:
     status = shown("json_big")
     assert status.exit_code is None  # Flux prints 1, which no program returned
@@ -222,15 +235,76 @@ def test_all_are_asked_for_in_one_command() -> None:
     assert FLUX.queue(["1", "2"]).argv == ("flux", "jobs", "--json", "1", "2")
 
 
-@pytest.mark.parametrize("name", ["jobs_unknown_json", "jobs_after_purge"])
-def test_an_id_that_flux_has_forgotten_is_absent_and_no_failure(name: str) -> None:
+@pytest.mark.parametrize(("name", "job_id"), [("jobs_unknown_json", "12345"), ("jobs_after_purge", "329638739968")])
+def test_an_id_that_flux_has_forgotten_is_named_and_no_failure(name: str, job_id: str) -> None:
     report = FLUX.read_queue(answer(name))
-    assert (dict(report.jobs), report.failed) == ({}, "")
+    assert (dict(report.jobs), report.unknown, report.failed) == ({}, {job_id}, "")
 
 
 def test_one_unknown_id_does_not_hide_the_others() -> None:
     known = Answer(("flux",), 0, answer("jobs_a_json").stdout, "JobID 12345 unknown\n")
-    assert len(FLUX.read_queue(known).jobs) > 10
+    report = FLUX.read_queue(known)
+    assert len(report.jobs) > 10
+    assert report.unknown == {"12345"}
+
+
+def test_a_job_that_flux_could_not_ask_for_is_not_denied() -> None:
+    # of each id Flux asks for itself, and tells what went wrong with one beside the others
+    troubled = Answer(("flux",), 0, answer("jobs_a_json").stdout, "rpc: Connection timed out\n")
+    assert not FLUX.read_queue(troubled).unknown
+    alone = FLUX.read_look_for(Answer(("flux",), 1, "", "rpc: Connection timed out\n"))
+    assert alone.failed == "rpc: Connection timed out"
+    assert not alone.unknown
+
+
+def test_exit_code_0_without_a_list_has_failed_and_is_quoted() -> None:
+    report = FLUX.read_queue(Answer(("flux", "jobs"), 0, "welcome to the machine\n", ""))
+    assert "is not understood: welcome to the machine" in report.failed
+
+
+def test_a_job_that_waits_for_a_limit_of_its_user_depends_on_nothing() -> None:
+    status = with_state(state="DEPEND", dependencies=["max-running-jobs-user-limit"])
+    assert status.state is JobState.PENDING
+    assert "room" in status.reason
+    assert with_state(state="DEPEND", dependencies=["max-run-jobs-queue", "after-finish=ƒ1"]).state is JobState.HELD
+
+
+# -- room
+
+
+@pytest.mark.parametrize("name", names("flux", "documented_capacity"))
+def test_a_limit_of_jobs_is_worth_waiting_for(name: str) -> None:
+    with pytest.raises(CapacityReached):
+        FLUX.read_submit(answer(name))
+
+
+def room(limits: Answer) -> Room:
+    return FLUX.read_room([limits, answer("documented_room_jobs")])
+
+
+def test_room_is_what_flux_accounting_leaves() -> None:
+    assert [call.argv for call in FLUX.room("carol", "", "")] == [
+        ("flux", "account", "view-user", "carol"),
+        ("flux", "jobs", "--json", "-c0"),
+    ]
+    assert room(answer("documented_room_user")) == Room(jobs=5)  # 7 at most, 2 are active
+
+
+@pytest.mark.parametrize("name", ["documented_room_two_limits", "documented_room_table", "documented_room_none"])
+def test_where_no_one_limit_is_told_the_room_is_open(name: str) -> None:
+    assert room(answer(name)) == Room()
+
+
+# -- its own words
+
+
+def test_the_brokers_line_on_an_exit_code_is_not_worth_telling() -> None:
+    noise = "Nov 25 03:11:00.123456 UTC broker.err[0]: rc2.0: /jobs/x/bits.flux Exited (rc=3) 0.4s"
+    said = "flux-job: task(s) exited with exit code 3"
+    assert worth_telling(f"{noise}\n{said}") == said
+    assert worth_telling(f"{said}\n{noise.replace('Exited', 'Killed')}\n") == f"{said}\n"
+    other = "Nov 25 03:11:00.123456 UTC broker.err[0]: rc1.0: /etc/flux/rc1 Exited (rc=1) 0.4s"
+    assert worth_telling(other) == other
 
 
 @pytest.mark.parametrize("name", ["down_jobs", "nouri_jobs", "jobs_a", "jobs_default"])
@@ -298,7 +372,7 @@ def test_a_request_stands_in_the_script() -> None:
         "--exclusive": "",
         "--time-limit": "90s",
         "--queue": "batch",
-        "--bank": "ab12",
+        "--setattr": 'system.bank="ab12"',  # --bank is there since 0.65
         "--signal": "SIGUSR1@60s",
         "--dependency": "afterok:326853722112",
     }
@@ -342,7 +416,33 @@ def test_the_instance_of_the_caller_is_kept_and_its_job_is_not() -> None:
 def test_the_script_is_bash_for_flux_too(tmp_path: Path) -> None:
     script = render_script(SPEC, FLUX, directory=str(tmp_path), token="abcd2345")
     assert script.startswith("#!/bin/bash\n")
-    assert "hpc_job_id=${FLUX_ENCLOSING_ID:-$$}" in script
+
+
+@pytest.mark.parametrize(
+    ("flux", "said"),
+    [
+        ("case $* in 'job id --to=dec ƒ9aywmAw') echo 326853722112;; *) exit 1;; esac", "326853722112"),
+        ("exit 1", f"none-{socket.gethostname()}-"),
+    ],
+    ids=["0.71", "nobody tells"],
+)
+def test_the_script_knows_its_id_as_the_queue_shows_it(tmp_path: Path, flux: str, said: str) -> None:
+    assert own_id(tmp_path, flux, {"FLUX_ENCLOSING_ID": "ƒ9aywmAw"}).startswith(said)
+
+
+def test_before_0_71_the_instance_around_the_script_tells_the_id(tmp_path: Path) -> None:
+    flux = "case $* in 'getattr jobid') echo ƒ9aywmAw;; 'job id --to=dec ƒ9aywmAw') echo 326853722112;; *) exit 1;; esac"
+    assert own_id(tmp_path, flux, {}) == "326853722112"
+
+
+def own_id(folder: Path, flux: str, environment: dict[str, str]) -> str:
+    """What the script takes for its own id where this is the flux command."""
+    program = folder / "flux"
+    program.write_text(f"#!/bin/bash\n{flux}\n")
+    program.chmod(0o755)
+    around = {"PATH": f"{folder}:{os.environ['PATH']}", "LC_ALL": "C.UTF-8", **environment}
+    said = subprocess.run(["bash", "-c", f'id={FLUX.own_id(SPEC)}; echo "$id"'], env=around, capture_output=True, text=True)
+    return said.stdout.strip()
 
 
 # -- garbage
@@ -380,6 +480,7 @@ def test_no_answer_leads_to_an_error_that_is_not_ours(code: int | None, out: str
     given = Answer(("flux", "jobs"), code, out, err)
     FLUX.read_queue(given)
     FLUX.read_history(given)
+    FLUX.read_room([given, given])
     for read in (FLUX.read_submit, FLUX.read_found, FLUX.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
@@ -406,3 +507,26 @@ def test_doctor() -> None:
     assert named["queue"].read(Answer(("flux",), 0, "batch*\ndebug\n", "")).level == "ok"
     assert named["queue"].read(Answer(("flux",), 0, "debug\n", "")).level == "fail"
     assert named["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.88.0\n", "")).sentence == "commands: 0.88.0"
+    assert named["flux"].read(Answer(("flux",), 0, "commands:    \t\t0.48.0\n", "")).level == "fail"
+
+
+def probed(name: str, demand: Demand, out: str, code: int = 0) -> Finding:
+    probe = next(probe for probe in probes(FLUX, [demand], "me") if probe.name == name)
+    return probe.read(Answer(probe.call.argv, code, out, ""))
+
+
+def test_doctor_says_how_long_jobs_are_known() -> None:
+    demand = Demand("batch")
+    assert "older than 7d" in probed("history", demand, '{"inactive-age-limit":"7d"}\n').sentence
+    assert "until the instance ends" in probed("history", demand, "{}\n").sentence
+    assert probed("history", demand, "", 1).level == "warn"
+
+
+def test_doctor_compares_walltimes_with_the_limit() -> None:
+    demand = Demand("batch", "", {"long": 7200})
+    (call,) = (probe.call for probe in probes(FLUX, [demand], "me") if probe.name == "limit")
+    assert call.argv == ("flux", "config", "get", "--default={}", "queues.batch.policy.limits")
+    short = probed("limit", demand, '{"duration":"1h","job-size":{"max":{"nnodes":8}}}\n')
+    assert (short.level, short.sentence) == ("fail", "queue batch allows 1h, but profile 'long' asks for 02:00:00")
+    assert probed("limit", demand, '{"duration":"1.5d"}\n').level == "ok"
+    assert probed("limit", demand, "{}\n").level == "ok"

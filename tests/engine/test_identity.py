@@ -104,7 +104,7 @@ def test_what_a_site_prints_around_it_changes_no_name(kind: str, name: str) -> N
 
 
 def test_systems_that_cannot_say_it_are_not_asked() -> None:
-    assert set(KINDS) - set(ASKED) == {"local", "pjm", "pjm-without-bulk"}
+    assert set(KINDS) - set(ASKED) == {"local", "pjm", "pjm-without-bulk", "miyabi"}
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,11 @@ from hypothesis import strategies as st
 
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.observe import logs
-from dagster_hpc.engine.observe.logs import LogFollower, read_tail
+from dagster_hpc.engine.observe.logs import LogFollower, read_tail, read_tails
+from dagster_hpc.engine.schedulers.base import Scheduler
+from dagster_hpc.engine.schedulers.flux.requests import Flux
+from dagster_hpc.engine.schedulers.pjm.requests import PJM
+from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.target import Listener
 
 
@@ -169,3 +173,66 @@ def test_a_tail_that_cannot_be_read_says_so(log: Log, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(log.host, "tail", fail)
     assert read_tail(log.host, str(log.path)) == f"dagster_hpc: {log.path} cannot be read now: Stale file handle"
+
+
+# -- what ranks print into files of their own, as under Fujitsu's mpiexec
+
+
+def tails_of_ranks(folder: Path, files: dict[str, str], scheduler: Scheduler, job_id: str | None = "101") -> list[str]:
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    row: Any = SimpleNamespace(work_dir=str(folder), job_id=job_id, array_index=None)
+    return list(read_tails(LocalHost(), row, scheduler))
+
+
+def test_where_the_jobs_own_log_is_empty_the_tail_is_that_of_its_ranks(tmp_path: Path) -> None:
+    files = {"stdout.log": "", "output.101/0/1/stdout.1.0": "a\nb\n", "output.101/0/1/stderr.1.47": "Killed\n"}
+    stdout, stderr = tails_of_ranks(tmp_path, files, PJM())
+    assert stdout == "-- rank 0 (output.101/0/1/stdout.1.0)\na\nb"
+    assert stderr == "-- rank 47 (output.101/0/1/stderr.1.47)\nKilled"
+
+
+def test_what_the_job_itself_says_comes_before_what_its_ranks_say(tmp_path: Path) -> None:
+    files = {"stdout.log": "done\n", "output.101/0/1/stdout.1.0": "a\n"}
+    assert tails_of_ranks(tmp_path, files, PJM())[0] == "done"
+
+
+def test_the_first_ranks_that_say_anything_are_shown_by_number(tmp_path: Path) -> None:
+    files = {f"output.101/0/1/stdout.1.{rank}": f"{rank}\n" if rank % 2 else "" for rank in range(20)}
+    stdout, _ = tails_of_ranks(tmp_path, files, PJM())
+    assert stdout.splitlines()[1::2] == ["1", "3", "5", "7"]
+
+
+def test_the_output_of_another_job_is_not_taken_for_a_ranks(tmp_path: Path) -> None:
+    files = {"output.99/0/1/stdout.1.0": "a\n", "output/stdout.1.0": "b\n", "output.101/0/1/notes.txt": "c\n"}
+    assert tails_of_ranks(tmp_path, files, PJM()) == ["", ""]
+    assert tails_of_ranks(tmp_path, {"output.101/stdout.1.0": "d\n"}, Slurm()) == ["", ""]
+    assert tails_of_ranks(tmp_path, {}, PJM(), job_id=None) == ["", ""]
+
+
+def test_the_ranks_of_an_element_are_found_under_either_of_its_names(tmp_path: Path) -> None:
+    for name in ("output.101", "output.101[3]"):
+        stdout, _ = tails_of_ranks(tmp_path / name, {f"{name}/0/1/stdout.1.0": "a\n"}, PJM(), job_id="101[3]")
+        assert stdout.endswith("\na")
+
+
+def test_ranks_whose_files_cannot_be_listed_cost_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> list[str]:
+        raise OSError(errno.ESTALE, "Stale file handle")
+
+    monkeypatch.setattr(LocalHost, "list", fail)
+    assert tails_of_ranks(tmp_path, {"output.101/0/1/stdout.1.0": "a\n"}, PJM()) == ["", ""]
+
+
+def test_what_a_system_says_of_every_failure_is_not_shown_as_the_jobs_last_words(tmp_path: Path) -> None:
+    """The last line of each failure under Flux was its broker's, on an exit code that is told anyway."""
+    row: Any = SimpleNamespace(work_dir=str(tmp_path), array_index=None, job_id="f1")
+    noise = "Nov 25 03:11:00.123456 UTC broker.err[0]: rc2.0: /jobs/x/bits.flux Exited (rc=3) 0.4s"
+    (tmp_path / "stderr.log").write_text("the program's own\n")
+    path = Path(Flux().log_of(row.work_dir, None))
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"{noise}\nflux-job: task(s) exited with exit code 3\n")
+    _, stderr = read_tails(LocalHost(), row, Flux())
+    assert "broker.err" not in stderr
+    assert stderr.startswith("the program's own\n")

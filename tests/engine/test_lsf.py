@@ -19,6 +19,7 @@ from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers import from_json, to_json
+from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.lsf.replies import hosts, mebibytes, seconds, time_of
 from dagster_hpc.engine.schedulers.lsf.requests import LSF
 from dagster_hpc.engine.script import render_script
@@ -27,6 +28,7 @@ from tests.transcripts import names, transcript
 
 LSF_ = LSF()
 PLAIN = LSF(plain=True)
+FEW = LSF(plain=True, few=True)
 
 
 def answer(name: str) -> Answer:
@@ -71,7 +73,13 @@ def test_a_refusal_is_permanent_and_quotes_lsfs_own_words(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "advice"), [("refused_queue", "bqueues"), ("refused_esub", "own check"), ("refused_limit", "bqueues -l")]
+    ("name", "advice"),
+    [
+        ("refused_queue", "bqueues"),
+        ("refused_esub", "own check"),
+        ("refused_limit", "bqueues -l"),
+        ("refused_array", "fewer elements"),
+    ],
 )
 def test_a_refusal_says_what_to_correct(name: str, advice: str) -> None:
     with pytest.raises(SubmitRefused) as refused:
@@ -79,9 +87,21 @@ def test_a_refusal_says_what_to_correct(name: str, advice: str) -> None:
     assert advice in refused.value.advice
 
 
-def test_a_limit_of_jobs_is_worth_waiting_for() -> None:
+@pytest.mark.parametrize("name", names("lsf", "capacity"))
+def test_a_limit_of_jobs_is_worth_waiting_for(name: str) -> None:
     with pytest.raises(CapacityReached):
-        LSF_.read_submit(answer("capacity"))
+        LSF_.read_submit(answer(name))
+
+
+def test_bsub_is_to_try_once_where_too_many_jobs_wait() -> None:
+    # else it tries again every minute, and is killed for that with the job neither taken nor refused
+    assert LSF_.submit("/jobs/x/x.lsf").environment == {"LSB_NTRIES": "1"}
+
+
+def test_what_bsub_had_said_before_it_was_killed_is_told() -> None:
+    said = "User <me>: Pending job threshold reached. Retrying in 60 seconds...\n"
+    with pytest.raises(SchedulerUnavailable, match="Pending job threshold reached"):
+        LSF_.read_submit(Answer(("bsub",), None, "", said))
 
 
 @pytest.mark.parametrize("name", ["submit_daemon_down", "submit_communication", "submit_lsf_down", "submit_quiet"])
@@ -168,6 +188,12 @@ def test_a_status_says_why(name: str, state: JobState, exit_code: int | None, si
     assert found.job_name == "x_abcd2345"
 
 
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own() -> None:
+    for code in (160, 190, 255):
+        found = record(STAT="EXIT", EXIT_CODE=str(code))
+        assert (found.exit_code, found.signal) == (code, None)
+
+
 def test_only_what_can_never_start_is_stuck() -> None:
     assert status("queue_never").stuck
     assert not any(status(name).stuck for name in ("queue_waiting", "queue_dependency", "queue_held", "queue_running"))
@@ -188,28 +214,57 @@ def test_elements_are_jobs_of_their_own() -> None:
     assert LSF_.array_id("123[3]") == "123"
 
 
-def test_a_forgotten_job_is_absent_beside_a_known_one() -> None:
+def test_a_forgotten_job_is_named_beside_a_known_one() -> None:
     report = LSF_.read_queue(answer("queue_known_and_unknown"))
-    assert (set(report.jobs), report.failed) == ({"123"}, "")
+    assert (set(report.jobs), report.unknown, report.failed) == ({"123"}, {"999"}, "")
 
 
-@pytest.mark.parametrize("name", ["queue_unknown", "queue_no_matching"])
-def test_a_forgotten_job_is_no_failure_of_the_query(name: str) -> None:
+@pytest.mark.parametrize(("name", "job_id"), [("queue_unknown", "999"), ("queue_no_matching", "123")])
+def test_a_forgotten_job_is_no_failure_of_the_query(name: str, job_id: str) -> None:
     report = LSF_.read_queue(answer(name))
-    assert (report.jobs, report.failed) == ({}, "")
+    assert (report.jobs, report.unknown, report.failed) == ({}, {job_id}, "")
 
 
-@pytest.mark.parametrize("name", ["queue_empty_list", "queue_cut", "queue_daemon_down"])
-def test_a_list_that_does_not_name_the_job_is_a_failed_query(name: str) -> None:
+def test_no_unfinished_job_denies_none_that_may_be_over() -> None:
+    report = LSF_.read_queue(Answer(("bjobs", "-a", "123"), 255, "", "No unfinished job found\n"))
+    assert not report.unknown
+    assert "No unfinished job found" in report.failed
+
+
+def test_one_element_is_asked_for_alone_and_denied_by_its_id() -> None:
+    call = LSF_.look_for("123[3]")
+    assert call.argv[-1] == "123[3]"
+    gone = Answer(call.argv, 255, "", "Job <123[3]> is not found\n")
+    assert LSF_.read_look_for(gone).unknown == {"123[3]"}
+
+
+def test_the_denial_of_an_element_is_none_of_its_array() -> None:
+    report = PLAIN.read_queue(Answer(("bjobs", "123"), 0, "", "Job <123[3]> is not found\n"))
+    assert not report.unknown
+
+
+@pytest.mark.parametrize("name", ["queue_cut", "queue_daemon_down"])
+def test_an_answer_that_did_not_come_to_its_end_has_failed(name: str) -> None:
     report = LSF_.read_queue(answer(name))
     assert report.jobs == {}
     assert "says nothing of 123" in report.failed
 
 
-def test_one_that_is_not_mentioned_makes_the_query_fail_and_the_others_count() -> None:
-    report = LSF_.read_queue(answer("queue_one_unmentioned"))
-    assert set(report.jobs) == {"123"}
-    assert "124" in report.failed
+@pytest.mark.parametrize("name", ["queue_empty_list", "queue_one_unmentioned"])
+def test_a_whole_document_that_leaves_a_job_out_is_asked_for_as_lines(name: str) -> None:
+    assert LSF_.read_queue(answer(name)).instead == PLAIN
+
+
+def test_an_empty_answer_is_a_failed_query() -> None:
+    # seen by users of other programs, for jobs that were running
+    report = PLAIN.read_queue(Answer(("bjobs", "-a", "123"), 0, "", ""))
+    assert "says nothing of 123" in report.failed
+
+
+def test_of_lines_one_that_is_left_out_is_in_doubt_and_the_others_count() -> None:
+    mixed = answer("plain_mixed")
+    report = PLAIN.read_queue(Answer((*mixed.argv, "125"), 0, mixed.stdout, mixed.stderr))
+    assert (set(report.jobs), report.unknown, report.failed) == ({"123", "124"}, {"999"}, "")
 
 
 def test_a_query_without_an_end_is_a_failed_query() -> None:
@@ -219,8 +274,21 @@ def test_a_query_without_an_end_is_a_failed_query() -> None:
 def test_an_older_bjobs_is_asked_without_json() -> None:
     assert LSF_.read_queue(answer("queue_without_json")).instead == PLAIN
     assert "-json" not in PLAIN.queue(["1"]).argv
-    assert PLAIN.read_queue(answer("queue_without_json")).failed
     assert from_json(to_json(PLAIN)) == PLAIN
+
+
+def test_one_of_9_1_is_asked_without_the_fields_that_it_does_not_know() -> None:
+    assert PLAIN.read_queue(answer("plain_unknown_field")).instead == FEW
+    fields = FEW.queue(["1"]).argv[4].split()
+    assert "pend_reason" not in fields
+    report = FEW.read_queue(answer("few_running"))
+    assert (report.jobs["123"].state, report.jobs["123"].job_name) == (JobState.RUNNING, "x_abcd2345")
+
+
+def test_one_that_takes_no_such_question_at_all_fails_in_its_own_words() -> None:
+    report = FEW.read_queue(answer("queue_without_json"))
+    assert report.instead is None
+    assert "illegal option" in report.failed
 
 
 def test_lines_are_read_whatever_a_name_holds() -> None:
@@ -260,9 +328,10 @@ def test_no_document_raises_and_only_done_is_success(document: object, listed: b
 @given(st.binary(max_size=400))
 def test_no_bytes_raise_and_none_prove_a_state(noise: bytes) -> None:
     text = noise.decode("utf-8", "replace")
-    for scheduler in (LSF_, PLAIN):
+    for scheduler in (LSF_, PLAIN, FEW):
         report = scheduler.read_queue(Answer(("bjobs", "7"), 0, text, text))
         assert report.failed or report.jobs
+        scheduler.read_room([Answer(("bparams", "-a"), 0, text, ""), Answer(("busers", "-w", "me"), 0, text, "")])
         with contextlib.suppress(SchedulerUnavailable):
             scheduler.read_found(Answer(("bjobs", "x"), 0, text, text))
 
@@ -322,6 +391,31 @@ def test_what_is_no_figure_is_none() -> None:
 def test_no_figure_raises(text: str) -> None:
     time_of(text, datetime(2026, 11, 20))
     seconds(text), mebibytes(text), hosts(text)
+
+
+# -- room
+
+
+def room(users: str, parameters: str = "room_parameters") -> Room:
+    return LSF_.read_room([answer(parameters), answer(users)])
+
+
+def test_room_is_what_may_wait_and_does_not_yet() -> None:
+    assert [call.argv for call in LSF_.room("carol", "normal", "")] == [("bparams", "-a"), ("busers", "-w", "carol")]
+    assert room("room_user") == Room(jobs=40, elements=1000)  # 60 of 100 jobs; of slots 150 are left
+
+
+def test_a_user_with_as_many_waiting_jobs_as_he_may_has_no_room() -> None:
+    assert room("room_user_full").jobs == 0
+
+
+@pytest.mark.parametrize("name", ["room_user_unlimited", "room_user_unknown", "identify_down"])
+def test_what_busers_does_not_limit_or_does_not_say_is_open(name: str) -> None:
+    assert room(name) == Room(elements=1000)
+
+
+def test_what_bparams_does_not_say_is_open() -> None:
+    assert room("room_user", "identify_down") == Room(jobs=40)
 
 
 # -- find and cancel
@@ -408,7 +502,8 @@ def test_a_directory_that_no_directive_can_hold_is_refused(directory: str) -> No
 
 
 def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in probes(LSF_, [Demand("normal")], "me") if each.name == probe)
+    demand = Demand("normal", "", {"long": 7200})
+    found = next(each for each in probes(LSF_, [demand], "me") if each.name == probe)
     return found.read(Answer(found.call.argv, code, out, err))
 
 
@@ -424,3 +519,24 @@ def test_the_doctor_knows_lsf() -> None:
     assert finding("queue", f"{head}normal 30 Open:Active -\n").level == "ok"
     assert finding("queue", f"{head}normal 30 Closed:Active -\n").level == "warn"
     assert finding("queue", "", "normal: No such queue\n", 255).level == "fail"
+
+
+def test_the_doctor_says_in_which_words_an_old_bjobs_is_asked() -> None:
+    old = answer("queue_without_json")
+    assert "asked for lines" in finding("bjobs", old.stdout, old.stderr, 255).sentence
+    assert finding("bjobs", answer("queue_running").stdout).sentence.endswith("1 of your jobs are known to it")
+
+
+def test_the_doctor_tells_arrays_and_how_long_jobs_are_known() -> None:
+    told = finding("limits", answer("room_parameters").stdout)
+    assert told.sentence == "arrays of up to 1000 elements; bjobs shows jobs for 01:00:00 after their end"
+    assert finding("limits", "CLEAN_PERIOD = 60\n").level == "warn"
+    assert finding("limits", "", "batch system daemon not responding\n", 255).level == "warn"
+
+
+def test_the_doctor_compares_walltimes_with_the_queues_limit() -> None:
+    text = "QUEUE: normal\n\nMAXIMUM LIMITS:\n RUNLIMIT\n {} min\n\nSCHEDULING POLICIES:\n"
+    short = finding("queue limit", text.format("60.0"))
+    assert (short.level, short.sentence) == ("fail", "queue normal allows 01:00:00, but profile 'long' asks for 02:00:00")
+    assert finding("queue limit", text.format("1440.0")).level == "ok"
+    assert finding("queue limit", "QUEUE: normal\n").level == "ok"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import subprocess
@@ -14,13 +15,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, HPCTarget, JobResult, MiyabiTarget, PBSTarget
+from dagster_hpc import (
+    Command,
+    ExecutionProfile,
+    GadiTarget,
+    HPCJobRunner,
+    HPCTarget,
+    JobResult,
+    MiyabiTarget,
+    PBSTarget,
+)
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
-from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.miyabi.requests import Miyabi
 from dagster_hpc.engine.schedulers.pbs.records import Record, hosts, kib, seconds, stamp
 from dagster_hpc.engine.schedulers.pbs.replies import status_of
 from dagster_hpc.engine.schedulers.pbs.requests import PBS, PlainPBS, WidePBS
@@ -28,6 +39,7 @@ from dagster_hpc.engine.schedulers.pbs.words import PBS_ENDED
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Patience
 from tests.contract.systems.pbs import PBSSystem
+from tests.local_batch.system import eventually
 from tests.simulators import pbs as simulator
 from tests.transcripts import names, transcript
 
@@ -609,6 +621,7 @@ def test_every_wish_has_its_directive() -> None:
         "-q": "regular-c",
         "-W group_list": "gz00",
         "-J": "0-2%2",
+        "-r": "y",
         "-W depend": "afterok:12.h,afterany:13.h",
         "-m": "n",
     }
@@ -682,6 +695,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """The simulator's commands on PATH; its folder."""
     system = PBSSystem()
     system.start(tmp_path)
+    simulator.switch(tmp_path, sample_s="0", end_s="0", kill_s="0")
     for name, value in system.environment().items():
         monkeypatch.setenv(name, value)
     try:
@@ -705,21 +719,30 @@ def ending(hpc: HPCJobRunner, script: str, **overrides: object) -> JobResult:
 
 @pytest.mark.parametrize(
     "switches",
-    [{}, {"history": "off"}, {"flavour": "miyabi"}, {"banner": "*** maintenance on 23.11 ***", "bytes": "foreign"}],
-    ids=["stock", "no history", "miyabi", "banner and bytes"],
+    [
+        {},
+        {"history": "off"},
+        {"client": "main"},
+        {"flavour": "miyabi"},
+        {"flavour": "gadi"},
+        {"banner": "*** maintenance on 23.11 ***", "bytes": "foreign"},
+    ],
+    ids=["stock", "no history", "main", "miyabi", "gadi", "banner and bytes"],
 )
 def test_a_site_is_served_however_its_commands_answer(site: Path, switches: dict[str, str]) -> None:
     simulator.switch(site, **switches)
-    hpc = runner(site, MiyabiTarget(poll_interval=0.3, project_cpu="gz00"))
-    good = ending(hpc, "echo $PBS_JOBID $PBS_QUEUE")
+    kinds = {"miyabi": MiyabiTarget, "gadi": GadiTarget}
+    target = kinds.get(switches.get("flavour", ""), PBSTarget)(poll_interval=0.3, project_cpu="gz00")
+    hpc = runner(site, target)
+    good = ending(hpc, "echo ${PBS_JOBID%%.*} $PBS_QUEUE")
     assert good.state is JobState.COMPLETED
-    assert good.stdout_tail == f"{good.handle.job_id} regular-c"
+    assert good.stdout_tail == f"{(good.handle.job_id or '').partition('.')[0]} {target.queue_cpu or 'workq'}"
     bad = ending(hpc, "exit 3")
     assert (bad.state, bad.exit_code) == (JobState.FAILED, 3)
     elements = hpc.map(Command.shell('[ "$1" != b ]'), [["a"], ["b"], ["c"]], profile="p", max_running=2)
     assert [element.exit_code for element in elements] == [0, 1, 0]
     assert hpc.map(Command.shell('[ "$1" = a ]'), [["a"]], profile="p")[0].state is JobState.COMPLETED
-    if switches.get("flavour"):
+    if switches.get("flavour") == "miyabi":
         assert good.metrics.raw["TOKEN"] == "0.0123"
         assert good.metrics.raw["mem_per_nodes:pbshost"].endswith("kb")
 
@@ -732,6 +755,95 @@ def test_a_job_that_is_cancelled_where_nothing_is_remembered_is_seen_to_be_gone(
     with pytest.raises(JobFailed) as ended:
         hpc.wait(held, timeout=15)
     assert ended.value.result.state is JobState.CANCELLED
+
+
+def test_a_job_that_main_does_not_show_is_neither_lost_nor_run_twice(site: Path) -> None:
+    # with 0.1.0 the older of two running jobs was LOST after lost_after, and the same key then ran it again
+    simulator.switch(site, client="main")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc._patience = replace(hpc._patience, lost_after_s=1.0)
+    jobs = [hpc.submit(Command.shell("sleep 5"), profile="p", key=key) for key in ("a", "b")]
+    results = [hpc.wait(job, timeout=60) for job in jobs]
+    assert [result.state for result in results] == [JobState.COMPLETED] * 2
+    assert hpc.submit(Command.shell("sleep 5"), profile="p", key="c").job_id == "2.pbshost"  # the third ever
+
+
+def test_an_order_to_delete_takes_its_time_and_is_obeyed(site: Path) -> None:
+    simulator.switch(site, kill_s="3", end_s="1")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    job = hpc.submit(Command.shell("echo began; sleep 60"), profile="p")
+    eventually(lambda: Path(job.work_dir, "stdout.log").exists())
+    subprocess.run(["qdel", str(job.job_id)], check=True)
+    shown = PBS().read_queue(_asked(PBS().queue([str(job.job_id)]))).jobs[str(job.job_id)]
+    assert shown.state is JobState.RUNNING
+    assert subprocess.run(["qdel", str(job.job_id)], check=False).returncode in (0, 168)
+    with pytest.raises(JobFailed) as ended:
+        hpc.wait(job, timeout=30)
+    assert ended.value.result.state is JobState.CANCELLED
+
+
+def test_an_end_that_is_learned_of_late_and_figures_that_were_sampled_spoil_nothing(site: Path) -> None:
+    simulator.switch(site, sample_s="100", end_s="1.5")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc._patience = replace(hpc._patience, accounting_delay_s=5.0)
+    metrics = ending(hpc, "for i in $(seq 100000); do :; done; sleep 1").metrics
+    assert metrics.cpu_time_s is not None
+    assert metrics.cpu_time_s > 0  # by the job's own count: PBS never looked
+    assert metrics.max_rss_mib is None
+    assert metrics.elapsed_s is not None
+    assert metrics.elapsed_s >= 1
+
+
+def test_a_daemon_that_is_restarted_is_a_node_that_failed(site: Path) -> None:
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    job = hpc.submit(Command.shell("echo began; sleep 60"), profile="p")
+    eventually(lambda: Path(job.work_dir, "stdout.log").exists())
+    simulator.switch(site, restarted=str(job.job_id))
+    with pytest.raises(JobFailed) as ended:
+        hpc.wait(job, timeout=30)
+    assert ended.value.result.state is JobState.NODE_FAIL
+    assert "Exit_status -4" in ended.value.result.reason
+
+
+def test_the_words_of_the_log_are_those_that_are_read(site: Path) -> None:
+    simulator.switch(site, history="off")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    result = ending(hpc, "sleep 60", walltime="2")
+    assert result.state is JobState.TIMEOUT, result.reason
+    log = Path(result.handle.work_dir, "scheduler.log").read_text()
+    said = PBS().read_log(log)
+    assert said is not None
+    assert said.state is JobState.TIMEOUT
+
+
+def test_a_stock_server_has_no_gpus_to_ask_for(site: Path) -> None:
+    hpc = runner(site, PBSTarget())
+    with pytest.raises(SubmitRefused, match="Unknown resource: ngpus"):
+        hpc.submit(Command.shell("true"), profile="p", overrides={"gpus_per_node": 1})
+
+
+def test_what_the_simulator_tells_of_its_room_is_what_it_then_takes(site: Path) -> None:
+    simulator.switch(site, max_queued="[u:PBS_GENERIC=3]")
+    hpc = runner(site, PBSTarget(poll_interval=0.2))
+    hpc.submit(Command.shell("sleep 3"), profile="p")
+
+    def room() -> Room:
+        return PBS().read_room([_asked(call) for call in PBS().room(getpass.getuser(), "workq", "")])
+
+    assert room() == Room(jobs=2, elements=3)
+    script = site / "more.sh"
+    script.write_text("#PBS -J 0-2\nsleep 1\n")
+    done = subprocess.run(["qsub", str(script)], capture_output=True, text=True, check=False)
+    with pytest.raises(CapacityReached):
+        PBS().read_submit(Answer(("qsub",), done.returncode, done.stdout, done.stderr))
+    script.write_text("#PBS -J 0-1\nsleep 1\n")
+    subprocess.run(["qsub", str(script)], check=True)
+    assert room().jobs == 0
+
+
+def _asked(call: Call) -> Answer:
+    done = subprocess.run(call.argv, capture_output=True, text=True, check=False)
+    return Answer(call.argv, done.returncode, done.stdout, done.stderr)
 
 
 def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> None:
@@ -755,30 +867,77 @@ def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> Non
 # -- doctor
 
 
-def findings(site: Path, **walltimes: int) -> dict[str, tuple[str, str]]:
-    demands = [Demand("debug", walltimes_s=walltimes), Demand("debig"), Demand("")]
+def findings(site: Path, scheduler: Scheduler | None = None, **fields: object) -> dict[str, tuple[str, str]]:
+    demands = [Demand("debug", **fields), Demand("debig"), Demand("")]  # type: ignore[arg-type]
     said = {}
-    for number, probe in enumerate(probes(PBS(), demands, "me")):
-        done = subprocess.run(probe.call.argv, capture_output=True, text=True, check=False)
-        finding = probe.read(Answer(probe.call.argv, done.returncode, done.stdout, done.stderr))
-        said[f"{probe.name}{number if probe.name == 'queue' else ''}"] = (finding.level, finding.sentence)
+    for probe in probes(scheduler or PBS(), demands, "me"):
+        if probe.name == "mpi":
+            continue
+        finding = probe.read(_asked(probe.call))
+        said.setdefault(probe.name, (finding.level, finding.sentence))
     return said
 
 
 def test_the_doctor_finds_a_healthy_site_healthy(site: Path) -> None:
-    said = findings(site, short=60)
-    assert {level for name, (level, _) in said.items() if name != "queue6"} == {"ok"}
+    said = findings(site, walltimes_s={"short": 60}, cores={"short": 16}, nodes={"short": 1}, gpus={"short": 0})
+    assert {level for level, _ in said.values()} == {"ok"}
     assert said["job history"] == ("ok", "the server keeps a history of jobs")
-    assert said["queue6"] == ("fail", "there is no queue 'debig': did you mean 'debug'?")
+    assert said["dialect"] == ("ok", "jobs are asked for in JSON")
+    assert said["arrays"] == ("ok", "arrays of up to 10000 elements; jobs in all: no limit")
+    assert said["nodes"] == ("ok", "the largest of 1 nodes has 16 cores, no GPUs that PBS knows (ngpus)")
+
+
+def test_the_doctor_knows_a_qstat_that_shows_the_first_job_only(site: Path) -> None:
+    simulator.switch(site, client="main")
+    level, sentence = findings(site)["dialect"]
+    assert level == "ok"
+    assert "the first of several jobs only" in sentence
+    for name, word in (("history_main_json_first_only", "first"), ("history_release_json_all", "in JSON")):
+        (probe,) = (probe for probe in probes(PBS(), [Demand()], "me") if probe.name == "dialect")
+        assert word in probe.read(answer(name)).sentence
+
+
+def test_the_doctor_sees_a_profile_that_can_never_run(site: Path) -> None:
+    level, sentence = findings(site, cores={"huge": 999}, gpus={"huge": 2}, nodes={"huge": 3})["nodes"]
+    assert level == "fail"
+    for fault in ("999 cores a node, of 16", "2 GPUs a node, of 0", "3 nodes, of 1"):
+        assert fault in sentence
+
+
+def test_the_doctor_reads_the_nodes_of_a_real_pbs() -> None:
+    demand = Demand(cores={"x": 17}, nodes={"x": 1}, gpus={"x": 0})
+    (probe,) = (one for one in probes(PBS(), [demand], "me") if one.name == "nodes")
+    assert probe.call.argv == answer("nodes_json").argv
+    assert "17 cores a node, of 16" in probe.read(answer("nodes_json")).sentence
+
+
+def test_the_doctor_says_how_mpirun_finds_its_nodes() -> None:
+    (probe,) = (one for one in probes(PBS(), [Demand(nodes={"two": 2})], "me") if one.name == "mpi")
+    with_tm = Answer(("ompi_info",), 0, "                 MCA ras: tm (MCA v2.1.0, API v2.0.0)\n", "")
+    assert probe.read(with_tm).level == "ok"
+    assert "PBS_NODEFILE" in probe.read(replace(with_tm, stdout="MCA ras: slurm (MCA v2.1.0)\n")).advice
+    assert not [one for one in probes(PBS(), [Demand(nodes={"one": 1})], "me") if one.name == "mpi"]
 
 
 def test_the_doctor_sees_what_is_not_as_it_should_be(site: Path) -> None:
-    assert findings(site, long=7200)["queue5"] == (
+    assert findings(site, walltimes_s={"long": 7200})["queue"] == (
         "fail",
         "queue debug allows 00:30:00, but profile 'long' asks for 02:00:00",
     )
-    simulator.switch(site, history="off")
+    (probe,) = (one for one in probes(PBS(), [Demand("debig")], "me") if one.name == "queue")
+    assert probe.read(_asked(probe.call)).sentence == "there is no queue 'debig': did you mean 'debug'?"
+    simulator.switch(site, history="off", max_queued="[u:PBS_GENERIC=5]")
     assert findings(site)["job history"][0] == "warn"
+    assert "jobs in all: [u:PBS_GENERIC=5]" in findings(site)["arrays"][1]
     simulator.switch(site, server="down")
     assert {level for level, _ in findings(site).values()} <= {"fail", "warn", "ok"}
     assert findings(site)["qstat"][0] == "fail"
+
+
+def test_the_doctor_reads_the_simulated_miyabi(site: Path) -> None:
+    simulator.switch(site, flavour="miyabi")
+    said = {}
+    for probe in probes(Miyabi(), [Demand("regular-g", "gz00")], "me"):
+        said[probe.name] = probe.read(_asked(probe.call))
+    assert {name: finding.level for name, finding in said.items()} == dict.fromkeys(said, "ok")
+    assert "room for 1000 more jobs" in said["limits"].sentence

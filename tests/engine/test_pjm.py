@@ -7,14 +7,21 @@ import shlex
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_hpc import Command, ConfigurationError, ExecutionProfile, FugakuTarget, HPCTarget, PJMTarget
-from dagster_hpc.checks import probes
-from dagster_hpc.checks.base import Demand, Finding
+from dagster_hpc import (
+    Command,
+    ConfigurationError,
+    ExecutionProfile,
+    FugakuTarget,
+    HPCJobRunner,
+    HPCTarget,
+    PJMTarget,
+)
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobMetrics, JobSpec, JobState, JobStatus
@@ -306,7 +313,7 @@ def test_columns_are_read_though_a_date_has_a_blank(name: str, states: dict[str,
 
 def test_the_exit_code_is_that_of_its_column() -> None:
     assert PLAIN.read_history(answer("plain_history")).jobs["101"].exit_code == 127
-    assert PLAIN.read_queue(answer("plain_error")).jobs["101"].reason.endswith(": FILE IO ERROR")
+    assert ": FILE IO ERROR" in PLAIN.read_queue(answer("plain_error")).jobs["101"].reason
 
 
 def test_a_name_in_columns_may_be_cut_and_is_not_compared() -> None:
@@ -449,6 +456,105 @@ def test_a_target_does_not_contradict_the_profile(fields: dict[str, list[str]], 
         resolve(Command("/apps/x"), PROFILE, PJMTarget(**fields))
 
 
+def test_a_job_may_be_ended_early_for_another_after_a_time_that_is_its_own() -> None:
+    lines = pjm_lines(script(PJMTarget(pjm_resources=["elapse=00:30:00-01:00:00"]), PROFILE))
+    assert [line for line in lines if "elapse" in line] == ["-L elapse=00:30:00-01:00:00"]
+    assert "-L elapse=01:00:00" in pjm_lines(script(PJMTarget(), PROFILE))
+
+
+@pytest.mark.parametrize("elapse", ["00:30:00-02:00:00", "02:00:00-01:00:00", "01:00:00", "soon-01:00:00", "1-2-3"])
+def test_a_range_of_times_ends_with_the_walltime(elapse: str) -> None:
+    with pytest.raises(ConfigurationError, match="which is for walltime"):
+        resolve(Command("/apps/x"), PROFILE, PJMTarget(pjm_resources=[f"elapse={elapse}"]))
+
+
+def test_fugakus_power_is_named_by_fields() -> None:
+    lines = pjm_lines(script(FugakuTarget(project_cpu="hp", freq=2200, eco=2, retention=False), PROFILE))
+    assert {"-L freq=2200", "-L eco_state=2", "-L retention_state=0"} <= set(lines)
+    assert not [line for line in pjm_lines(script(FugakuTarget(project_cpu="hp"), PROFILE)) if "freq" in line]
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"project_cpu": "fugaku"}, "may submit no jobs"),
+        ({"project_cpu": "trial", "queue_cpu": "small"}, "spot-small"),
+        ({"freq": 1800}, "2000 or 2200"),
+        ({"eco": 3}, "eco_state is 0, 1 or 2"),
+        ({"gfscache": "/vol0002,/vol0004"}, "put ':' between two volumes"),
+        ({"freq": 2200, "pjm_resources": ["freq=2000,eco_state=2"]}, "freq=, and so has a field"),
+    ],
+)
+def test_what_fugaku_would_refuse_is_said_before_submission(fields: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigurationError, match=words):
+        resolve(Command("/apps/x"), PROFILE, FugakuTarget(**{"project_cpu": "hp200999", **fields}))
+
+
+def test_a_startup_project_uses_the_spot_groups() -> None:
+    resolve(Command("/apps/x"), PROFILE, FugakuTarget(project_cpu="trial", queue_cpu="spot-small"))
+
+
+HELLO = Command("/home/me/x")
+
+
+def placed(folder: str, command: Command = HELLO, **fields: Any) -> list[str]:
+    """What is said of a job whose directory is below this folder."""
+    try:
+        resolve(
+            command, PROFILE, FugakuTarget(**{"project_cpu": "hp", "gfscache": "/vol0002", **fields}), folder=folder
+        )
+    except ConfigurationError as error:
+        return error.faults
+    return []
+
+
+@pytest.mark.parametrize("folder", ["/home/u10001/jobs", "/vol0002/mdt0/data/hp/jobs", "/2ndfs/hp/jobs"])
+def test_a_work_root_that_the_nodes_see_is_fine(folder: str) -> None:
+    assert placed(folder) == []
+
+
+def test_a_work_root_on_a_volume_that_gfscache_does_not_name_is_an_error_that_names_it() -> None:
+    # pjsub refuses it, or the job ends with PJM code 16
+    (fault,) = placed("/vol0004/mdt1/data/hp/jobs")
+    assert "add /vol0004 to gfscache" in fault
+    assert placed("/vol0004/mdt1/data/hp/jobs", gfscache="/vol0002:/vol0004") == []
+    assert "/vol0004" in placed("/vol00040/jobs", gfscache="/vol0004")[0]
+    (elsewhere,) = placed("/scratch/jobs")
+    assert "/home" in elsewhere
+
+
+def test_a_link_counts_as_the_volume_that_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "data").symlink_to("/vol0004/mdt1/data/hp")
+    assert "add /vol0004 to gfscache" in placed(f"{tmp_path}/data/jobs")[0]
+    assert placed(f"{tmp_path}/data/jobs", gfscache="/vol0004") == []
+
+
+@pytest.mark.parametrize(
+    ("command", "fields", "what"),
+    [
+        (Command("/vol0004/apps/x"), {}, "the executable /vol0004/apps/x"),
+        (HELLO, {"spack_modules": ["fftw"]}, "spack_setup /vol0004"),
+    ],
+)
+def test_what_a_job_reads_at_its_start_is_on_a_volume_that_it_sees(
+    command: Command, fields: dict[str, object], what: str
+) -> None:
+    (fault,) = placed("/home/me/jobs", command, **fields)
+    assert fault.startswith(what)
+    assert placed("/home/me/jobs", command, gfscache="/vol0002:/vol0004", **fields) == []
+
+
+def test_programs_of_the_system_are_on_no_volume() -> None:
+    assert placed("/home/me/jobs", Command("/usr/bin/true")) == []
+
+
+def test_a_runner_says_so_before_anything_is_submitted() -> None:
+    target = FugakuTarget(project_cpu="hp")
+    hpc = HPCJobRunner(target=target, profiles={"mpi": PROFILE}, work_root="/vol0004/data/hp/jobs")
+    with pytest.raises(ConfigurationError, match="add /vol0004 to gfscache"):
+        hpc.render(HELLO, profile="mpi")
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"gpus_per_node": 1}, {"qos": "high"}, {"reservation": "r1"}, {"signal_before_end": "USR1@60"},
@@ -534,28 +640,3 @@ def test_broken_statistics_are_none(text: str) -> None:
 def test_no_statistics_raise(noise: str, cut: int) -> None:
     PJM_.read_statistics(noise)
     PJM_.read_statistics(STATISTICS.read_text()[: 4 * cut] + noise)
-
-
-# -- the doctor
-
-
-def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    found = next(each for each in probes(PJM_, [Demand("small")], "me") if each.name == probe)
-    return found.read(Answer(found.call.argv, code, out, err))
-
-
-def test_the_doctor_asks_whether_bulk_jobs_are_permitted() -> None:
-    assert finding("bulk jobs", "  pjsub-bulk   enable\n").level == "ok"
-    assert "not permitted" in finding("bulk jobs", "  pjsub-bulk   disable\n").sentence
-    assert finding("bulk jobs", "something else\n").level == "warn"
-    assert finding("bulk jobs", "", "[ERR.] PJM 0090 pjacl Cannot connect\n", 1).level == "warn"
-
-
-def test_the_doctor_sees_whether_pjm_answers_and_has_the_resource_group() -> None:
-    assert finding("pjstat", answer("queue_head_only").stdout).level == "ok"
-    assert finding("pjstat", "", answer("queue_unknown_option").stderr, 2).level == "ok"
-    assert finding("pjstat", "", answer("queue_unreachable").stderr, 1).level == "fail"
-    assert finding("resource group", "RSCGRP\nlarge small int\n").level == "ok"
-    assert finding("resource group", "RSCGRP\nlarge small-s int\n").level == "warn"
-    assert finding("pjsub", "/usr/bin/pjsub\n").level == "ok"
-    assert finding("pjsub", "", "", 1).level == "fail"

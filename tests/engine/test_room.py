@@ -16,7 +16,7 @@ from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.submit.room import RARELY_S
-from tests.engine.pretend import PretendSlurm, target_on
+from tests.engine.pretend import Heard, PretendSlurm, target_on
 from tests.engine.test_wait import Patient, due_now
 
 
@@ -242,3 +242,33 @@ def test_room_that_was_misjudged_is_waited_for(host: Limited, ledger: Ledger, cl
     clock.passed += 61
     look(runner, ledger)
     assert ledger.job(waiting.token).state is JobState.PENDING
+
+
+def test_where_an_array_is_one_job_to_the_system_it_takes_the_room_of_one(
+    host: Limited, ledger: Ledger, clock: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read_room(self: Telling, answers: list[Answer]) -> Room:
+        return Room(jobs=2 - len(self_jobs()), arrays_are_one=True)
+
+    def self_jobs() -> list[str]:
+        return [job_id for job_id in host.jobs if "_" not in job_id]
+
+    monkeypatch.setattr(Telling, "read_room", read_room)
+    host.most = 1000
+    runner = runner_on(host, ledger, clock)
+    arrays = [submitted(runner, host, elements=30) for _ in range(3)]
+    assert [set(states(ledger, array)) for array in arrays] == [{"PENDING"}, {"PENDING"}, {"READY"}]
+
+
+def test_the_reason_for_waiting_is_warned_of_once(host: Limited, ledger: Ledger, clock: Patient) -> None:
+    host.down = {"room": "not today"}
+    heard = Heard()
+    runner = Runner(replace(target_on(host), scheduler=Telling()), ledger, heard.listener, clock)
+    host.others = 5
+    (handle,) = submitted(runner, host)
+    for _ in range(3):
+        clock.passed += 61
+        look(runner, ledger)
+    assert host.refusals == 4
+    assert len([words for words in heard.warnings if "waits in the ledger" in words]) == 1
+    assert ledger.job(handle.token).state is JobState.READY

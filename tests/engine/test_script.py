@@ -371,6 +371,15 @@ def test_it_says_143_after_sigterm_whichever_of_its_processes_hears_of_it_first(
     assert [job.sentinel.exit_code for job in jobs] == [143] * len(jobs)
 
 
+def test_an_order_to_end_that_comes_before_the_program_has_begun_ends_it_all_the_same(directory: Path) -> None:
+    """It was noted, and the program ran on until it was killed."""
+    job = Job(directory, JobSpec(name="x", shell="sleep 60", pre_commands=("kill -TERM $$",))).place()
+    began = time.monotonic()
+    assert job.run() == 143
+    assert time.monotonic() - began < 30
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (143, "TERM")
+
+
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

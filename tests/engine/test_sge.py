@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import pwd
+import re
+import subprocess
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dagster_hpc import SGETarget
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.engine.schedulers.sge.words import ending_of, state_of
 from dagster_hpc.engine.script import render_script
@@ -85,9 +92,15 @@ def test_a_refusal_says_which_setting_to_correct(name: str, advice: str) -> None
     assert advice in refused.value.advice
 
 
-def test_a_limit_of_jobs_is_worth_waiting_for() -> None:
-    with pytest.raises(CapacityReached, match="only 1 jobs are allowed per user"):
-        SITE.read_submit(answer("capacity_user"))
+@pytest.mark.parametrize("name", names("sge", "capacity_"))
+def test_a_limit_of_jobs_is_worth_waiting_for(name: str) -> None:
+    with pytest.raises(CapacityReached, match="jobs are allowed per"):
+        SITE.read_submit(answer(name))
+
+
+def test_the_exit_code_of_a_limit_of_jobs_is_enough() -> None:
+    with pytest.raises(CapacityReached):
+        SITE.read_submit(Answer(("qsub",), 25, "", "Unable to run job: Auftrag abgelehnt.\nExiting.\n"))
 
 
 @pytest.mark.parametrize(
@@ -195,13 +208,102 @@ def test_a_truncated_list_proves_nothing() -> None:
         assert SITE.read_queue(replace(whole, stdout=whole.stdout[:length])).failed
 
 
-def test_an_empty_list_is_an_answer() -> None:
-    empty = (
-        "<?xml version='1.0'?>\n<job_info>\n  <queue_info>\n  </queue_info>\n  <job_info>\n  </job_info>\n</job_info>\n"
-    )
-    report = SITE.read_queue(Answer(("qstat",), 0, empty, ""))
-    assert not report.failed
-    assert not report.jobs
+def test_the_list_is_asked_for_under_the_name_that_jobs_have_whatever_the_environment_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # of another user's name the list would be empty and whole, and say that no job of ours is there
+    monkeypatch.setenv("LOGNAME", "somebody-else")
+    monkeypatch.setenv("USER", "somebody-else")
+    scheduler = SGETarget().scheduler
+    assert isinstance(scheduler, SGE)
+    assert scheduler.user == pwd.getpwuid(os.geteuid()).pw_name
+
+
+def test_an_empty_list_says_that_there_is_no_job() -> None:
+    report = SITE.read_queue(answer("room_list_empty"))
+    assert report.whole
+    assert (dict(report.jobs), report.failed) == ({}, "")
+
+
+def test_a_list_that_came_to_its_end_is_of_all_jobs() -> None:
+    assert SITE.read_queue(answer("queue_dependency")).whole
+
+
+@pytest.mark.parametrize(
+    ("was", "now"),
+    [
+        ("<tasks>3-6:1</tasks>", "<tasks>3-6:1 and more</tasks>"),
+        ("<tasks>3-6:1</tasks>", "<tasks>3-9999999:1</tasks>"),
+        ("<JB_job_number>2</JB_job_number>", "<JB_job_number>two</JB_job_number>"),
+    ],
+)
+def test_a_list_with_a_row_that_is_not_understood_proves_nothing_by_absence(was: str, now: str) -> None:
+    known = answer("queue_dependency")
+    assert was in known.stdout
+    report = SITE.read_queue(replace(known, stdout=known.stdout.replace(was, now)))
+    assert "1" in report.jobs
+    assert not report.whole
+
+
+def test_what_a_site_prints_around_the_list_does_not_hide_it() -> None:
+    known = answer("queue_dependency")
+    around = replace(known, stdout=f"*** maintenance <b>on Friday ***\n{known.stdout}Have a nice day\n")
+    assert SITE.read_queue(around) == SITE.read_queue(known)
+
+
+@pytest.mark.parametrize(
+    ("out", "err"), [("", ""), ("", "queue list is not available"), ("the site's wrapper says hello\n", "")]
+)
+def test_an_answer_with_exit_code_0_that_is_no_list_has_failed_and_is_quoted(out: str, err: str) -> None:
+    for report in (
+        SITE.read_queue(Answer(("qstat", "-xml"), 0, out, err)),
+        SITE.read_look_for(Answer(("qstat", "-xml", "-j", "7"), 0, out, err)),
+        SITE.read_history(Answer(("qacct", "-j", "7"), 0, out, err)),
+    ):
+        assert not report.whole
+        assert not report.unknown
+        assert (out or err).strip() in report.failed
+        assert "is not understood" in report.failed
+
+
+# -- one job alone
+
+
+def test_a_job_is_asked_for_alone_whoevers_it_is() -> None:
+    call = SITE.look_for("10")
+    assert call.argv == ("qstat", "-xml", "-j", "10")
+    known = SITE.read_look_for(answer("look_for_known"))
+    assert known.jobs["10"].state is JobState.UNKNOWN  # its words show no letters of a state
+    assert "another user's" in known.jobs["10"].reason
+
+
+def test_a_job_that_grid_engine_does_not_know_is_denied_by_its_id() -> None:
+    report = SITE.read_look_for(answer("look_for_unknown"))
+    assert (report.unknown, report.failed) == ({"99999"}, "")
+
+
+def test_the_denial_of_another_job_is_none() -> None:
+    report = SITE.read_look_for(replace(answer("look_for_unknown"), argv=("qstat", "-xml", "-j", "12")))
+    assert not report.unknown
+    assert report.failed
+
+
+def test_a_master_that_is_down_denies_no_job_though_its_exit_code_is_0() -> None:
+    down = answer("look_for_master_down")
+    assert down.code == 0
+    report = SITE.read_look_for(down)
+    assert "unable to send message to qmaster" in report.failed
+    assert not report.unknown
+
+
+def test_an_element_is_looked_for_in_the_list_and_denied_by_its_id() -> None:
+    # `qstat -j 3.7` of 8.1.9 describes the whole array, also when this element is gone
+    there, gone = SITE.look_for("3.6"), SITE.look_for("3.7")
+    assert there.argv[4:] == SITE.queue(()).argv
+    listed = answer("queue_dependency").stdout
+    assert SITE.read_look_for(Answer(there.argv, 0, listed, "")).jobs["3.6"].state is JobState.PENDING
+    assert SITE.read_look_for(Answer(gone.argv, 0, listed, "")).unknown == {"3.7"}
+    assert not SITE.read_look_for(Answer(gone.argv, 0, listed[:-20], "")).unknown
 
 
 # -- the accounting
@@ -283,6 +385,12 @@ def test_how_a_job_ended(name: str, state: JobState, exit_code: int | None, sign
     assert word in status.reason
 
 
+def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own() -> None:
+    for code in (160, 190, 255):
+        assert ending_of(record(failed="0", exit_status=str(code))).exit_code == code
+    assert ending_of(record(failed="0", exit_status="139")).signal == 11
+
+
 def test_a_hard_limit_is_that_of_time_when_the_time_was_up() -> None:
     cells = {"failed": "37  : qmaster enforced h_rt, h_cpu, or h_vmem limit", "exit_status": "137     (Killed)"}
     over = {"category": "-l h_rt=5,h_vmem=100M", "ru_wallclock": "6s", "maxvmem": "4.8MB"}
@@ -309,9 +417,16 @@ def test_of_several_records_of_one_job_the_last_counts() -> None:
     assert SITE.read_history(replace(both, stdout=at_last + again)).jobs["32"].state is JobState.PENDING
 
 
+def test_a_job_that_never_started_is_shown_only_to_who_asks_for_it_alone() -> None:
+    # `-d` counts from the start of a job: of two whose node was lost, the accounting of both together says nothing
+    assert not SITE.read_history(answer("history_without_start")).jobs
+    assert accounted("history_without_start_alone").state is JobState.NODE_FAIL
+
+
 def test_one_command_lists_the_jobs_of_a_user() -> None:
     assert SITE.history(["1", "2"]).argv == ("qacct", "-o", "me", "-d", "30", "-j")
     assert SITE.history(["1"]).argv == ("qacct", "-j", "1")  # of any age
+    assert SITE.history(["1.2"]).argv == ("qacct", "-j", "1", "-t", "2")
     jobs = SITE.read_history(answer("history_of_user")).jobs
     assert len({status.job_name for status in jobs.values()}) > 3
 
@@ -322,6 +437,20 @@ def test_one_command_lists_the_jobs_of_a_user() -> None:
 def test_what_the_accounting_does_not_know_yet_is_absent_and_no_failure(name: str) -> None:
     report = SITE.read_history(answer(name))
     assert (dict(report.jobs), report.failed, report.disabled) == ({}, "", False)
+
+
+def test_an_accounting_that_is_being_written_shows_the_records_before() -> None:
+    report = SITE.read_history(answer("history_half_written"))
+    assert answer("history_half_written").stderr.startswith("error: ignoring invalid entry")
+    assert (set(report.jobs), report.failed) == ({"1.1"}, "")
+
+
+def test_an_accounting_that_does_not_know_a_job_says_nothing_of_its_absence() -> None:
+    # it knows a job some seconds after its end, and not at all once the file was rotated
+    for name in ("qacct_unknown", "history_no_file", "history_of_nobody", "history_no_element", "history_without_start"):
+        report = SITE.read_history(answer(name))
+        assert not report.unknown
+        assert not report.whole
 
 
 def test_an_accounting_that_may_not_be_read_is_not_asked_again() -> None:
@@ -344,6 +473,59 @@ def test_the_figures_have_their_units() -> None:
     assert accounted("documented_history_univa").metrics.max_rss_mib == 1536
     never_ran = accounted("history_node_lost").metrics
     assert (never_ran.started_at, never_ran.max_rss_mib) == (None, None)
+
+
+def test_the_open_cluster_scheduler_prints_times_in_another_order() -> None:
+    known = accounted("qacct_rundel")
+    text = answer("qacct_rundel").stdout
+    for line in text.splitlines():
+        key, _, value = line.partition(" ")
+        if key in ("qsub_time", "start_time", "end_time"):
+            moment = datetime.strptime(value.strip(), "%a %b %d %H:%M:%S %Y")
+            key = "submission_time" if key == "qsub_time" else key
+            text = text.replace(line, f"{key:<35}{moment:%Y-%m-%d %H:%M:%S}.000000")
+    (status,) = SITE.read_history(Answer(("qacct", "-j", "6"), 0, text, "")).jobs.values()
+    assert replace(status.metrics, raw={}) == replace(known.metrics, raw={})
+    listed = answer("queue_dependency").stdout
+    finer = re.sub(r"(\d\dT\d\d:\d\d:\d\d)<", r"\1.000000<", listed)
+    assert finer != listed
+    assert SITE.read_queue(Answer(("qstat",), 0, finer, "")).jobs == SITE.read_queue(answer("queue_dependency")).jobs
+
+
+# -- room
+
+
+def test_room_is_asked_for_by_an_ordinary_users_commands() -> None:
+    assert [call.argv for call in SITE.room("me", "all.q", "")] == [("qconf", "-sconf"), SITE.queue(()).argv]
+
+
+def room(listed: str, configuration: Answer) -> Room:
+    return SITE.read_room([configuration, answer(listed)])
+
+
+def test_a_user_who_has_all_jobs_that_he_may_has_no_room() -> None:
+    # an array of six counts as one job: 3 of max_u_jobs 3
+    assert room("room_list_full", answer("room_configuration")) == Room(jobs=0, arrays_are_one=True, elements=75000)
+
+
+def test_where_there_is_room_for_a_job_there_is_room_for_an_array_of_any_size() -> None:
+    assert room("room_list_two", answer("room_configuration")) == Room(jobs=1, arrays_are_one=True, elements=75000)
+
+
+def test_a_limit_of_0_is_none() -> None:
+    known = answer("room_configuration")
+    unlimited = known.stdout.replace("max_u_jobs                   3", "max_u_jobs                   0")
+    unlimited = unlimited.replace("75000", "0")
+    assert room("room_list_full", replace(known, stdout=unlimited)) == Room()
+
+
+@pytest.mark.parametrize("configuration", [answer("room_master_down"), Answer(("qconf",), 0, "hello", "")])
+def test_limits_that_are_not_told_are_unknown(configuration: Answer) -> None:
+    assert room("room_list_full", configuration) == Room()
+
+
+def test_a_list_that_failed_leaves_the_room_open() -> None:
+    assert room("queue_master_down", answer("room_configuration")) == Room(elements=75000)
 
 
 # -- find and cancel
@@ -489,6 +671,23 @@ def test_blanks_are_kept_together() -> None:
     assert directives(SPEC, directory="/jobs/a b")["-o"] == '"/jobs/a b/scheduler.log"'
 
 
+@pytest.mark.parametrize("ran", [False, True])
+def test_a_job_that_is_deleted_before_its_program_has_begun_ends_at_once(tmp_path: Path, ran: bool) -> None:
+    """USR2 goes to all processes that there are; a program that began after it ran on until it was killed."""
+    (tmp_path / ".job").mkdir()
+    deleted = "kill -USR2 $$"
+    program = f'touch ran; {deleted.replace("$$", "$PPID")}; exec sleep 0.5'
+    spec = replace(SPEC, shell=program, executable="", pre_commands=() if ran else (deleted,))
+    script = tmp_path / "job.sge"
+    script.write_text(render_script(spec, SITE, directory=str(tmp_path), token="abcd2345"))
+    (tmp_path / ".job" / "command.sh").write_text(program)
+    environment = {"PATH": os.environ["PATH"], "JOB_ID": "7", "HOSTNAME": "node1"}
+    done = subprocess.run(["bash", str(script)], env=environment, cwd=tmp_path, timeout=30)
+    assert done.returncode == (0 if ran else 140)
+    assert (tmp_path / "ran").exists() is ran
+    assert (tmp_path / ".job" / "signal").read_text() == "USR2\n"
+
+
 # -- garbage
 
 TEXT = st.one_of(
@@ -503,7 +702,12 @@ TEXT = st.one_of(
 )
 ANSWERS = st.builds(
     Answer,
-    st.sampled_from([("qstat", "-xml"), ("qstat", "-j", "4"), ("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)]),
+    st.sampled_from(
+        [
+            *(SITE.queue(()).argv, SITE.look_for("4").argv, SITE.look_for("4.2").argv, ("qstat", "-j", "4")),
+            *(("qacct", "-j", "4"), ("qdel", "4"), ("qsub",)),
+        ]
+    ),
     st.one_of(st.none(), st.integers(0, 255)),
     TEXT,
     st.text(max_size=50),
@@ -514,6 +718,8 @@ ANSWERS = st.builds(
 def test_no_answer_leads_to_an_error_that_is_not_ours(given: Answer) -> None:
     SITE.read_history(given)
     SITE.read_queue(given)
+    SITE.read_look_for(given)
+    SITE.read_room([given, given])
     for read in (SITE.read_submit, SITE.read_found, SITE.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
@@ -542,7 +748,12 @@ def test_no_letters_are_an_end(letters: str) -> None:
         ("qsub", "probe_help", "ok", "SGE 8.1.9"),
         ("qstat", "qstat_xml", "ok", "10 of your jobs"),
         ("qstat", "queue_master_down", "fail", "does not answer"),
-        ("qacct", "history_of_user", "ok", "can be read"),
+        ("qstat", "qstat_default", "fail", "is not understood"),
+        ("qacct", "history_of_user", "ok", "its last 30 days"),
+        ("limits", "room_configuration", "ok", "at most 3 jobs of yours (an array is one), 75000 elements"),
+        ("limits", "room_master_down", "warn", "cannot be read"),
+        ("project", "probe_project", "ok", "there is a project ab12"),
+        ("project", "probe_no_project", "fail", "no project 'ab12'"),
         ("qacct", "history_unreadable", "warn", "unable to open"),
         ("queue", "probe_queue", "fail", "allows 00:01:00, but profile 'long' asks for 01:00:00"),
         ("queue", "probe_no_queue", "fail", "no queue"),
@@ -552,11 +763,34 @@ def test_no_letters_are_an_end(letters: str) -> None:
     ],
 )
 def test_doctor(name: str, transcript_name: str, level: str, word: str) -> None:
-    demands = [Demand("short.q", "", {"long": 3600})]
+    demands = [Demand("short.q", "ab12", {"long": 3600})]
     probe = next(probe for probe in probes(SITE, demands, "me") if probe.name == name)
     finding = probe.read(answer(transcript_name))
     assert finding.level == level
     assert word in finding.sentence
+
+
+@pytest.mark.parametrize(
+    ("fields", "level"),
+    [
+        ({"parallel_environment": "smp", "multi_node_environment": "mpi"}, "ok"),
+        ({"parallel_environment": "smp", "multi_node_environment": "mpi_{cores}"}, "warn"),
+        ({"parallel_environment": "openmp"}, "warn"),
+    ],
+)
+def test_doctor_knows_which_environments_a_queue_has(fields: dict[str, str], level: str) -> None:
+    site = SGE(**fields)
+    probe = next(probe for probe in probes(site, [Demand("short.q", "", {"short": 60})], "me") if probe.name == "queue")
+    finding = probe.read(answer("probe_queue"))
+    assert finding.level == level, finding.sentence
+    assert level == "ok" or "would wait for ever" in finding.sentence
+
+
+def test_doctor_says_that_a_row_of_the_list_is_not_understood() -> None:
+    known = answer("queue_dependency")
+    strange = replace(known, stdout=known.stdout.replace("<tasks>3-6:1</tasks>", "<tasks>?</tasks>"))
+    finding = next(probe for probe in probes(SITE, [], "me") if probe.name == "qstat").read(strange)
+    assert (finding.level, bool(finding.advice)) == ("warn", True)
 
 
 # -- the real one

@@ -18,6 +18,7 @@ from dagster_hpc.checks import probes
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import Dependency, JobFailed, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.schedulers.base import Room
 from dagster_hpc.engine.schedulers.pbs.records import Record
 from dagster_hpc.engine.schedulers.torque.requests import Torque, TorqueOverSlurm
 from dagster_hpc.engine.schedulers.torque.words import TORQUE_ENDED
@@ -163,6 +164,56 @@ def test_one_unknown_job_does_not_hide_the_others() -> None:
     assert (list(report.jobs), report.failed) == (["12.torque.example.org"], "")
     unknown = Torque().read_queue(answer("queue_unknown"))
     assert (unknown.jobs, unknown.failed) == ({}, "")
+
+
+def test_what_is_named_as_unknown_is_told_and_what_is_missing_is_in_doubt() -> None:
+    assert Torque().read_queue(answer("documented_queue_mixed")).unknown == {"99"}
+    assert TorqueOverSlurm().read_queue(answer("queue_unknown")).unknown == {"99999"}  # by the exit code alone
+    two = replace(answer("queue_unknown"), argv=("qstat", "-f", "-1", "7", "8"))
+    assert TorqueOverSlurm().read_queue(two).unknown == frozenset()  # of which of them does it speak?
+    ids = ("12.torque.example.org", "13.torque.example.org")
+    one = replace(answer("documented_queue_ok"), argv=("qstat", "-f", "-1", *ids))
+    report = Torque().read_queue(one)
+    assert (report.unknown, report.failed, report.whole) == (frozenset(), "", False)
+
+
+@pytest.mark.parametrize("text", ["", "Maintenance until Monday\n", '<Data></Data>'])
+def test_code_0_with_text_that_is_none_of_ours_is_a_failure(text: str) -> None:
+    for scheduler in BOTH:
+        report = scheduler.read_queue(Answer(("qstat", "-f", "-1", "7"), 0, text, ""))
+        assert report.failed
+        assert (report.jobs, report.unknown) == ({}, frozenset())
+
+
+def test_figures_of_a_running_job_do_not_pose_as_those_of_its_end() -> None:
+    for name in ("documented_queue_running", "queue_running"):
+        assert only(name).metrics.elapsed_s is None
+    never_looked_at = {"resources_used.cput": "00:00:00", "resources_used.mem": "0kb"}
+    assert state_of(job_state="R", **never_looked_at).metrics.cpu_time_s is None
+
+
+QUEUE = "Queue: batch\n    total_jobs = 4\n    max_user_queuable = 10\n    max_queuable = {most}\n\n"
+SERVER = "Server: torque.example.org\n    default_queue = batch\n    max_user_queuable = 7\n    max_job_array_size = 500\n\n"
+
+
+@pytest.mark.parametrize("queue", ["", "batch"])
+@pytest.mark.parametrize(("most", "room"), [(100, Room(5, 7)), (6, Room(2, 6)), (3, Room(0, 3))])
+def test_room_is_what_the_documented_limits_leave(queue: str, most: int, room: Room) -> None:
+    calls = Torque().room("me", queue, "")
+    replies = [QUEUE.format(most=most), SERVER, "1.torque.example.org\n2[].torque.example.org\n"]
+    answers = [Answer(call.argv, 0, out, "") for call, out in zip(calls, replies, strict=True)]
+    assert Torque().read_room(answers) == room
+    assert Torque().read_room([replace(one, code=1) for one in answers]) == Room()
+
+
+def test_a_users_limit_is_waited_for_in_both_wordings() -> None:
+    for words in (
+        "qsub: submit error (Maximum number of jobs already in queue MSG=total number of current user's jobs exceeds the "
+        "queue limit: user me, queue batch)",
+        "qsub: submit error (Maximum number of jobs already in complex)",
+    ):
+        with pytest.raises(CapacityReached):
+            Torque().read_submit(Answer(("qsub",), 185, "", words))
 
 
 @pytest.mark.parametrize("name", ["queue_controller_down", "queue_no_library"])

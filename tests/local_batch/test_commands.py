@@ -210,6 +210,13 @@ def test_json_is_all_that_query_prints(batch: Batch) -> None:
     assert json.loads(batch.run("query", job).stdout)["jobs"][0]["name"] == "naïve ☃"
 
 
+def test_query_names_the_ids_that_it_does_not_know(batch: Batch) -> None:
+    array = batch.submit("true", "array=0-1")
+    told = json.loads(batch.run("query", array, f"{array}_0", f"{array}_7", "999", "x").stdout)
+    assert [job["id"] for job in told["jobs"]] == [f"{array}_0", f"{array}_1"]
+    assert told["unknown"] == [f"{array}_7", "999", "x"]
+
+
 def test_the_commands_import_nothing_heavy(tmp_path: Path) -> None:
     code = (
         "import sys; from dagster_hpc.local_batch.__main__ import main; "
@@ -219,4 +226,4 @@ def test_the_commands_import_nothing_heavy(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
-    assert done.stdout.splitlines() == ['{"jobs": []}', "[]"]
+    assert done.stdout.splitlines() == ['{"jobs": [], "unknown": []}', "[]"]

@@ -127,7 +127,7 @@ def _batch(system: Embedded, words: Sequence[str]) -> int:
     signal = re.fullmatch(r"SIG(\w+)@(\d+)s", asked.get("signal", ""))
     directives += [f"signal={signal[1]}@{signal[2]}"] if signal else []
     # What the instance around the script calls it; the script itself runs in an instance of its own.
-    variables = {"FLUX_ENCLOSING_ID": "f$LOCAL_JOB_ID"}
+    variables = {"FLUX_ENCLOSING_ID": f"$(flux job id --to=f58 $((LOCAL_JOB_ID << {_SHIFT})))"}
     held = asked.get("urgency") in ("0", "hold")
     if slots * cores > 64:
         notes["unsatisfiable"] = True
@@ -284,6 +284,9 @@ def _job(system: Embedded, words: Sequence[str]) -> int:
         return 0
     if words[:2] == ["id", "--to=dec"] and len(words) == 3:
         print(there(here(words[2]) or "0"))
+        return 0
+    if words[:2] == ["id", "--to=f58"] and len(words) == 3:
+        print(f58(there(here(words[2]) or "0")))
         return 0
     return _say("flux-job: ERROR: unknown command")
 

@@ -1,13 +1,15 @@
-"""An LSF that answers like the documents: bsub, bjobs, bkill, bstop, bresume, lsid and bqueues, over our embedded
-batch system.
+"""An LSF that answers like the documents: bsub, bjobs, bkill, bstop, bresume, lsid, bqueues, bparams and busers, over our
+embedded batch system.
 
-Switches: `down`, `old` (no -json), `banner`, `bytes`, `truncate`, `empty` (bjobs lists nothing), `lost reply`.
-Jobs of the queue `impossible` wait for a condition that can never be met.
+Switches: `down`, `old` (no -json), `9.1` (no pend_reason either), `banner`, `bytes`, `truncate`, `empty` (bjobs lists
+nothing), `first only` (its document has the first job alone: no LSF is known to do that, one PBS is), `full` (no more
+jobs may wait), `lost reply`. Jobs of the queue `impossible` wait for a condition that can never be met.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -17,7 +19,7 @@ from typing import Any
 
 from tests.simulators.embedded import FINAL, Embedded, Job, Refused, directive_words
 
-COMMANDS = ("bsub", "bjobs", "bkill", "bstop", "bresume", "lsid", "bqueues")
+COMMANDS = ("bsub", "bjobs", "bkill", "bstop", "bresume", "lsid", "bqueues", "bparams", "busers")
 QUEUES = ("normal", "short", "impossible")
 VERSION = "IBM Spectrum LSF Standard 10.1.0.9, Oct 16 2019"
 _LIVE = {"PENDING": "PEND", "HELD": "PEND", "RUNNING": "RUN"}
@@ -33,7 +35,7 @@ def main() -> int:
         print(f"{command}: Cannot connect to LSF. Please wait ...", file=sys.stderr)
         return 255
     respond = {"bsub": _bsub, "bjobs": _bjobs, "bkill": _bkill, "lsid": _lsid, "bqueues": _bqueues}
-    respond |= {"bstop": _bstop, "bresume": _bresume}
+    respond |= {"bstop": _bstop, "bresume": _bresume, "bparams": _bparams, "busers": _busers}
     return system.answer(lambda: respond[command](system, words))
 
 
@@ -49,6 +51,8 @@ def _bsub(system: Embedded, words: list[str]) -> int:
     if words == ["-V"]:
         return _say(VERSION, 0)
     script = sys.stdin.buffer.read()
+    if system.is_on("full"):
+        return _threshold_reached()
     asked = _asked(script.decode("utf-8", "replace"))
     queue = asked.get("-q", "normal")
     if queue not in QUEUES:
@@ -78,6 +82,14 @@ def _bsub(system: Embedded, words: list[str]) -> int:
     return 0
 
 
+def _threshold_reached() -> int:
+    """The real one waits and tries again, as often as it is told to; by default for ever."""
+    for _ in range(int(os.environ.get("LSB_NTRIES", "1000"))):
+        _say("User <user>: Pending job threshold reached. Retrying in 60 seconds...")
+        time.sleep(60 if "LSB_NTRIES" not in os.environ else 0)
+    return _say("User <user>: Pending job threshold reached. Job not submitted.")
+
+
 def _asked(script: str) -> dict[str, str]:
     """The last of each option, but each of several -R."""
     asked: dict[str, str] = {}
@@ -102,10 +114,12 @@ def _dependencies(condition: str) -> list[str]:
 
 
 def _bjobs(system: Embedded, words: list[str]) -> int:
-    if system.is_on("old") and "-json" in words:
+    if (system.is_on("old") or system.is_on("9.1")) and "-json" in words:
         return _say("bjobs: illegal option -- j\nUsage: bjobs [-h] [-V] [-a] [-noheader] [-o format] [job_ID ...]")
     form = words[words.index("-o") + 1] if "-o" in words else "jobid stat job_name"
     fields = form.partition("delimiter=")[0].split()
+    if system.is_on("9.1") and "pend_reason" in fields:
+        return _say("bjobs: pend_reason: Unknown field name.")
     if "-J" in words:
         records = [_record(job) for job in system.query(name=words[words.index("-J") + 1])]
         missing = [] if records else [f"Job <{words[words.index('-J') + 1]}> is not found"]
@@ -120,6 +134,8 @@ def _bjobs(system: Embedded, words: list[str]) -> int:
         if system.is_on("banner"):
             print("*** maintenance on Friday ***")
         errors = [{"JOBID": re.findall(r"\d+", text)[0], "ERROR": text} for text in missing]
+        if system.is_on("first only"):
+            records = records[:1]
         shown = [{name.upper(): record[name.upper()] for name in fields} for record in records]
         document = {"COMMAND": "bjobs", "JOBS": len(shown), "RECORDS": [*shown, *errors]}
         print(json.dumps(document, indent=2))
@@ -225,6 +241,18 @@ def _bresume(system: Embedded, words: list[str]) -> int:
 def _lsid(system: Embedded, words: list[str]) -> int:
     print(f"{VERSION}\nCopyright International Business Machines Corp. 1992, 2016.\n")
     print("My cluster name is simulated\nMy master name is node1")
+    return 0
+
+
+def _bparams(system: Embedded, words: list[str]) -> int:
+    print("    CLEAN_PERIOD = 3600\n    MAX_JOB_ARRAY_SIZE = 1000\n    MAX_PEND_JOBS = 2147483647")
+    return 0
+
+
+def _busers(system: Embedded, words: list[str]) -> int:
+    most = "0" if system.is_on("full") else "-"
+    print("USER/GROUP          JL/P    MAX  NJOBS   PEND    RUN  SSUSP  USUSP    RSV  MPEND  PJOBS MPJOBS")
+    print(f"{words[-1]:<20} -      -      0      0      0      0      0      0      -      0 {most:>6}")
     return 0
 
 

@@ -33,7 +33,7 @@ def test_elements_count_from_0_for_us_and_from_1_for_lsf(site: Site) -> None:
     assert [(result.state, result.exit_code) for result in results] == [(JobState.COMPLETED, 0), (JobState.FAILED, 3)]
 
 
-@pytest.mark.parametrize("trouble", ["banner", "bytes", "old"])
+@pytest.mark.parametrize("trouble", ["banner", "bytes", "old", "9.1"])
 def test_a_job_goes_its_way_all_the_same(site: Site, trouble: str) -> None:
     switch(site, trouble)
     result = site.submit("echo done; exit 3").end()
@@ -76,3 +76,21 @@ def test_contact_with_a_node_may_be_lost_for_a_while(site: Site) -> None:
     (simulator.folder / "ends" / f"{job.id}.json").unlink()
     gate.open()
     assert job.end().state is JobState.COMPLETED
+
+
+def test_a_job_that_a_document_leaves_out_is_asked_for_as_lines_and_both_end(site: Site) -> None:
+    gate = site.gate()
+    first, second = site.submit(gate.closed), site.submit(gate.closed)
+    switch(site, "first only")
+    for job in (first, second):
+        job.until("RUNNING")
+    gate.open()
+    assert [job.end().state for job in (first, second)] == [JobState.COMPLETED] * 2
+
+
+def test_a_job_for_which_there_is_no_room_waits_and_is_not_refused(site: Site) -> None:
+    switch(site, "full")
+    job = site.submit("echo at last")
+    assert job.row.state is JobState.READY
+    switch(site, "full", on=False)
+    assert job.end().stdout_tail == "at last"

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from dagster_hpc.engine.job import FINAL_STATES, JobState
 from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.leases import Leases
-from dagster_hpc.engine.ledger.rooms import Route
+from dagster_hpc.engine.ledger.rooms import TAKEN, UNLIMITED, KnownRoom, Route, route_of
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
 from dagster_hpc.engine.ledger.schema import JOBS, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
@@ -31,7 +31,7 @@ _WAITING = (JOBS.c.target == _TARGET) & in_state((_READY,))
 _ANY_WAITING = sa.select(JOBS.c.token).where(_WAITING).limit(1)
 _ROOM_TAKEN = sa.select(sa.func.count()).where(JOBS.c.target == _TARGET, ~OVER, ~in_state((_READY,)))
 _ON_ROUTE = (JOBS.c.queue == sa.bindparam("of_queue")) & (JOBS.c.project == sa.bindparam("of_project"))
-_ROUTE_TAKEN, _ROUTE_WAITING = _ROOM_TAKEN.where(_ON_ROUTE), _ANY_WAITING.where(_ON_ROUTE)
+_ROUTE_WAITING = _ANY_WAITING.where(_ON_ROUTE)
 _BEFORE = JOBS.alias()
 _FOLLOWS_LIVE = (JOBS.c.follows != "") & sa.exists().where(
     _BEFORE.c.batch == JOBS.c.follows, ~in_state(FINAL_STATES, _BEFORE)
@@ -70,11 +70,16 @@ class Claims:
         return self._database.read(look)
 
     def claim(
-        self, rows: Sequence[JobRow], *, room: int | None, most: int | None = None, delivered: Sequence[str] = ()
+        self,
+        rows: Sequence[JobRow],
+        *,
+        room: int | None,
+        known: KnownRoom = UNLIMITED,
+        delivered: Sequence[str] = (),
     ) -> JobState | None:
         """Insert the rows of one submission: SUBMITTING, or READY where there is no room for it. None: one is held.
 
-        `room`: live jobs of the whole target at once. `most`: of its queue and project, as the scheduler says.
+        `room`: live jobs of the whole target at once. `known`: of its queue and project, as the scheduler says.
         `delivered` are tokens whose results have reached their steps: they give their identities up to this claim.
         """
 
@@ -86,9 +91,9 @@ class Claims:
                     .values(held_identity=None, delivered_at=self._database.now())
                 )
             why = ""
-            if room is not None or most is not None:
+            if room is not None or known.most is not None:
                 self._leases.lock(connection, rows[0].target)
-                why = _no_room(connection, rows, room, most) or _others_wait(connection, rows[0], room)
+                why = _no_room(connection, rows, room, known) or _others_wait(connection, rows[0], room)
             why = why or ("waits for the elements before it, as so many may run at once" if rows[0].follows else "")
             state = JobState.READY if why else JobState.SUBMITTING
             news = {"state": state.value, "reason": why}
@@ -114,18 +119,20 @@ class Claims:
         found = self._database.read(lambda connection: rows_of(connection.execute(query, asked)))
         return sorted(found, key=lambda row: row.array_index or 0)
 
-    def admit(self, rows: Sequence[JobRow], owner: str, *, room: int | None, most: int | None = None) -> bool:
+    def admit(
+        self, rows: Sequence[JobRow], owner: str, *, room: int | None, known: KnownRoom = UNLIMITED
+    ) -> bool:
         """Begin to submit what was READY, if there is room for it now and nobody else has begun."""
         first = rows[0]
 
         def admit(connection: sa.Connection) -> bool:
             self._leases.lock(connection, first.target)
-            if _no_room(connection, rows, room, most):
+            if _no_room(connection, rows, room, known):
                 return False
             now = self._database.now()
             mine = (JOBS.c.batch == first.batch) & (JOBS.c.state == _READY) & (JOBS.c.owner == first.owner)
             due = mine & (JOBS.c.not_before <= now)
-            values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now, "reason": ""}
+            values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now}
             return bool(connection.execute(JOBS.update().where(due).values(**values)).rowcount)
 
         return self._database.write(admit)
@@ -165,7 +172,11 @@ class Claims:
             JOBS.update()
             .where(JOBS.c.token == sa.bindparam("t"), JOBS.c.owner == owner, JOBS.c.state == _SUBMITTING)
             .values(
-                job_id=sa.bindparam("j"), state=JobState.PENDING.value, owner=NOBODY, updated_at=self._database.now()
+                job_id=sa.bindparam("j"),
+                state=JobState.PENDING.value,
+                reason="",
+                owner=NOBODY,
+                updated_at=self._database.now(),
             )
         )
         first = next(iter(ids))
@@ -234,26 +245,25 @@ def _live(connection: sa.Connection, target: str) -> int:
     return int(connection.execute(_ROOM_TAKEN, {"of_target": target}).scalar_one())
 
 
-def _no_room(connection: sa.Connection, rows: Sequence[JobRow], room: int | None, most: int | None) -> str:
+def _no_room(connection: sa.Connection, rows: Sequence[JobRow], room: int | None, known: KnownRoom) -> str:
     """Why these jobs do not fit in beside those that are live; '' if they do."""
     first = rows[0]
     if room is not None and _live(connection, first.target) + len(rows) > room:
         return f"waits for room: {room} jobs at once (max_jobs of the target)"
-    if most is None:
+    if known.most is None:
         return ""
-    live = int(connection.execute(_ROUTE_TAKEN, _route_of(first)).scalar_one())
-    if live + len(rows) <= (most - most // _MARGIN if live else most):
+    more = 1 if known.arrays_are_one else len(rows)
+    live = int(connection.execute(TAKEN[known.arrays_are_one], route_of(first).binds).scalar_one())
+    if live + more <= (known.most - known.most // _MARGIN if live else known.most):
         return ""
-    return f"waits for room: the scheduler takes {most} jobs at once just now"
+    return f"waits for room: the scheduler takes {known.most} jobs at once just now"
 
 
 def _others_wait(connection: sa.Connection, first: JobRow, room: int | None) -> str:
     """Who comes later waits behind those who wait already: for this target, or for this queue of it."""
     query = _ROUTE_WAITING if room is None else _ANY_WAITING
-    return "waits for room behind other jobs" if connection.execute(query, _route_of(first)).first() else ""
+    return "waits for room behind other jobs" if connection.execute(query, route_of(first).binds).first() else ""
 
 
-def _route_of(row: JobRow) -> dict[str, str]:
-    return {"of_target": row.target, "of_queue": row.queue, "of_project": row.project}
 
 

@@ -49,6 +49,7 @@ _LOST_BUT_HELD = (
     & (JOBS.c.updated_at > sa.bindparam("recently"))
 )
 _WATCHED_OF = sa.select(*_WATCHED).where(JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD)
+_FIGURES_COME_S, _FIGURES_AT_ONCE = 86400.0, 50
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
 
@@ -140,6 +141,12 @@ class Ledger:
             if found:
                 return found
         return []
+
+    def without_figures(self, target: str) -> list[JobRow]:
+        """Jobs whose results were collected of late, and of whose cost the system has said nothing yet."""
+        lately = self._database.clock.now() - _FIGURES_COME_S
+        silent = (JOBS.c.collected_at > lately) & JOBS.c.metrics.endswith('"raw": {}}', autoescape=True)
+        return self._select(sa.select(JOBS).where(JOBS.c.target == target, silent).limit(_FIGURES_AT_ONCE))
 
     def live_count(self, target: str) -> int:
         query = sa.select(sa.func.count()).where(JOBS.c.target == target, ~OVER)

@@ -93,6 +93,10 @@ class Observations:
             values["held_identity"] = None
         return bool(self._update([token], JOBS.c.collected_at.is_(None), **values))
 
+    def figures(self, token: str, metrics: JobMetrics) -> None:
+        """What the system wrote of a job that is over; its result stays what it was."""
+        self._update([token], JOBS.c.collected_at.is_not(None), metrics=json.dumps(metrics.to_dict()))
+
     def _update(self, tokens: Sequence[str], condition: sa.ColumnElement[bool], **values: Any) -> int:
         values.setdefault("updated_at", self._database.now())
 

@@ -87,6 +87,7 @@ ROOMS = sa.Table(
     sa.Column("queue", sa.Text, primary_key=True),
     sa.Column("project", sa.Text, primary_key=True),
     sa.Column("most", sa.Integer),  # live jobs at once, as the scheduler said last; none: it does not limit them
+    sa.Column("arrays_are_one", sa.Boolean, nullable=False, default=False),  # in that count
     sa.Column("elements", sa.Integer),  # of one array
     sa.Column("asked_at", sa.Float, nullable=False),
 )

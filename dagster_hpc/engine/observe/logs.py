@@ -5,6 +5,8 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from itertools import islice
 
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.jobdir import STDERR, STDOUT
@@ -18,6 +20,7 @@ _LAST_LOOK = 64 * _CHUNK  # of what is left when the job is over; the file has a
 _LONGEST_LINE = 64 * 1024
 _TAIL_BYTES = 64 * 1024
 _TAIL_LINES = 100
+_RANKS, _RANKS_LOOKED_AT = 4, 64  # so many are shown, of the first so many that may have printed anything
 
 
 @dataclass
@@ -145,7 +148,40 @@ def read_tail(host: Host, path: str, limit: int = _TAIL_BYTES) -> str:
 
 def read_tails(host: Host, row: JobRow, scheduler: Scheduler, limit: int = _TAIL_BYTES) -> tuple[str, str]:
     """The ends of stdout and stderr; what the scheduler itself had to say is added to stderr."""
-    stdout = read_tail(host, posixpath.join(row.work_dir, STDOUT), limit)
-    stderr = read_tail(host, posixpath.join(row.work_dir, STDERR), limit)
-    said = read_tail(host, scheduler.log_of(row.work_dir, row.array_index), limit)
+    stdout = _tail_of(host, row, scheduler, "stdout", STDOUT, limit)
+    stderr = _tail_of(host, row, scheduler, "stderr", STDERR, limit)
+    said = scheduler.worth_telling(read_tail(host, scheduler.log_of(row.work_dir, row.array_index), limit))
     return stdout, "\n".join(part for part in (stderr, said) if part)
+
+
+def _tail_of(host: Host, row: JobRow, scheduler: Scheduler, stream: str, file: str, limit: int) -> str:
+    """The job's own log; where that is empty, what its first ranks left in files of their own, if its MPI makes any."""
+    own = read_tail(host, posixpath.join(row.work_dir, file), limit)
+    pattern = "" if own or row.job_id is None else scheduler.rank_outputs(row.job_id, stream)
+    if not pattern:
+        return own
+    top, name = pattern.split("/**/")
+    try:
+        folders = [posixpath.join(row.work_dir, each) for each in host.list(row.work_dir) if fnmatchcase(each, top)]
+        files = [path for folder in folders for path in islice(_files(host, folder, name), _RANKS_LOOKED_AT)]
+    except OSError:
+        return own
+    tails = ((path, read_tail(host, path, limit // _RANKS)) for path in files)
+    said = islice(((path, tail) for path, tail in tails if tail), _RANKS)
+    return "\n".join(f"-- rank {_rank(path)} ({posixpath.relpath(path, row.work_dir)})\n{tail}" for path, tail in said)
+
+
+def _files(host: Host, folder: str, name: str, depth: int = 4) -> Iterator[str]:
+    """The files of this name in this folder, by rank, and then those in the folders below it."""
+    entries = host.list(folder)
+    for entry in sorted((each for each in entries if fnmatchcase(each, name)), key=_rank):
+        yield posixpath.join(folder, entry)
+    for entry in entries if depth else ():
+        if "." not in entry:  # folders are numbers; a rank's files are not worth a look whether they are any
+            yield from _files(host, posixpath.join(folder, entry), name, depth - 1)
+
+
+def _rank(path: str) -> int:
+    """`stdout.1.47` is of rank 47."""
+    last = path.rpartition(".")[2]
+    return int(last) if last.isascii() and last.isdigit() and len(last) < 10 else 0

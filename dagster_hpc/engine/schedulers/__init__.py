@@ -19,6 +19,8 @@ _HOME = {
     "local": ("local", "Local"),
     "slurm": ("slurm", "Slurm"),
     "pbs": ("pbs", "PBS"),
+    "miyabi": ("miyabi", "Miyabi"),
+    "gadi": ("pbs", "Gadi"),
     "torque": ("torque", "Torque"),
     "torque-slurm": ("torque", "TorqueOverSlurm"),
     "pjm": ("pjm", "PJM"),

@@ -37,6 +37,7 @@ class Room:
 
     jobs: int | None = None  # so many more, whoever shares the limit; an element of an array counts as one
     elements: int | None = None  # of one array, at most: no more than it takes jobs in all
+    arrays_are_one: bool = False  # in the count of jobs an array is one, however many elements it has
 
 
 @dataclass(frozen=True)
@@ -151,9 +152,20 @@ class Scheduler(ABC):
         """The file that `log_path` names, for one job or element."""
         return f"{work_dir}/scheduler.log"
 
+    def rank_outputs(self, job_id: str, stream: str) -> str:
+        """Where an MPI of this system leaves what each rank prints to this stream, in a file for each: `FOLDER/**/NAME`.
+
+        Both are patterns, and the folder is in the job's directory. '' where ranks print into the job's own log.
+        """
+        return ""
+
     def read_log(self, text: str) -> JobStatus | None:
         """What was done to a job that is over, as the end of its system's own log says; None where that does not tell."""
         return None
+
+    def worth_telling(self, log: str) -> str:
+        """The system's own log without the lines that only say what everybody knows."""
+        return log
 
     def statistics_of(self, work_dir: str, index: int | None) -> str | None:
         """The file in which the system leaves the figures of one job or element, where it writes such a file."""

@@ -100,7 +100,7 @@ def _claim_new(
     follows = ""
     for start in range(0, len(wanted), size):
         part = list(wanted[start : start + size])
-        rows = _claim_batch(request, part, work, given_up if not start else (), room.most, follows)
+        rows = _claim_batch(request, part, work, given_up if not start else (), room, follows)
         if rows is None:
             return
         # Each part of an array keeps to the limit of those that run at once; together they would not.
@@ -111,13 +111,13 @@ def _claim_new(
 def _part_size(count: int, room: KnownRoom, max_jobs: int | None) -> int:
     """How many elements of an array go in one submission: what may be taken at once, so that no part waits for ever."""
     limits = [limit for limit in (count, room.elements, max_jobs) if limit is not None]
-    if room.most is None:
+    if room.most is None or room.arrays_are_one:
         return max(1, min(limits))
     return max(1, min(*limits, max(room.most, min(limits) // 10)))  # where little is free just now, it will be more
 
 
 def _claim_batch(
-    request: Request, elements: list[int], work: Workplace, given_up: Sequence[str], most: int | None, follows: str
+    request: Request, elements: list[int], work: Workplace, given_up: Sequence[str], known: KnownRoom, follows: str
 ) -> list[JobRow] | None:
     """One submission, durable and with all its files; None if somebody was quicker."""
     target, claims = work.target, work.ledger.claims
@@ -164,7 +164,7 @@ def _claim_batch(
     work.clock.point("claim: before the row")
     # Its script is named last, once all files are there: until then nobody else can go on with it, or joins it.
     unwritten = [replace(one, script_sha256="") for one in rows]
-    state = claims.claim(unwritten, room=target.max_jobs, most=most, delivered=given_up)
+    state = claims.claim(unwritten, room=target.max_jobs, known=known, delivered=given_up)
     if state is None:
         return None
     work.clock.point("claim: after the row")

@@ -10,7 +10,7 @@ from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.engine.ledger.rooms import Route
+from dagster_hpc.engine.ledger.rooms import Route, route_of
 from dagster_hpc.engine.process import NOBODY, new_owner, process_lives
 from dagster_hpc.engine.submit.room import WHILE_TIGHT_S, room_on
 from dagster_hpc.engine.submit.send import adopt, give_up, send
@@ -62,9 +62,9 @@ def submit_ready(work: Workplace) -> None:
             if work.ledger.job(rows[0].token).owner != NOBODY:
                 break
             continue
-        route = Route(work.target.key, rows[0].queue, rows[0].project)
-        most, owner = room_on(route, work, within_s=WHILE_TIGHT_S).most, new_owner()
-        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs, most=most):
+        route, owner = route_of(rows[0]), new_owner()
+        known = room_on(route, work, within_s=WHILE_TIGHT_S)
+        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs, known=known):
             full.add(route)  # those who want another queue need not wait behind it
             continue
         work.clock.point("ready: after the admission")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dagster_hpc.engine.call import Answer, Call
-from dagster_hpc.engine.ledger.rooms import KnownRoom, Route
+from dagster_hpc.engine.ledger.rooms import UNLIMITED, KnownRoom, Route
 from dagster_hpc.engine.workplace import Workplace
 
 RARELY_S = 600.0  # limits change rarely, and one that was misjudged is only waited for
@@ -14,15 +14,15 @@ def room_on(route: Route, work: Workplace, *, within_s: float) -> KnownRoom:
     """What the scheduler says of its room on this route; asked anew if nobody has within this time."""
     calls = work.target.scheduler.room(work.target.host.user, route.queue, route.project)
     if not calls:
-        return KnownRoom()
+        return UNLIMITED
     known = work.ledger.rooms.known(route)
     if known and 0 <= work.ledger.now() - known.asked_at < within_s:
         return known
     if not work.ledger.rooms.begin(route, known):
-        return known or KnownRoom()
+        return known or UNLIMITED
     work.clock.point("room: before the question")
     room = work.target.scheduler.read_room([_answer(call, work) for call in calls])
-    return work.ledger.rooms.tell(route, room.jobs, room.elements)
+    return work.ledger.rooms.tell(route, room)
 
 
 def _answer(call: Call, work: Workplace) -> Answer:

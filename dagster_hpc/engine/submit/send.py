@@ -73,8 +73,9 @@ def _send(rows: Sequence[JobRow], owner: str, work: Workplace) -> None:
             # This command was refused for certain; an earlier one may fill the very limit that it met.
             if doubtful and adopt(rows, owner, work):
                 return
-            work.listener.on_warning(f"{rows[0].name} waits in the ledger: {error.message}")
             pause_s, why = patience.capacity_retry_s, f"waits for room: {error.message}"
+            if why != rows[0].reason:  # not at each attempt
+                work.listener.on_warning(f"{rows[0].name} waits in the ledger: {error.message}")
             work.insist(partial(claims.give_back, batch, owner, why, after_s=pause_s, certain=not doubtful))
             return
         except (SubmitRefused, ConfigurationError) as error:

@@ -12,6 +12,7 @@ _HOME = {
     "slurm": ("slurm", "SlurmTarget"),
     "pbs": ("pbs", "PBSTarget"),
     "miyabi": ("pbs", "MiyabiTarget"),
+    "gadi": ("pbs", "GadiTarget"),
     "torque": ("torque", "TorqueTarget"),
     "pjm": ("pjm", "PJMTarget"),
     "fugaku": ("pjm", "FugakuTarget"),

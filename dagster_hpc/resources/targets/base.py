@@ -99,6 +99,10 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         """What the target itself lacks for a job of this class."""
         return []
 
+    def place_faults(self, spec: JobSpec, folder: str) -> list[str]:
+        """What keeps the compute nodes from files of this job, whose directory will be below this folder."""
+        return []
+
     def route(self, resource_class: ResourceClass) -> SubmissionRoute:
         """Queue and project for a resource class."""
         gpu = resource_class == "gpu"

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
-
 from pydantic import Field
 
+from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.resources.targets.base import HPCTarget
@@ -43,7 +42,7 @@ class SGETarget(HPCTarget):
     @property
     def scheduler(self) -> Scheduler:
         return SGE(
-            user=getpass.getuser(),
+            user=LocalHost().user,  # not who the environment says that it is
             parallel_environment=self.parallel_environment,
             multi_node_environment=self.multi_node_environment,
             memory_resource=self.memory_resource,

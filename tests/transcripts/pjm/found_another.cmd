@@ -1,1 +1,1 @@
-pjstat -v -E --choose jid,jnam,st,ec,pc,sn,ermsg --data --delimiter '|' --filter jnam=x_abcd2345
+pjstat -E --data --choose=jid,jnam,st,ec,pc,sn,ermsg --filter jnam=x_abcd2345

@@ -1,1 +1,1 @@
-pjstat -H -v -E --choose jid,jnam,st,ec,pc,sn,ermsg --data --delimiter '|' --filter jnam=x_abcd2345
+pjstat -H -E --data --choose=jid,jnam,st,ec,pc,sn,ermsg --filter jnam=x_abcd2345

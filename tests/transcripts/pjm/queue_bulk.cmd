@@ -1,1 +1,1 @@
-pjstat -v -E --choose jid,jnam,st,ec,pc,sn,ermsg --data --delimiter '|' --filter jid=101+102
+pjstat -E --data --choose=jid,jnam,st,ec,pc,sn,ermsg 101 102

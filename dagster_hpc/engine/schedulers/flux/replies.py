@@ -5,16 +5,26 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dagster_hpc.engine.call import Answer
-from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Report
-from dagster_hpc.engine.schedulers.flux.words import LIVE, NODE_LOST, is_over, refusal_advice, unreached
+from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
+from dagster_hpc.engine.schedulers.base import Report, Room
+from dagster_hpc.engine.schedulers.flux.words import (
+    LIVE,
+    NEVER_STARTED,
+    NODE_LOST,
+    is_full,
+    is_limited,
+    is_over,
+    refusal_advice,
+    unreached,
+)
 
 _BASE58 = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
+_UNKNOWN = re.compile(r"(?:flux-jobs: ERROR: )?JobID (\S+) unknown")
 _FIRST_HOST = re.compile(r"([^\s\[\],]+)(?:\[([^\s\[\],-]+))?")  # of node[3,8-9],login1
 _F58 = re.compile(rf"[ƒf]([{_BASE58}]{{1,11}})", re.ASCII)
 
@@ -43,19 +53,51 @@ def submitted(answer: Answer) -> str:
         return job_id
     if answer.code in (None, 0) or unreached(answer.words):
         raise SchedulerUnavailable(f"flux batch left it open whether the job was taken: {answer.words}")
+    if is_full(answer.words):
+        raise CapacityReached(f"Flux takes no more jobs of this user now: {answer.words}")
     raise SubmitRefused(f"Flux refused the job: {answer.words}", advice=refusal_advice(answer.words))
 
 
 def queue_report(answer: Answer) -> Report:
-    """The jobs that `flux jobs --json` lists."""
-    unknown = [line for line in answer.stderr.splitlines() if line.startswith("JobID ") and line.endswith("unknown")]
-    if answer.code == 1 and unknown and not answer.stdout.strip():
-        return Report()  # none of them is known: they never were, or have been forgotten
+    """The jobs that `flux jobs --json` lists. It names each that it does not know; of one that it could not ask for it
+    says something else, so that this one is in doubt.
+    """
+    named = (_UNKNOWN.fullmatch(line) for line in answer.stderr.splitlines())
+    unknown = frozenset(decimal_id(match[1]) or match[1] for match in named if match)
     records = job_records(answer.stdout)
+    if answer.code == 1 and unknown and records is None:
+        return Report(unknown=unknown)  # none was shown: they never were, or have been forgotten
     if records is None or answer.code is None or (answer.code != 0 and not unknown):
-        words = answer.words if answer.code != 0 else f"its answer is not understood: {answer.stdout[:200]!r}"
+        words = answer.words if answer.code != 0 else f"the answer of flux is not understood: {answer.words[:500]}"
         return Report(failed=words)
-    return Report(jobs=by_id(records))
+    return Report(jobs=by_id(records), unknown=unknown)
+
+
+def room(limits: Answer, listed: Answer) -> Room:
+    """By flux-accounting, where a site has it. It limits the active jobs of a user in each of his banks; which of them a
+    job goes to is not known here, so that only a limit that all of them share is told.
+    """
+    found = {limit for limit in _limits(limits.stdout) if limit > 0} if limits.code == 0 else set()
+    report = queue_report(listed)
+    known = len(found) == 1 and not report.failed
+    return Room(jobs=max(found.pop() - len(report.jobs), 0)) if known else Room()
+
+
+def _limits(text: str) -> Iterator[int]:
+    """Every `max_active_jobs` in the JSON of `flux account view-user`; its older versions print a table."""
+    try:
+        waiting = [json.loads(text)]
+    except (ValueError, RecursionError):
+        return
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, dict):
+            limit = value.get("max_active_jobs")
+            if isinstance(limit, int) and not isinstance(limit, bool):
+                yield limit
+            waiting.extend(value.values())
+        elif isinstance(value, list):
+            waiting.extend(value)
 
 
 def found(answer: Answer) -> list[str]:
@@ -122,7 +164,7 @@ def _status(record: Mapping[str, Any]) -> JobStatus:
         return _ended(record, name)
     ours, reason = LIVE.get(state, (JobState.UNKNOWN, f"is in a state that dagster_hpc does not know ({state})"))
     if state == "DEPEND":
-        reason = _waits_for(record)
+        ours, reason = _waits_for(record)
     if state in ("PRIORITY", "SCHED") and record.get("urgency") == 0:
         ours, reason = JobState.HELD, f"is held; `flux job urgency {_id(record)} default` lets it go (urgency 0)"
     return JobStatus(ours, reason, job_name=name, metrics=_metrics(record, over=False))
@@ -135,7 +177,7 @@ def _ended(record: Mapping[str, Any], name: str) -> JobStatus:
     exception = record.get("exception")
     exception = exception if isinstance(exception, dict) else {}
     kind, note = _text(exception, "type"), _text(exception, "note")
-    killed_by = -code if code and -65 < code < 0 else code - 128 if code and 128 < code < 128 + 65 else None
+    killed_by = -code if code and -65 < code < 0 else code - 128 if code and is_signal(code - 128) else None
     metrics = _metrics(record, over=True)
     ran = metrics.started_at is not None
     words = f"{kind}: {note}" if kind and note else kind or note
@@ -154,16 +196,21 @@ def _ended(record: Mapping[str, Any], name: str) -> JobStatus:
         return status(JobState.UNKNOWN, f"is over in a way that dagster_hpc does not know ({result or 'no result'})")
     if kind in NODE_LOST:
         return status(JobState.NODE_FAIL, f"a node of it failed ({words})")
+    if not ran and kind == "dependency":
+        return status(JobState.CANCELLED, f"{NEVER_STARTED} ({words})")
     if not ran:  # its returncode is 1, which no program returned
         return status(JobState.FAILED, f"could not be started ({words})" if words else "could not be started")
     signal_words = f"killed by signal {killed_by} ({signal_name(killed_by)})" if killed_by else ""
     return status(JobState.FAILED, words or signal_words, tells=True)
 
 
-def _waits_for(record: Mapping[str, Any]) -> str:
+def _waits_for(record: Mapping[str, Any]) -> tuple[JobState, str]:
     given = record.get("dependencies")
-    on = ", ".join(part for part in given if isinstance(part, str)) if isinstance(given, list) else ""
-    return f"waits for what it depends on ({on})" if on else "waits for what it depends on (DEPEND)"
+    names = [part for part in given if isinstance(part, str)] if isinstance(given, list) else []
+    on = ", ".join(names) or "DEPEND"
+    if is_limited(names):
+        return JobState.PENDING, f"waits for room among its user's jobs ({on})"
+    return JobState.HELD, f"waits for what it depends on ({on})"
 
 
 def _metrics(record: Mapping[str, Any], *, over: bool) -> JobMetrics:

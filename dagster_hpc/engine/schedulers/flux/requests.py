@@ -12,13 +12,15 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.flux import replies
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.flux import replies, words
 
 
 @dataclass(frozen=True)
 class Flux(Scheduler):
-    """Flux 0.30 and later. Ids belong to one instance: that at `uri`, else that of FLUX_URI or the system's own."""
+    """Flux 0.49 and later, whose `flux jobs` has --json.
+
+    Ids belong to one instance: that at `uri`, else that of FLUX_URI or the system's own."""
 
     kind: ClassVar[str] = "flux"
     suffix: ClassVar[str] = ".flux"
@@ -57,6 +59,9 @@ class Flux(Scheduler):
             raise ConfigurationError(f"{directory!r} contains {{{{, which begins a field in the path of a Flux log")
         return f"{directory}/scheduler.log"
 
+    def worth_telling(self, log: str) -> str:
+        return words.worth_telling(log)
+
     # -- submit
 
     def submit(self, script: str) -> Call:
@@ -72,6 +77,12 @@ class Flux(Scheduler):
 
     def read_queue(self, answer: Answer) -> Report:
         return replies.queue_report(answer)
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [self.ask("account", "view-user", user), self.ask("jobs", "--json", "-c0")]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
 
     # -- find and cancel
 
@@ -92,6 +103,12 @@ class Flux(Scheduler):
 
     def array_id(self, element_id: str) -> str:
         return element_id
+
+    def own_id(self, spec: JobSpec) -> str:
+        # Before 0.71 no variable of the script has it, but the instance that the script runs in knows. Both spell it in
+        # another way than the queue. Where nobody tells it, the script has a word that is compared with no id.
+        told = '"${FLUX_ENCLOSING_ID:-$(flux getattr jobid)}"'
+        return f'$(flux job id --to=dec {told} 2>/dev/null || echo "none-$HOSTNAME-$$")'
 
     def ask(self, *arguments: str) -> Call:
         """A command of Flux's, for the right instance."""

@@ -25,14 +25,15 @@ def submitted(answer: Answer) -> str:
 
 
 def queue_report(answer: Answer) -> Report:
-    """The jobs that `query` lists."""
+    """The jobs that `query` lists, and the ids that it does not know."""
     if answer.code != 0:
         return Report(failed=answer.words)
     try:
-        records = json.loads(answer.stdout)["jobs"]
-        return Report(jobs={record["id"]: _status(record) for record in records})
-    except (ValueError, KeyError, TypeError):
-        return Report(failed=f"the local scheduler's answer is not understood: {answer.stdout[:200]!r}")
+        told = json.loads(answer.stdout)
+        jobs = {record["id"]: _status(record) for record in told["jobs"]}
+        return Report(jobs=jobs, unknown=frozenset(told["unknown"]))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return Report(failed=f"the local scheduler's answer is not understood: {answer.words[:500]}")
 
 
 def found(answer: Answer) -> list[str]:

@@ -7,11 +7,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
+from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.lsf.words import (
     EXPLAINED,
     STATE_BY_WORD,
@@ -36,6 +37,7 @@ FIELDS = (
     "submit_time", "start_time", "finish_time", "exit_reason", "pend_reason", "job_name",
 )  # fmt: skip
 MORE_FIELDS = (*FIELDS[:-1], "kill_reason", "suspend_reason", FIELDS[-1])
+FEW_FIELDS = tuple(name for name in FIELDS if name != "pend_reason")  # which 9.1 does not know
 
 
 def cluster_name(answer: Answer) -> str:
@@ -53,32 +55,68 @@ def submitted(answer: Answer) -> str:
         return match[1]
     unheard = answer.code is None or answer.code < 0 or not said.strip()
     if lost(said) or unheard or (answer.code == 0 and "not submitted" not in said):
-        raise SchedulerUnavailable(f"bsub left it open whether the job was taken: {answer.words}")
+        heard = f" It had said: {said.strip()[:500]}" if answer.timed_out and said.strip() else ""
+        raise SchedulerUnavailable(f"bsub left it open whether the job was taken: {answer.words}.{heard}")
     if capacity(said):
         raise CapacityReached(f"LSF takes no more jobs of this user now: {answer.words}")
     raise SubmitRefused(f"LSF refused the job: {answer.words}", advice=refusal_advice(said))
 
 
-def wants_plain(answer: Answer) -> bool:
+def refuses_question(answer: Answer) -> bool:
     """This bjobs complains of the question, and not of a job."""
     complains = answer.code not in (None, 0) and knows_no_option(f"{answer.stdout}\n{answer.stderr}")
     return complains and not list(documents(answer.stdout))
 
 
-def queue_report(answer: Answer, *, plain: bool) -> Report:
-    """The jobs that bjobs lists, live ones and those that are over for some minutes or hours."""
+def queue_report(answer: Answer, fields: Sequence[str] = ()) -> Report:
+    """The jobs that bjobs lists, live ones and those that are over for some minutes or hours: as lines of these fields,
+    or as a JSON document. It names each id that it does not know, so that one which it does not mention is in doubt.
+    """
     if answer.timed_out:
         return Report(failed=answer.words)
     said = f"{answer.stdout}\n{answer.stderr}"
-    records = lines(answer.stdout, FIELDS) if plain else documents(answer.stdout)
+    records = lines(answer.stdout, fields) if fields else documents(answer.stdout)
     jobs = {job_id: _status(record) for record in records if (job_id := id_of(record))}
-    # An empty list has been seen while jobs were running: only what is said of a job proves anything.
-    asked = {array_of(word) for word in answer.argv if re.fullmatch(r"\d{1,18}(\[\d{1,9}\])?", word, re.ASCII)}
-    mentioned = {array_of(job_id) for job_id in jobs} | forgotten(said)
-    if nothing_found(said) or (asked <= mentioned and (asked or mentioned)):
-        return Report(jobs=jobs)
-    missing = ", ".join(sorted(asked - mentioned)) or "any job"
-    return Report(jobs=jobs, failed=f"bjobs says nothing of {missing}: {answer.words[:2000]}")
+    asked = {word for word in answer.argv if re.fullmatch(r"\d{1,18}(\[\d{1,9}\])?", word, re.ASCII)}
+    denied = forgotten(said)
+    unknown = {job_id for job_id in asked if {job_id, array_of(job_id)} & denied}
+    if nothing_found(said) and not jobs:
+        unknown = asked
+    elif not jobs and not unknown:
+        # An empty list has been seen while jobs were running.
+        missing = ", ".join(sorted(asked)) or "any job"
+        return Report(failed=f"bjobs says nothing of {missing}: {answer.words[:500]}")
+    return Report(jobs=jobs, unknown=frozenset(unknown))
+
+
+def is_incomplete(report: Report, answer: Answer) -> bool:
+    """A whole document in which an id that was asked for is neither shown nor named as unknown."""
+    asked = {word for word in answer.argv if re.fullmatch(r"\d{1,18}(\[\d{1,9}\])?", word, re.ASCII)}
+    shown = report.jobs.keys() | {array_of(job_id) for job_id in report.jobs}
+    return is_document(answer.stdout) and not asked <= shown | report.unknown
+
+
+def room(parameters: Answer, users: Answer) -> Room:
+    """`busers -w` has how many jobs, and how many slots of theirs, wait and may wait; an element is a job of its own."""
+    head: dict[str, int] = {}
+    row: list[str] = []
+    for line in users.stdout.splitlines() if users.code == 0 else ():
+        cells = line.split()
+        if cells[:1] == ["USER/GROUP"]:
+            head = {name: place for place, name in enumerate(cells)}
+        elif cells[:1] == [users.argv[-1]] and len(cells) == len(head):
+            row = cells
+
+    def left(limit: str, used: str) -> list[int]:
+        cells = [row[head[name]] for name in (limit, used) if row and name in head]
+        known = len(cells) == 2 and all(re.fullmatch(r"\d{1,9}", cell, re.ASCII) for cell in cells)
+        return [max(int(cells[0]) - int(cells[1]), 0)] if known else []
+
+    most = re.search(r"\bMAX_JOB_ARRAY_SIZE\s*=\s*(\d{1,9})\b", parameters.stdout, re.ASCII)
+    return Room(
+        jobs=min(left("MPJOBS", "PJOBS") + left("MPEND", "PEND"), default=None),
+        elements=int(most[1]) if most and parameters.code == 0 else None,
+    )
 
 
 def found(answer: Answer) -> list[str]:
@@ -136,21 +174,30 @@ def _ended(status: JobStatus, record: Mapping[str, str]) -> JobStatus:
     if ended := end_of(record.get("EXIT_REASON", "")):
         return replace(status, state=ended[0], reason=ended[1])
     code = int(text) if re.fullmatch(r"\d{1,3}", text := record.get("EXIT_CODE", ""), re.ASCII) else 0
-    if 128 < code < 193:
+    if is_signal(code - 128):
         return replace(status, reason=f"killed by signal {code - 128} ({signal_name(code - 128)})", signal=code - 128)
     return replace(status, exit_code=code or None)
 
 
 def documents(text: str) -> Iterator[dict[str, str]]:
     """The records of the JSON document, whatever a site prints before it."""
+    for record in _records(text) or ():
+        if isinstance(record, dict):
+            yield {str(key).upper(): "" if value is None else str(value) for key, value in record.items()}
+
+
+def is_document(text: str) -> bool:
+    """Whether it came to its end."""
+    return _records(text) is not None
+
+
+def _records(text: str) -> list[Any] | None:
     try:
         document, _ = json.JSONDecoder().raw_decode(text, text.index("{"))
         records = document["RECORDS"]
     except (ValueError, KeyError, TypeError, RecursionError):
-        return
-    for record in records if isinstance(records, list) else ():
-        if isinstance(record, dict):
-            yield {str(key).upper(): "" if value is None else str(value) for key, value in record.items()}
+        return None
+    return records if isinstance(records, list) else None
 
 
 def lines(text: str, fields: Sequence[str]) -> Iterator[dict[str, str]]:

@@ -10,15 +10,19 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from dagster_hpc.engine.schedulers.lsf import replies
 
+# Where too many of a user's jobs wait, bsub tries again every minute for ever, and the job would be neither taken nor
+# refused: it is to try once.
+_ONCE = {"LSB_NTRIES": "1"}
 SUBMIT_TIMEOUT_S = 150.0  # bsub itself waits and tries again when the batch daemon is away
 
 
 @dataclass(frozen=True)
 class LSF(Scheduler):
-    """LSF 9.1 and later. `plain` is asked without -json, which came later than `-o`.
+    """LSF 9.1 and later. Its dialects: `plain` is asked without -json, which came later than `-o`, and `few` without the
+    fields that came later still.
 
     bjobs shows finished jobs too, for the site's CLEAN_PERIOD (an hour by default); later the job's own files speak.
     """
@@ -33,6 +37,7 @@ class LSF(Scheduler):
     lacks: ClassVar[Mapping[str, str]] = {"srun": "launcher srun belongs to Slurm: choose mpirun or mpiexec"}
 
     plain: bool = False
+    few: bool = False
 
     # -- which cluster it is
 
@@ -83,7 +88,7 @@ class LSF(Scheduler):
 
     def submit(self, script: str) -> Call:
         # As an argument the script would be run as a command, and its directives be comments.
-        return Call(("bsub",), SUBMIT_TIMEOUT_S, stdin=script)
+        return Call(("bsub",), SUBMIT_TIMEOUT_S, _ONCE, stdin=script)
 
     def read_submit(self, answer: Answer) -> str:
         return replies.submitted(answer)
@@ -91,14 +96,27 @@ class LSF(Scheduler):
     # -- status
 
     def queue(self, ids: Sequence[str]) -> Call:
-        if self.plain:
-            return Call(("bjobs", "-a", "-noheader", "-o", f"{' '.join(replies.FIELDS)} delimiter='|'", *ids))
+        if fields := self._fields():
+            return Call(("bjobs", "-a", "-noheader", "-o", f"{' '.join(fields)} delimiter='|'", *ids))
         return Call(("bjobs", "-a", "-o", " ".join(replies.MORE_FIELDS), "-json", *ids))
 
     def read_queue(self, answer: Answer) -> Report:
-        if not self.plain and replies.wants_plain(answer):
-            return Report(instead=replace(self, plain=True))
-        return replies.queue_report(answer, plain=self.plain)
+        plainer = replace(self, plain=True, few=self.plain)
+        if plainer != self and replies.refuses_question(answer):
+            return Report(instead=plainer)
+        report = replies.queue_report(answer, self._fields())
+        is_json = not self.plain
+        return Report(instead=plainer) if is_json and replies.is_incomplete(report, answer) else report
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [Call(("bparams", "-a")), Call(("busers", "-w", user))]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
+
+    def _fields(self) -> Sequence[str]:
+        """What each line of an answer holds; nothing where it is a JSON document."""
+        return (replies.FEW_FIELDS if self.few else replies.FIELDS) if self.plain else ()
 
     # -- find and cancel
 

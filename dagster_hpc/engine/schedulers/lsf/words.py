@@ -32,7 +32,7 @@ _REASONS: tuple[tuple[str, JobState, str], ...] = (
     ("TERM_OWNER", JobState.CANCELLED, "cancelled by its owner"),
     ("TERM_ADMIN", JobState.CANCELLED, "cancelled by an administrator"),
     ("TERM_FORCE_", JobState.CANCELLED, "cancelled by force"),
-    ("TERM_ORPHAN", JobState.CANCELLED, "cancelled: the job that it depends on did not end as required"),
+    ("TERM_ORPHAN", JobState.CANCELLED, "could never start: what it depends on did not end as required"),
     ("TERM_PREEMPT", JobState.PREEMPTED, "stopped in favour of a job of higher priority"),
     ("TERM_ZOMBI", JobState.NODE_FAIL, "given up: contact with its node was lost"),
     ("TERM_REQUEUE_", JobState.PENDING, "is put back into the queue"),
@@ -68,12 +68,13 @@ def cannot_start(pend_reason: str) -> bool:
 
 
 def forgotten(words: str) -> set[str]:
-    """The ids that bjobs does not know, or not any more."""
-    return set(re.findall(r"Job <(\d{1,18})(?:\[\d{1,9}\])?> is not found", words))
+    """The ids that bjobs does not know, or not any more: `123`, `123[4]`."""
+    return set(re.findall(r"Job <(\d{1,18}(?:\[\d{1,9}\])?)> is not found", words))
 
 
 def nothing_found(words: str) -> bool:
-    return bool(re.search(r"no matching job found|^no (unfinished )?job found", words, re.I | re.M))
+    """Among all jobs, finished ones too: "No unfinished job found" says nothing of those that are over."""
+    return bool(re.search(r"no matching job found|^no job found", words, re.I | re.M))
 
 
 def knows_no_option(words: str) -> bool:
@@ -100,14 +101,16 @@ def lost(words: str) -> bool:
 
 def capacity(words: str) -> bool:
     """No more jobs now, but later."""
-    reached = r"(job|pending) (slot )?(limit|threshold)( is)? (has been )?(reached|exceeded)"
-    return bool(re.search(rf"{reached}|too many jobs", words, re.I))
+    reached = r"(job|pending) (slot )?(limit|threshold)( is)? (has been )?(reached|exceeded)|reached its job limit"
+    return bool(re.search(rf"{reached}|too many jobs|no job id can be used now", words, re.I))
 
 
 def refusal_advice(words: str) -> str:
     lowered = words.lower()
     if "esub" in lowered:
         return "this site's own check of submissions said no; its words are above, and its documentation says why."
+    if "array index" in lowered:
+        return "map over fewer elements at a time; `bparams -a` shows MAX_JOB_ARRAY_SIZE."
     if "limit" in lowered or "resource req" in lowered:
         return "ask for less; `bqueues -l QUEUE` shows the limits, `bhosts -l` what a host has."
     if "queue" in lowered:

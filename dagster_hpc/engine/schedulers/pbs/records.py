@@ -128,13 +128,14 @@ def hosts(text: str) -> list[str]:
 
 
 def used(record: Record) -> JobMetrics:
-    """What a job has used so far, and where."""
+    """What a job had used when it was last looked at, and where. That is up to two minutes ago, also at its end."""
     kwh = re.fullmatch(r"\d{1,12}(?:\.\d{1,12})?", record.of("resources_used.energy"), re.ASCII)
     places = hosts(record.of("exec_host"))
     peak = kib(record.of("resources_used.mem"))
+    cpu_s = seconds(record.of("resources_used.cput"))
     return JobMetrics(
         elapsed_s=seconds(record.of("resources_used.walltime")),
-        cpu_time_s=seconds(record.of("resources_used.cput")),
+        cpu_time_s=cpu_s if cpu_s or peak else None,  # both are 0 until they are first sampled
         max_rss_mib=peak / 1024 if peak else None,  # 0 before it was measured
         energy_j=float(kwh[0]) * 3.6e6 if kwh and float(kwh[0]) else None,  # 0 where the site has no power meter
         nodes=len(places) or None,

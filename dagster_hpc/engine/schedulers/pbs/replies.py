@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import takewhile
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
@@ -18,6 +19,11 @@ _ID = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?\.(?=\S*[A-Za-z])[A-Za-z0-9._-]{1,255
 _NOT_OPTION = re.compile(r"(?:invalid|illegal|unrecognized|unknown) option(?: --|:)? ?'?-{0,2}(\w)", re.IGNORECASE)
 _SHORT_TABLE = re.compile(r"^Job ID +Username ", re.MULTILINE)
 _HARMLESS = (0, 35, 153)  # 35: one of the jobs is over; 153: one of them is unknown. The others are in the output
+_ASKED = re.compile(r"\d{1,18}(?:\[\d{0,9}\])?(?:\.\S+)?", re.ASCII)
+_ELEMENT = re.compile(r"\[\d+\]", re.ASCII)
+_DENIED = re.compile(rf"{words.UNKNOWN_JOB} (?:Error )?(\S+)")  # Error: Torque
+# Of the mom (mom_main.c), and of the hook for cgroups (pbs_cgroups.PY), whose kernel has ended a process by then.
+_LAST_WORD = re.compile(r"^(?:=>> PBS: job killed: (\S+) (.*)|Cgroup (mem|memsw) (limit exceeded.*))$", re.MULTILINE)
 _BY = re.compile(r" and terminated(?: by (\S+))?$")
 
 
@@ -48,7 +54,45 @@ def jobs_report(answer: Answer, records: Mapping[str, Record]) -> Report:
     """The jobs whose records an answer of qstat holds; an array's own record is none of a job."""
     if answer.code not in _HARMLESS:
         return Report(failed=answer.words)
-    return Report({job_id: status_of(record) for job_id, record in records.items() if "[]" not in job_id})
+    jobs = {job_id: status_of(record) for job_id, record in records.items() if "[]" not in job_id}
+    return Report(jobs, unknown=denied(answer))
+
+
+def denied(answer: Answer) -> frozenset[str]:
+    """The ids of the question of which the answer says that there is no such job."""
+    named = _servers_by_number(_DENIED.findall(answer.stderr))
+    return frozenset(job_id for job_id in asked(answer) if _is_in(named, job_id))
+
+
+def asked(answer: Answer) -> list[str]:
+    """The ids in which the question ends."""
+    return list(takewhile(_ASKED.fullmatch, reversed(answer.argv)))[::-1]
+
+
+def left_out(answer: Answer, shown: Iterable[str]) -> list[str]:
+    """The ids that were asked for, of which the answer neither shows a record nor says a word: it is not whole.
+
+    A sound PBS leaves none out, because it names what it does not know. With `-t`, an array is shown by its elements.
+    """
+    own = [job_id for job_id in shown if "-t" not in answer.argv or "[]" not in job_id]
+    arrays = [_ELEMENT.sub("[]", job_id) for job_id in own]
+    said = _servers_by_number([*own, *arrays, *answer.stderr.split()])
+    return [job_id for job_id in asked(answer) if not _is_in(said, job_id)]
+
+
+def _servers_by_number(ids: Iterable[str]) -> dict[str, set[str]]:
+    """`16[].pbshost.example.org` → 16[]: pbshost. One server's name is written long or short, or not at all."""
+    found: dict[str, set[str]] = {}
+    for job_id in ids:
+        number, _, server = job_id.partition(".")
+        found.setdefault(number, set()).add(server.partition(".")[0])
+    return found
+
+
+def _is_in(servers: Mapping[str, set[str]], job_id: str) -> bool:
+    number, _, server = job_id.partition(".")
+    known = servers.get(number, set())
+    return bool(known) and (not server or bool(known & {"", server.partition(".")[0]}))
 
 
 def is_short_table(answer: Answer) -> bool:
@@ -113,6 +157,8 @@ def _end(record: Record) -> _End:
         state, reason = words.EXCEEDED[exceeded[1]]
         return _End(state, f"{reason} (exceeded resource {exceeded[1]})")
     if comment == "Subjob finished":  # deleting the array wrote the array's own record over the element's
+        if not ran:  # nor has any other element
+            return _End(JobState.CANCELLED, "was deleted before it started")
         return _End(JobState.LOST, "its own record was lost when its array was deleted")
     deleted = _BY.search(comment)
     if substate == words.DELETED or deleted:
@@ -132,13 +178,30 @@ def _code(code: int, substate: str, comment: str, record: Record) -> _End:
         return _End(JobState.FAILED, f"killed by signal {number} ({signal_name(number)})", signal=number)
     if code:
         peak, limit = kib(record.of("resources_used.mem")), kib(record.of("Resource_List.mem"))
-        starved = code == 137 and peak and limit and peak > 0.95 * limit
-        return _End(JobState.FAILED, "probably killed for its memory" if starved else "", exit_code=code)
+        if code == 137 and peak and limit and peak > 0.95 * limit:
+            return _End(JobState.FAILED, "probably killed for its memory", exit_code=code)
+        return _End(JobState.FAILED, _by_signal(code - 128), exit_code=code)
     if substate == words.FINISHED:
         return _End(JobState.COMPLETED, exit_code=0)
     if substate == words.FAILED:
         return _End(JobState.FAILED, f"PBS counts it as failed: {comment}")
     return _End(JobState.LOST, f"PBS does not say whether it ended well (substate {substate or 'unknown'})")
+
+
+def _by_signal(number: int) -> str:
+    """What an exit code of 128 + number may mean; nothing where there is no such signal, as after `exit 255`."""
+    name = signal_name(number) if number > 0 else ""
+    return f"its exit code is that of a program killed by signal {number} ({name})" if name.startswith("SIG") else ""
+
+
+def last_words(log: str) -> JobStatus | None:
+    """What PBS itself wrote into the job's log when it ended it: `=>> PBS: job killed: walltime 11 exceeded limit 10`."""
+    said = _LAST_WORD.findall(log)
+    if not said:
+        return None
+    what, rest = said[-1][:2] if said[-1][0] else said[-1][2:]
+    state, reason = words.EXCEEDED.get(what, (JobState.FAILED, "was ended by PBS itself"))
+    return JobStatus(state, f"{reason} ({what} {rest.strip()})")
 
 
 def _waits(record: Record, state: JobState) -> tuple[str, bool]:
@@ -176,6 +239,8 @@ def _metrics(record: Record, *, over: bool) -> JobMetrics:
     overwritten = record.of("comment").strip() == "Subjob finished"
     started = None if overwritten else stamp(record.of("stime"))
     metrics = used(record)
+    if not over:
+        metrics = replace(metrics, elapsed_s=None)  # so far; it would pose as that of the end
     return replace(
         metrics,
         submitted_at=stamp(record.of("ctime")),

@@ -1,7 +1,8 @@
 """PBS Professional and OpenPBS: what qsub, qstat, qdel and qselect are asked.
 
-What sites have differs: qstat may know no JSON, and shows jobs that are over under `-x`, or on some sites `-H`, or not at
-all. Nothing of that is assumed. An answer that shows it leads to the class or option that fits (`Report.instead`).
+What sites have differs: qstat may know no JSON, or show in it the first job only, and shows jobs that are over under `-x`,
+or on some sites `-H`, or not at all. Nothing of that is assumed. An answer that shows it leads to the class or option that
+fits (`Report.instead`).
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from typing import ClassVar
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.pbs import replies, words
+from dagster_hpc.engine.job import JobSpec, JobStatus
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pbs import limits, replies, words
 from dagster_hpc.engine.schedulers.pbs.records import Record, only_record, records, server_name
 from dagster_hpc.engine.units import format_walltime
 
@@ -41,13 +42,15 @@ class PBS(Scheduler):
         "srun": "PBS has no launcher srun: choose mpirun, mpiexec or mpiexec.hydra",
     }
 
+    most_elements: ClassVar[int | None] = None  # of one array, where a site's server takes fewer than it says
+
     past: str = "-x"
 
     _form: ClassVar[tuple[str, ...]] = ("-F", "json")
 
     # -- which server it is
 
-    def identify(self) -> Call:
+    def identify(self) -> Call | None:
         return Call(("qstat", "-B", "-f"))  # without -f the name would be cut
 
     def read_identity(self, answer: Answer) -> str:
@@ -146,7 +149,13 @@ class PBS(Scheduler):
             if past and replies.is_short_table(answer):  # and -x is not known
                 return Report(disabled=True)
             return Report(failed=f"qstat's answer is not understood: {answer.stdout[:200]!r}")
-        return replies.jobs_report(answer, found)
+        report = replies.jobs_report(answer, found)
+        left_out = [] if report.failed else replies.left_out(answer, found)
+        if left_out and (plainer := _PLAINER.get(type(self))):
+            return Report(instead=plainer(self.past))
+        if left_out:
+            return Report(failed=f"qstat says nothing of job {left_out[0]}: {answer.words[:200]!r}")
+        return report
 
     def _otherwise(self, letter: str, answer: Answer, *, past: bool) -> Report:
         """How to ask a qstat that does not know this option, or does not give what it promises."""
@@ -161,6 +170,18 @@ class PBS(Scheduler):
 
     def _records(self, text: str) -> dict[str, Record] | None:
         return replies.from_json(text)
+
+    def read_log(self, text: str) -> JobStatus | None:
+        """What the log of a job that is over says was done to it; None where it says nothing of the kind."""
+        return replies.last_words(text)
+
+    # -- room
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return limits.questions(user, queue)
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return limits.room(answers, self.most_elements)
 
     # -- find and cancel
 
@@ -213,3 +234,11 @@ class PlainPBS(PBS):
 
 
 _PLAINER: dict[type[PBS], type[PBS]] = {PBS: WidePBS, WidePBS: PlainPBS}
+
+
+@dataclass(frozen=True)
+class Gadi(PBS):
+    """PBS as NCI's Gadi has it: what a site costs that differs in its limits and its directives only."""
+
+    kind: ClassVar[str] = "gadi"
+    most_elements: ClassVar[int | None] = 10  # its server's max_array_size, though max_queued is a thousand

@@ -36,6 +36,9 @@ EXCEEDED = {
     "walltime": (JobState.TIMEOUT, "ran into its walltime"),
     "mem": (JobState.OOM, "used more memory than it had asked for"),
     "vmem": (JobState.OOM, "used more virtual memory than it had asked for"),
+    "memsw": (JobState.OOM, "used more memory and swap than it had asked for"),
+    "cput": (JobState.FAILED, "used more CPU time than it had asked for"),
+    "ncpus": (JobState.FAILED, "used more cores than it had asked for"),
 }
 
 
@@ -50,9 +53,12 @@ _UNREACHED = (
     "errno=15010", "errno=15008", "errno=15031", "communication failure", "resource temporarily unavailable",
     "server shutting down", "timed out", "invalid credential",
 )  # fmt: skip
-_FULL = ("would exceed", "maximum number of jobs already in", "job limit", "max_queued")
+# OpenPBS's src/lib/Liblog/pbs_messages.c, msg_et_*: "Maximum number of jobs for group g already in queue q", "would exceed
+# complex's per-user limit of jobs in 'Q' state", "would exceed group g's limit on resource njobs-g in complex", …
+_FULL = ("would exceed", "maximum number of jobs", "job limit", "max_queued")
 _UNREACHED_CODES = (160, 162, 255)  # of qsub and qdel; qstat says 255 for all of them
-_FULL_CODES = (38, 198)
+_FULL_CODES = (38, 39, 198)
+_OF_THE_SCRIPT = ("directive error", "cannot submit non-rerun")  # with code 255 too, before any server was asked
 ADVICE = {
     170: "check queue_cpu / queue_gpu of the target; `qstat -Q` lists the queues.",
     173: "the queue takes no jobs now: choose another, or wait; `qstat -Q` shows which are enabled.",
@@ -65,6 +71,8 @@ ADVICE = {
 
 def unreached(code: int | None, words: str) -> bool:
     """The server was not reached, or its reply was lost: the job may have been taken all the same."""
+    if code is not None and any(phrase in words.lower() for phrase in _OF_THE_SCRIPT):
+        return False
     return code is None or code in _UNREACHED_CODES or any(phrase in words.lower() for phrase in _UNREACHED)
 
 

@@ -1,22 +1,26 @@
-"""What PJM prints, as values: ids, the tables of pjstat, and the statistics that it writes beside a job."""
+"""What pjsub, pjstat and pjdel answer, as values."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
 from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.pjm.tables import JOB_ID, Row, rows
 from dagster_hpc.engine.schedulers.pjm.words import (
     CODES,
     ENDED,
+    NEVER_STARTS,
+    SITE_WORDS,
     STATE_BY_WORD,
+    WAITS_FOR_SUB_JOBS,
     capacity,
     code_words,
+    denied,
+    explained,
     is_error,
     knows_no_option,
     lost,
@@ -24,16 +28,8 @@ from dagster_hpc.engine.schedulers.pjm.words import (
     refusal_advice,
 )
 
-DELIMITER = "|"
-JOB_ID = re.compile(r"\d{1,18}(?:_\d{1,9})?(?:\[\d{1,9}\])?", re.ASCII)
-
-# The columns by the names of the table; the machine form may head them as the statistics do.
-_SAME = {"STATE": "ST", "EXIT_CODE": "EC", "PJM_CODE": "PC", "SIGNAL_NO": "SN", "ERROR_MESSAGE": "REASON"}
-_DATE = r"\(?(?:\d{4}/)?\d\d/\d\d\s+\d\d:\d\d(?::\d\d)?\)?[<@*]?|-"  # the one cell that has a blank inside
-_CODE = r"\d{1,9}|-"
-_SHAPES = {"JOB_ID": JOB_ID.pattern, "ST": r"[A-Z]{2,8}", "EC": _CODE, "PC": _CODE, "SN": _CODE,
-           "START_DATE": _DATE, "ACCEPT": _DATE}  # fmt: skip
 _SUBMITTED = re.compile(r"\bJob (\d{1,18}(?:_\d{1,9})?)(?:\[[\d-]{1,20}\])? submitted", re.ASCII)
+_FIRST_LINES = 5  # of an answer that is not understood
 
 
 def submitted(answer: Answer) -> str:
@@ -55,22 +51,28 @@ def submitted(answer: Answer) -> str:
     raise SubmitRefused(f"PJM refused the job: {words}", advice=refusal_advice(words))
 
 
-def report(answer: Answer, *, plain: bool) -> Report:
-    """The jobs that pjstat lists, with or without -H."""
-    rows = table(answer.stdout, delimited=not plain)
-    trouble = _trouble(answer, has_table=rows is not None)
-    statuses = {row["JOB_ID"]: _status(row, trust_name=not plain) for row in rows or ()}
+def report(answer: Answer) -> Report:
+    """The jobs that pjstat lists, live or ended. The live query leaves an ended job out, and says nothing of it."""
+    listed = rows(answer.stdout)
+    statuses = {row.job_id: _status(row) for row in listed or ()}
     known = {job_id: status for job_id, status in statuses.items() if status and JOB_ID.fullmatch(job_id)}
-    return Report(jobs=known, failed=trouble)
+    unknown = _unknown(answer)
+    return Report(jobs=known, unknown=unknown, failed=_trouble(answer, listed is not None or bool(unknown)))
 
 
 def found(answer: Answer) -> list[str]:
     """The ids under the name that pjstat was asked for."""
-    rows = table(answer.stdout, delimited=True)
-    if trouble := _trouble(answer, has_table=rows is not None):
+    listed = rows(answer.stdout)
+    if trouble := _trouble(answer, listed is not None):
         raise SchedulerUnavailable(f"PJM could not be asked for the job: {trouble}")
     name = answer.argv[-1].removeprefix("jnam=")
-    mine = (row["JOB_ID"].partition("[")[0] for row in rows or () if row.get("JOB_NAME") == name)
+    mine = []
+    for row in listed or ():
+        shown = row.cells.get("JOB_NAME", "")
+        if not row.whole_name and shown and shown != name and name.startswith(shown):
+            raise SchedulerUnavailable(f"this pjstat cuts names: job {row.job_id} is shown as {shown}")
+        if shown == name:
+            mine.append(row.job_id.partition("[")[0])
     return list(dict.fromkeys(job_id for job_id in mine if JOB_ID.fullmatch(job_id)))
 
 
@@ -81,68 +83,55 @@ def check_cancelled(answer: Answer) -> None:
         raise SchedulerUnavailable(f"pjdel did not go through: {answer.words}")
 
 
-def table(text: str, *, delimited: bool) -> list[dict[str, str]] | None:
-    """The rows under the headed columns; None where there is no head, so that nothing is known of the rows.
-
-    A row that does not have the shape of its head, as a cut one, is left out.
-    """
-    rows: list[dict[str, str]] | None = None
-    head: list[str] = []
-    shape = re.compile("")
-    for line in text.splitlines():
-        cells = _cells(line) if delimited else line.split()
-        if "JOB_ID" in (names := [_name(cell) for cell in cells]):
-            head, rows = names, rows or []
-            shape = _shape(head)
-        elif rows is not None and delimited and len(cells) == len(head):
-            rows.append(dict(zip(head, cells, strict=True)))
-        elif rows is not None and not delimited and (match := shape.fullmatch(line.strip())):
-            rows.append(dict(zip(head, (cell or "" for cell in match.groups()), strict=True)))
-    return rows
+# -- what an answer leaves open
 
 
-def _cells(line: str) -> list[str]:
-    """Cells may stand in quotes, and a mark for head and rows may stand before the first."""
-    cells = [cell.strip().strip('"') for cell in line.split(DELIMITER)]
-    return cells[1:] if cells[0] in ("", "H") else cells
+def _unknown(answer: Answer) -> frozenset[str]:
+    """The ids asked for of which it says that there is no such job. Without a name it can mean one id only."""
+    asked = [word for word in answer.argv[1:] if JOB_ID.fullmatch(word)]
+    named = denied(f"{answer.stdout}\n{answer.stderr}")
+    if not named or answer.timed_out:
+        return frozenset()
+    if "" in named:
+        return frozenset(asked) if len(asked) == 1 else frozenset()
+    return frozenset(job_id for job_id in asked if job_id in named or job_id.partition("[")[0] in named)
 
 
-def _name(cell: str) -> str:
-    word = cell.strip().upper().replace(" ", "_")
-    return _SAME.get(word, word)
+def _trouble(answer: Answer, understood: bool) -> str:
+    """Why it is no answer to the question; '' where it is one. The exit code alone says little."""
+    said = f"{answer.stdout}\n{answer.stderr}"
+    if answer.timed_out:
+        return answer.words
+    if is_error(said) and (denied(said) is None or not understood):
+        return _first_lines(said)
+    if understood:
+        return ""
+    if knows_no_option(answer.words):
+        return _first_lines(answer.words)
+    if not_there(said) or re.search(r"\bjobs? found\.", said):
+        return ""
+    silent = not said.strip() if answer.code else not answer.stdout.strip()
+    return "" if silent and 0 <= (answer.code or 0) < 126 else _first_lines(answer.words)
 
 
-def _shape(head: list[str]) -> re.Pattern[str]:
-    """What a row under this head looks like. A blank cell, which moves those behind it, does not fit it."""
-    cells = [rf"({_SHAPES.get(name, r'[^ ]+')})" for name in head]
-    if head[-1] == "REASON":
-        return re.compile(r"\s+".join(cells[:-1]) + r"(?:\s+(.*))?", re.ASCII)
-    return re.compile(r"\s+".join(cells), re.ASCII)
+def _first_lines(words: str) -> str:
+    return "\n".join(words.strip().splitlines()[:_FIRST_LINES])
 
 
 # -- one job
 
 
-def _trouble(answer: Answer, *, has_table: bool) -> str:
-    """Why an absence from this answer proves nothing; '' where it does. The exit code alone says little."""
-    said = f"{answer.stdout}\n{answer.stderr}"
-    if answer.timed_out or is_error(said) or knows_no_option(answer.words):
-        return answer.words if answer.timed_out or not is_error(said) else said.strip()
-    if has_table or not_there(said) or re.search(r"\bjobs? found\.", said):
-        return ""
-    silent = not said.strip() if answer.code else not answer.stdout.strip()
-    return "" if silent and 0 <= (answer.code or 0) < 126 else answer.words
-
-
-def _status(row: Mapping[str, str], *, trust_name: bool) -> JobStatus | None:
-    """What a row says; None for a job that has ended, where the row does not say how."""
-    word = row.get("ST", "")
-    name = row.get("JOB_NAME", "") if trust_name else ""  # columns may cut it
-    said = row.get("REASON", "").strip().strip("-")
-    code = _number(row.get("PC", ""))
+def _status(row: Row) -> JobStatus | None:
+    """What a row says; None where it has no state, and for a job that has ended where it does not say how."""
+    if "ST" not in row.cells:
+        return None
+    word = SITE_WORDS.get(row.cells["ST"], row.cells["ST"])
+    name = row.cells.get("JOB_NAME", "") if row.whole_name else ""
+    said = explained(row.cells.get("REASON", "").strip().strip("-"))
+    code = _number(row.cells.get("PC", ""))
     if word == ENDED:
-        ended = _ended(code, _number(row.get("EC", "")), _number(row.get("SN", "")))
-        return replace(ended, job_name=name) if ended else None
+        ended = _ended(code, _number(row.cells.get("EC", "")), _number(row.cells.get("SN", "")), said)
+        return replace(ended, job_name=name, metrics=row.metrics) if ended else None
     state = STATE_BY_WORD.get(word, JobState.UNKNOWN)
     why = code_words(code) if code else ""
     if state is JobState.UNKNOWN:
@@ -154,16 +143,18 @@ def _status(row: Mapping[str, str], *, trust_name: bool) -> JobStatus | None:
     elif word == "HLD":
         why = "is held; `pjrls` lets it go (HLD)"
     reason = f"{why}: {said}" if why and said else why or said
-    return JobStatus(state, reason, job_name=name, stuck=word == "ERR")
+    waits = state is JobState.PENDING and said.upper().startswith(NEVER_STARTS)
+    metrics = row.metrics if state.is_final else JobMetrics()  # of a job that waits, the start is a forecast
+    return JobStatus(state, reason, job_name=name, metrics=metrics, stuck=word == "ERR" or waits)
 
 
-def _ended(code: int | None, exit_code: int | None, number: int | None) -> JobStatus | None:
+def _ended(code: int | None, exit_code: int | None, number: int | None, said: str) -> JobStatus | None:
     """The PJM code first: it alone tells a limit from a failure of the program's own."""
-    if code is None:
+    if code is None or code == WAITS_FOR_SUB_JOBS:
         return None
     if code:
         state, _ = CODES.get(code, (JobState.FAILED, ""))
-        return JobStatus(state, code_words(code))
+        return JobStatus(state, f"{code_words(code)}: {said}" if said else code_words(code))
     if exit_code:
         return JobStatus(JobState.FAILED, exit_code=exit_code)
     if number:
@@ -173,69 +164,3 @@ def _ended(code: int | None, exit_code: int | None, number: int | None) -> JobSt
 
 def _number(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
-
-
-# -- statistics: lines of `KEY : value`, first of the job, then perhaps of each node
-
-_LINE = re.compile(r"\s*([A-Z][A-Z0-9 ,./()#%_-]{0,99}?)\s*:\s?(.*)", re.ASCII)
-_NUMBER = r"(\d{1,18}(?:\.\d{1,9})?)"
-_JOULES = {"J": 1.0, "KJ": 1e3, "MJ": 1e6, "WH": 3600.0, "KWH": 3.6e6, "MWH": 3.6e9}
-_SECONDS = {"MS": 1e-3, "S": 1.0, "SEC": 1.0}
-
-
-def read_statistics(text: str) -> JobMetrics:
-    """The figures of a `.stats` file. A figure without the unit that it needs stays among the raw ones only."""
-    raw: dict[str, str] = {}
-    for line in text.splitlines():
-        if (match := _LINE.fullmatch(line.rstrip())) and match[2].strip():
-            raw.setdefault(match[1], match[2].strip())
-    user, system = (_measure(raw.get(f"{part} CPU TIME (USE)", ""), _SECONDS) for part in ("USER", "SYSTEM"))
-    energy = raw.get("ENERGY CONSUMPTION OF NODE (MEASURED)", "")
-    memory = raw.get("MAX MEMORY SIZE (USE)") or raw.get("MAX MEMORY SIZE", "")
-    return JobMetrics(
-        submitted_at=_time(raw.get("ACCEPT DATE") or raw.get("JOB ACCEPT DATE", "")),
-        started_at=_time(raw.get("JOB START DATE", "")),
-        ended_at=_time(raw.get("JOB END DATE", "")),
-        elapsed_s=_elapsed(raw.get("ELAPSE TIME (USE)", "")),
-        cpu_time_s=None if user is None and system is None else (user or 0.0) + (system or 0.0),
-        max_rss_mib=_mebibytes(memory),
-        energy_j=_measure(energy, _JOULES),
-        nodes=_count(raw.get("NODE NUM (ALLOC)") or raw.get("NODE NUM (REQUIRE)", "")),
-        cores=_count(raw.get("CPU NUM (ALLOC)", "")),
-        raw=raw,
-    ).derived()
-
-
-def _measure(text: str, units: dict[str, float]) -> float | None:
-    """`12.5 Wh`, with a unit that is known."""
-    match = re.match(_NUMBER + r"\s*([A-Za-z]+)", text, re.ASCII)
-    factor = units.get(match[2].upper()) if match else None
-    return float(match[1]) * factor if match and factor else None
-
-
-def _mebibytes(text: str) -> float | None:
-    """`23.1 MiB (24222720)`: the bytes in brackets are exact."""
-    if exact := re.search(r"\((\d{1,18})\)", text, re.ASCII):
-        return int(exact[1]) / 2**20
-    match = re.match(_NUMBER + r"\s*([KMGT]?)(i?)B\b", text, re.ASCII)
-    return float(match[1]) * (1024 if match[3] else 1000) ** " KMGT".index(match[2] or " ") / 2**20 if match else None
-
-
-def _elapsed(text: str) -> float | None:
-    """`01:50:05 (6605)`."""
-    match = re.match(r"(\d{1,6}):(\d\d):(\d\d)", text, re.ASCII)
-    return int(match[1]) * 3600.0 + int(match[2]) * 60 + int(match[3]) if match else None
-
-
-def _count(text: str) -> int | None:
-    """`12:2x3x2` are 12."""
-    match = re.match(r"\d{1,9}", text, re.ASCII)
-    return int(match[0]) if match else None
-
-
-def _time(text: str) -> float | None:
-    """`2026/11/20 07:00:00<`, local time; the marks behind it say how the start was chosen."""
-    try:
-        return datetime.strptime(text[:19], "%Y/%m/%d %H:%M:%S").timestamp()
-    except (ValueError, OverflowError):
-        return None

@@ -12,20 +12,28 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobMetrics, JobSpec
 from dagster_hpc.engine.jobdir import directory_of_script
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.pjm import replies
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pjm import limits, records, replies
+from dagster_hpc.engine.schedulers.pjm.tables import lacks_codes
 from dagster_hpc.engine.schedulers.pjm.words import knows_no_option
+from dagster_hpc.engine.units import format_walltime, parse_walltime
 
 SUBMIT_TIMEOUT_S = 150.0
 _RESOURCE = "pjm_resources"
 _MPI = "mpi_options_for_pjm"
+_CHOSEN = ("--data", "--choose=jid,jnam,st,ec,pc,sn,ermsg")  # its delimiter is read from the head of the answer
+_RECORD = "-s"  # all that PJM knows of a job, in lines of `KEY : value`
 
 
 @dataclass(frozen=True)
 class PJM(Scheduler):
-    """PJM as on Fugaku, Wisteria-O, Flow and Genkai. `plain` is asked through its columns for people.
+    """PJM as on Fugaku, Wisteria-O, Flow and Genkai, with two habits that an answer can show.
+
+    `plain`: it knows no --choose and --data, and is asked with -v for its columns for people.
+    `by_record`: `pjstat -H` is empty, as reported of an account on Fugaku; jobs that have ended are asked for by -s.
 
     The id is read from the sentence that every pjsub prints: not every one knows `-z jid`, which prints the bare id.
+    No question filters by resource group: the system moves waiting jobs from one to another.
     """
 
     kind: ClassVar[str] = "pjm"
@@ -48,6 +56,7 @@ class PJM(Scheduler):
     }
 
     plain: bool = False
+    by_record: bool = False
 
     # -- what the script says
 
@@ -56,6 +65,8 @@ class PJM(Scheduler):
         faults = super().unsupported(spec)
         own = {"rscgrp": "queue_cpu / queue_gpu", "elapse": "walltime", "node-mem": "memory_per_node"}
         for key, value in _items(spec, _RESOURCE):
+            if key == "elapse" and _is_range(value, spec.walltime_s):
+                continue
             if key in own and (key != "node-mem" or spec.memory_per_node_mib):
                 faults.append(f"pjm_resources contains {key}={value}, which is for {own[key]} to say")
             if key == "node" and _product(value) != spec.nodes:
@@ -68,11 +79,12 @@ class PJM(Scheduler):
         return faults
 
     def resources(self, spec: JobSpec) -> list[str]:
-        """Every item for -L: ours, and then the target's. A shape of nodes replaces their number."""
+        """Every item for -L: ours, and then the target's. A shape of nodes, a range of times, replaces what we say."""
         given = {key for key, _ in _items(spec, _RESOURCE)}
         own = [f"rscgrp={spec.queue}"] if spec.queue else []
         own += [] if given & {"node", "vnode"} else [f"node={spec.nodes}"]
         own += [f"node-mem={spec.memory_per_node_mib}Mi"] if spec.memory_per_node_mib else []
+        own += [] if "elapse" in given else [f"elapse={format_walltime(spec.walltime_s)}"]
         return own + list(spec.option_list(_RESOURCE))
 
     def mpi_options(self, spec: JobSpec) -> list[str]:
@@ -99,11 +111,15 @@ class PJM(Scheduler):
     def log_of(self, work_dir: str, index: int | None) -> str:
         return _file_of(work_dir, index, "log")
 
+    def rank_outputs(self, job_id: str, stream: str) -> str:
+        """Fujitsu's mpiexec takes it off the job's own: `output.101/0/1/stdout.1.47` is of rank 47."""
+        return f"output.{self.array_id(job_id)}*/**/{stream}.*"
+
     def statistics_of(self, work_dir: str, index: int | None) -> str:
         return _file_of(work_dir, index, "stats")
 
     def read_statistics(self, text: str) -> JobMetrics:
-        return replies.read_statistics(text)
+        return records.read_statistics(text)
 
     # -- submit
 
@@ -117,24 +133,53 @@ class PJM(Scheduler):
     # -- status
 
     def queue(self, ids: Sequence[str]) -> Call:
-        return self._pjstat("jid", ids)
+        if self.plain:  # without ids: all of the user's, and none that it could complain of
+            return Call(("pjstat", "-v", "-E"))
+        return Call(("pjstat", "-E", *_CHOSEN, *ids))
 
     def read_queue(self, answer: Answer) -> Report:
-        # A complaint about an option is about ours: this version is asked for its columns instead.
-        if not self.plain and not answer.timed_out and knows_no_option(answer.words):
+        report = replies.report(answer)
+        # Where an option of ours is complained of, or ignored, this version is asked for its columns instead.
+        complains = bool(report.failed) and not answer.timed_out and knows_no_option(answer.words)
+        if not self.plain and _RECORD not in answer.argv and (complains or lacks_codes(answer.stdout)):
             return Report(instead=replace(self, plain=True))
-        return replies.report(answer, plain=self.plain)
+        # Why a job is in the error state, or can never start, stands in its own record, if anywhere.
+        stuck = [job_id for job_id, status in report.jobs.items() if status.stuck][: self.ids_per_call]
+        return replace(report, reasons=_record(stuck)) if stuck and _RECORD not in answer.argv else report
 
     def history(self, ids: Sequence[str]) -> Call:
-        return self._pjstat("jid", ids, "-H")
+        if self.by_record:
+            return _record(ids)
+        if self.plain:
+            return Call(("pjstat", "-H", "-v", "-E"))
+        return Call(("pjstat", "-H", "-E", *_CHOSEN, *ids))
 
     def read_history(self, answer: Answer) -> Report:
         return self.read_queue(answer)
 
+    def look_for(self, job_id: str) -> Call:
+        return _record([job_id])
+
+    def read_look_for(self, answer: Answer) -> Report:
+        """A job that has ended and is found only here was left out of `pjstat -H`, which is asked no more."""
+        report = replies.report(answer)
+        ended = any(status.state.is_final for status in report.jobs.values())
+        return replace(report, instead=replace(self, by_record=True)) if ended and not self.by_record else report
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [
+            Call(("pjstat", "--limit", *(("--group", project) if project else ()))),
+            Call(("pjacl", *(("--rg", queue) if queue else ()))),
+        ]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return limits.room(answers)
+
     # -- find and cancel
 
     def find(self, job_name: str) -> list[Call]:
-        return [self._pjstat("jnam", [job_name]), self._pjstat("jnam", [job_name], "-H")]
+        named = ("-E", *_CHOSEN, "--filter", f"jnam={job_name}")
+        return [Call(("pjstat", *named)), Call(("pjstat", "-H", *named))]
 
     def read_found(self, answer: Answer) -> list[str]:
         return replies.found(answer)
@@ -154,12 +199,6 @@ class PJM(Scheduler):
     def array_id(self, element_id: str) -> str:
         return element_id.partition("[")[0]
 
-    def _pjstat(self, key: str, values: Sequence[str], *options: str) -> Call:
-        if self.plain:  # without ids: all of the user's, and none that it could complain of
-            return Call(("pjstat", *options, "-v", "-E"))
-        chosen = ("--choose", "jid,jnam,st,ec,pc,sn,ermsg", "--data", "--delimiter", replies.DELIMITER)
-        return Call(("pjstat", *options, "-v", "-E", *chosen, "--filter", f"{key}={'+'.join(values)}"))
-
 
 @dataclass(frozen=True)
 class PJMWithoutBulk(PJM):
@@ -176,6 +215,19 @@ def _items(spec: JobSpec, option: str) -> list[tuple[str, str]]:
     """`["freq=2000,eco_state=2"]` → freq and eco_state; a word without a value has an empty one."""
     parts = (part.strip().partition("=") for text in spec.option_list(option) for part in text.split(","))
     return [(key.strip(), value.strip()) for key, _, value in parts]
+
+
+def _record(ids: Sequence[str]) -> Call:
+    return Call(("pjstat", _RECORD, "-E", *ids))
+
+
+def _is_range(elapse: str, walltime_s: int) -> bool:
+    """`00:30:00-02:00:00` for a walltime of two hours: after the first, the system may end the job for another."""
+    try:
+        least, most = (parse_walltime(time) for time in elapse.split("-"))
+    except ValueError:
+        return False
+    return least <= most == walltime_s
 
 
 def _product(shape: str) -> int:

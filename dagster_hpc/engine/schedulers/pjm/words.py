@@ -16,6 +16,8 @@ _STATES: dict[JobState, str] = {
 }
 STATE_BY_WORD = {word: state for state, words in _STATES.items() for word in words.split()}
 ENDED = "EXT"  # however it ended: the PJM code, the exit code and the signal tell that, in this order
+# Words that wrappers of a site print in place of PJM's own, as Wisteria's pjstat does.
+SITE_WORDS = {"QUEUED": "QUE", "RUNNING": "RUN", "END": "EXT", "HOLD": "HLD", "ERROR": "ERR", "CANCEL": "CCL"}
 
 # PJM code → how a job ended that has it, and what it means
 CODES: dict[int, tuple[JobState, str]] = {
@@ -46,6 +48,29 @@ CODES: dict[int, tuple[JobState, str]] = {
 }
 
 
+WAITS_FOR_SUB_JOBS = 14  # of a bulk job: no end
+
+# REASON → what it means and what to do, where the word alone does not say it
+REASONS = {
+    "GATE CHECK": "the site checks a job before it starts, and refused this one: is every volume of gfscache there, "
+    "with ':' between two, and may this group use the resource group?",
+    "IMPOSSIBLE SCHED": "no node of the resource group can ever serve this request: ask for less",
+    "RSCGRP NOT EXIST": "the resource group is gone: correct queue_cpu / queue_gpu",
+    "RSCGRP STOP": "the resource group is closed just now",
+    "NO CURRENT DIR": "the nodes do not see the job's directory: is its volume in gfscache?",
+    "FILE IO ERROR": "the nodes cannot open the job's files: is the volume of work_root in gfscache?",
+    "LIMIT OVER MEMORY": "it asks for more memory than a job may have",
+    "LOST COMM": "the job manager lost its nodes",
+}
+NEVER_STARTS = ("IMPOSSIBLE SCHED", "RSCGRP NOT EXIST")
+
+
+def explained(reason: str) -> str:
+    """`GATE CHECK` → itself with what it means."""
+    meaning = REASONS.get(reason.upper())
+    return f"{reason} ({meaning})" if meaning else reason
+
+
 def code_words(code: int) -> str:
     """`11` → `ran into its elapse limit (PJM code 11)`."""
     _, sentence = CODES.get(code, (None, "ended abnormally"))
@@ -60,6 +85,13 @@ def is_error(text: str) -> bool:
 def knows_no_option(words: str) -> bool:
     """The command complains of an option, not of a job."""
     return bool(re.search(r"\b(invalid|unknown|unrecogni[sz]ed|illegal) option|^usage:", words, re.I | re.M))
+
+
+def denied(words: str) -> list[str] | None:
+    """The ids that pjstat calls invalid, '' for one that it does not name; None where it complains of something else."""
+    errors = [line for line in words.splitlines() if is_error(line)]
+    named = [re.search(r"PJM 0211 pjstat Invalid jobid(?::\s*(\S{1,40}?))?\.?\s*$", line) for line in errors]
+    return [match[1] or "" for match in named if match] if all(named) else None
 
 
 def not_there(words: str) -> bool:
@@ -82,8 +114,11 @@ def lost(words: str) -> bool:
 
 
 def capacity(words: str) -> bool:
-    """No more jobs now, but later: a limit of the number of jobs, not of their size."""
-    counted = r"number of .{0,40}\bjobs?\b"
+    """No more jobs now, but later: a limit of the number of jobs, not of their size.
+
+    `pjstat --limit` calls such limits ru-accept, ru-accept-allsubjob and ru-accept-bulksubjob.
+    """
+    counted = r"(?:number of .{0,40}\b(?:sub-?)?jobs?\b|\br[ug]-accept[a-z-]*)"
     return bool(re.search(rf"{counted}.{{0,80}}limit|limit.{{0,80}}{counted}|too many jobs", words, re.I | re.S))
 
 
@@ -91,6 +126,8 @@ def refusal_advice(words: str) -> str:
     lowered = words.lower()
     if "pjsub-bulk" in lowered:
         return "this site permits no bulk jobs: set bulk_jobs=False of the target, and arrays become single jobs."
+    if "gfscache" in lowered:
+        return "set gfscache of the target to the volume of work_root, as in /vol0004."
     if "data area" in lowered:
         return "put work_root on a data area, or add '#PJM --no-check-directory' to directives of the profile."
     if "group" in lowered and "resource group" not in lowered and "rscgrp" not in lowered:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import datetime
 from xml.etree import ElementTree
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus
-from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.sge.words import (
     capacity,
     ending_of,
@@ -28,7 +29,9 @@ _TERSE_ID = re.compile(r"(\d+)(?:\.\d+-\d+:\d+)?", re.ASCII)
 MOST_ELEMENTS = 1_000_000
 _TASKS = re.compile(r"(\d{1,9})(?:-(\d{1,9})(?::([1-9]\d{0,8}))?)?", re.ASCII)
 _NO_XML = re.compile("[\0-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]|&(?!(?:\\w+|#\\d+|#x[0-9a-fA-F]+);)")
-_TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S")
+_XML = re.compile(r"<\?xml .*>", re.DOTALL)
+_NO_RECORDS = re.compile(r"^(OWNER\s+WALLCLOCK|Total System Usage)\b", re.MULTILINE)  # the head of a sum of nothing
+_TIMES = ("%a %b %d %H:%M:%S %Y", "%m/%d/%Y %H:%M:%S.%f", "%m/%d/%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S.%f")
 _STAMP = re.compile(r"^\d\d/\d\d/\d{4} [\d:]+ (?:\[[\d:]+\]: )?(?:error: )?", re.ASCII)
 
 
@@ -49,22 +52,45 @@ def submitted(answer: Answer) -> str:
             return match[1]
     if answer.code in (None, 0) or transient(answer.words):
         raise SchedulerUnavailable(f"qsub left it open whether the job was taken: {answer.words}")
-    if capacity(answer.words):
+    if capacity(answer.code, answer.words):
         raise CapacityReached(f"Grid Engine takes no more jobs now: {answer.words}")
     raise SubmitRefused(f"Grid Engine refused the job: {answer.words}", advice=refusal_advice(answer.words))
 
 
 def queue_report(answer: Answer) -> Report:
-    """The jobs that `qstat -xml` lists."""
+    """The jobs that `qstat -xml` lists. The list is of all that there are, if each of its rows is understood."""
     root = document(answer)
     if answer.code != 0 or root is None or root.tag != "job_info":
         return Report(failed=complaint(answer, root))
     jobs: dict[str, JobStatus] = {}
+    whole = True
     for row in root.iter("job_list"):
         job_id, status = row.findtext("JB_job_number", ""), queue_status(row)
-        if job_id.isascii() and job_id.isdigit():
-            jobs.update(dict.fromkeys(expanded(job_id, row.findtext("tasks")), status))
-    return Report(jobs=jobs)
+        ids = expanded(job_id, row.findtext("tasks"))
+        jobs.update(dict.fromkeys(ids, status))
+        whole &= bool(ids)
+    return Report(jobs=jobs, whole=whole)
+
+
+def known_report(answer: Answer) -> Report:
+    """Whether `qstat -j` knows one job. It is asked of jobs that the list does not show, and knows them of all users."""
+    root, asked = document(answer), answer.argv[-1]
+    if answer.code == 0 and root is not None and root.tag == "unknown_jobs":
+        named = {element.text for element in root.iter("ST_name")}
+        return Report(unknown=frozenset({asked} & named)) if asked in named else Report(failed=complaint(answer, root))
+    if answer.code != 0 or root is None or root.tag != "detailed_job_info":
+        return Report(failed=complaint(answer, root))
+    if asked not in job_numbers(root):
+        return Report(failed=complaint(answer, root))
+    why = "is known to Grid Engine, though its list of your jobs does not show it: is it another user's?"
+    return Report(jobs={asked: JobStatus(JobState.UNKNOWN, why)})
+
+
+def element_report(answer: Answer) -> Report:
+    """Whether a list of all jobs shows the element that the question names."""
+    report = queue_report(answer)
+    asked = {word for word in answer.argv if re.fullmatch(r"\d+\.\d+", word, re.ASCII)}
+    return replace(report, unknown=frozenset(asked - report.jobs.keys())) if report.whole else report
 
 
 def reasons_report(answer: Answer) -> Report:
@@ -73,14 +99,35 @@ def reasons_report(answer: Answer) -> Report:
 
 
 def history_report(answer: Answer) -> Report:
-    """The jobs that qacct knows."""
+    """The jobs that qacct knows. It knows them late, so that its "not found" says nothing of a job's absence."""
     if "unable to open" in answer.words:
         return Report(disabled=True)
     nothing = "not found" in answer.words or "no jobs running since startup" in answer.stdout
     if answer.code != 0 and not nothing:
         return Report(failed=answer.words)
     # A job has a record for each time that it was sent back to the queue: the last one counts.
-    return Report(jobs={recorded_id(record): history_status(record) for record in records(answer.stdout)})
+    jobs = {recorded_id(record): history_status(record) for record in records(answer.stdout)}
+    if not jobs and not nothing and not _NO_RECORDS.search(answer.stdout):
+        return Report(failed=not_understood(answer))
+    return Report(jobs=jobs)
+
+
+def room(configuration: Answer, listed: Answer) -> Room:
+    """By the limits of the cell. It counts jobs, so that any array is one.
+
+    `max_jobs`, of all users together, is not read: it would take the list of all users' jobs.
+    """
+    most = limit(configuration, "max_u_jobs")
+    report = queue_report(listed)
+    mine = {array_of(job_id) for job_id in report.jobs}
+    free = max(0, most - len(mine)) if most is not None and report.whole else None
+    return Room(free, arrays_are_one=free is not None, elements=limit(configuration, "max_aj_tasks"))
+
+
+def limit(configuration: Answer, name: str) -> int | None:
+    """A number in the configuration of the cell, where 0 stands for no limit."""
+    found = re.search(rf"^{name}\s+(\d{{1,9}})\s*$", configuration.stdout, re.MULTILINE | re.ASCII)
+    return (int(found[1]) or None) if found and configuration.code == 0 else None
 
 
 def found(answer: Answer) -> list[str]:
@@ -88,8 +135,7 @@ def found(answer: Answer) -> list[str]:
     root = document(answer)
     if root is None or root.tag not in ("detailed_job_info", "unknown_jobs"):
         raise SchedulerUnavailable(f"Grid Engine could not be asked for the job: {complaint(answer, root)}")
-    ids = [element.text or "" for element in root.iterfind("djob_info/element/JB_job_number")]
-    return list(dict.fromkeys(job_id for job_id in ids if job_id.isascii() and job_id.isdigit()))
+    return job_numbers(root)
 
 
 def found_in_accounting(answer: Answer) -> list[str]:
@@ -119,30 +165,42 @@ def array_of(element_id: str) -> str:
 
 
 def document(answer: Answer) -> ElementTree.Element | None:
-    """The XML of an answer; a job's name may hold what XML does not allow."""
+    """The XML of an answer, whatever a site prints around it; a job's name may hold what XML does not allow."""
+    found = _XML.search(answer.stdout)
     try:
-        return ElementTree.fromstring(_NO_XML.sub("?", answer.stdout))
+        return ElementTree.fromstring(_NO_XML.sub("?", found[0])) if found else None
     except (ElementTree.ParseError, ValueError):
         return None
 
 
 def complaint(answer: Answer, root: ElementTree.Element | None) -> str:
-    """Why this is no list of jobs. With -xml some complaints come on stdout, with exit code 0."""
+    """Why this is not what was asked for. With -xml some complaints come on stdout, with exit code 0."""
     text = root.findtext("AN_text") if root is not None else None
-    return text or (answer.words if answer.code != 0 else f"its answer is not understood: {answer.stdout[:200]!r}")
+    return text or (answer.words if answer.code != 0 else not_understood(answer))
 
 
-def expanded(job_id: str, tasks: str | None) -> Iterator[str]:
-    """The ids that one row stands for: `4`, `1-9:2`, `5,7,9-12:1`; the job itself where it is no array."""
-    if not tasks:
-        yield job_id
-        return
-    for part in tasks.split(","):
-        match = _TASKS.fullmatch(part.strip())
-        if match:
-            first, last = int(match[1]), int(match[2] or match[1])
-            for index in range(first, min(last, first + MOST_ELEMENTS) + 1, int(match[3] or 1)):
-                yield f"{job_id}.{index}"
+def not_understood(answer: Answer) -> str:
+    return f"the answer of {answer.argv[0]} is not understood: {answer.words[:500]}"
+
+
+def job_numbers(root: ElementTree.Element) -> list[str]:
+    """The ids in the XML of `qstat -j`."""
+    ids = [element.text or "" for element in root.iterfind("djob_info/element/JB_job_number")]
+    return list(dict.fromkeys(job_id for job_id in ids if job_id.isascii() and job_id.isdigit()))
+
+
+def expanded(job_id: str, tasks: str | None) -> list[str]:
+    """The ids that one row stands for: `4`, `1-9:2`, `5,7,9-12:1`; the job itself where it is no array.
+
+    None at all where the row is not understood.
+    """
+    parts = [_TASKS.fullmatch(part.strip()) for part in tasks.split(",")] if tasks else []
+    if not (job_id.isascii() and job_id.isdigit()):
+        return []
+    spans = [range(int(part[1]), int(part[2] or part[1]) + 1, int(part[3] or 1)) for part in parts if part]
+    if len(spans) < len(parts) or sum(map(len, spans)) > MOST_ELEMENTS:
+        return []
+    return [f"{job_id}.{index}" for span in spans for index in span] if spans else [job_id]
 
 
 def queue_status(row: ElementTree.Element) -> JobStatus:
@@ -213,8 +271,8 @@ def history_status(record: Mapping[str, str]) -> JobStatus:
 
 
 def _iso_time(text: str) -> float | None:
-    """`2026-11-20T06:07:12`, or with thousandths; local time without a zone. `strptime` is slow over a long queue."""
-    if len(text) not in (19, 23) or text[10] != "T" or text[16] != ":":
+    """`2026-11-20T06:07:12`, or with its parts; local time without a zone. `strptime` is slow over a long queue."""
+    if len(text) not in (19, 23, 26) or text[10] != "T" or text[16] != ":":
         return None
     try:
         return datetime.fromisoformat(text).timestamp()

@@ -10,7 +10,7 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from dagster_hpc.engine.schedulers.sge import replies
 from dagster_hpc.engine.units import format_walltime
 
@@ -157,14 +157,31 @@ class SGE(Scheduler):
         broken = {self.array_id(job_id): None for job_id, status in report.jobs.items() if status.stuck}
         return replace(report, reasons=Call(("qstat", "-j", ",".join(broken)))) if broken else report
 
+    def look_for(self, job_id: str) -> Call:
+        if job_id == self.array_id(job_id):
+            return Call(("qstat", "-xml", "-j", job_id))  # of whatever user
+        # Of an element `qstat -j` says only what it says of its array; the list takes no ids, so that it is named before.
+        return Call(("sh", "-c", 'exec "$@"', job_id, *self.queue(()).argv))
+
+    def read_look_for(self, answer: Answer) -> Report:
+        return replies.known_report(answer) if "-j" in answer.argv else replies.element_report(answer)
+
     def history(self, ids: Sequence[str]) -> Call:
-        # Either way qacct reads the whole file, and it takes one id at most.
-        which = (ids[0],) if len(ids) == 1 else ()
-        recent = () if which else (*self._mine("-o"), "-d", str(self.history_days))
-        return Call(("qacct", *recent, "-j", *which), ACCOUNTING_TIMEOUT_S)
+        # Either way qacct reads the whole file, and it takes one id at most. Days count from a job's start: one that never
+        # started, or lost its node, or started before, is shown only to who asks for it alone.
+        if len(ids) == 1:
+            array, _, element = ids[0].partition(".")
+            return Call(("qacct", "-j", array, *(("-t", element) if element else ())), ACCOUNTING_TIMEOUT_S)
+        return Call(("qacct", *self._mine("-o"), "-d", str(self.history_days), "-j"), ACCOUNTING_TIMEOUT_S)
 
     def read_history(self, answer: Answer) -> Report:
         return replies.history_report(answer)
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [Call(("qconf", "-sconf")), self.queue(())]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
 
     # -- find and cancel
 

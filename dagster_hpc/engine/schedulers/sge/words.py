@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from dagster_hpc.engine.job import JobState, signal_name
+from dagster_hpc.engine.job import JobState, is_signal, signal_name
 
 _KNOWN_LETTERS = frozenset("qwhrtRsSTNPdE")
 
@@ -105,7 +105,7 @@ def ending_of(record: Mapping[str, str]) -> Ending:
     if deleted_by not in ("NONE", "", "-/-"):  # Univa's and Altair's; Grid Engine itself keeps no such field
         return Ending(JobState.CANCELLED, f"deleted by {deleted_by}")
     words = f"(failed {record['failed'].strip()})"
-    killed_by = code - 128 if 128 < code < 128 + 65 else None
+    killed_by = code - 128 if is_signal(code - 128) else None
     if killed_by == _ANNOUNCED and failed in (0, *_SIGNALS):
         return Ending(
             JobState.CANCELLED, f"was deleted: it ended at USR2, which announces that {words}", signal=killed_by
@@ -191,7 +191,9 @@ _TRANSIENT = (
     "got select error", "got read error", "communication error", "connection refused", "timeout",
     "error reading answer list", "failed receiving gdi request", "can't connect to service",
 )  # fmt: skip
-_CAPACITY = re.compile(r"only \d+ (?:active )?jobs are allowed per (?:user|cluster)", re.ASCII)
+# By submit(1) it says that max_u_jobs or max_jobs of the cell is reached; a site's own check of requests has no such code.
+_NO_MORE_JOBS = 25
+_CAPACITY = re.compile(r"only \d+ (?:active )?jobs are allowed per (?:user|cluster)|\btoo many jobs\b", re.ASCII | re.I)
 
 
 def transient(words: str) -> bool:
@@ -199,9 +201,9 @@ def transient(words: str) -> bool:
     return any(phrase in words.lower() for phrase in _TRANSIENT)
 
 
-def capacity(words: str) -> bool:
+def capacity(code: int | None, words: str) -> bool:
     """No more jobs now, but later."""
-    return _CAPACITY.search(words) is not None
+    return code == _NO_MORE_JOBS or _CAPACITY.search(words) is not None
 
 
 def refusal_advice(words: str) -> str:

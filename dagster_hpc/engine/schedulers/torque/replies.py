@@ -7,16 +7,19 @@ and no exit status, so the job's own files decide. For memory alone it has a let
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
-from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.base import Report, Room
+from dagster_hpc.engine.schedulers.pbs.limits import sections
 from dagster_hpc.engine.schedulers.pbs.records import Record, integer, kib, records, seconds, stamp, used
+from dagster_hpc.engine.schedulers.pbs.replies import asked, denied
 from dagster_hpc.engine.schedulers.torque.words import OVER, STATE_OF, TERM, TORQUE_ENDED, full, is_over, unreached
 
+UNKNOWN_CODE = 153
 _ID = re.compile(r"\d{1,18}(?:\[\])?(?:\.(?=\S*[A-Za-z])[A-Za-z0-9._-]{1,255})?", re.ASCII)
 
 
@@ -45,7 +48,7 @@ def found(answer: Answer) -> list[str]:
 
 def found_over_slurm(answer: Answer) -> list[str]:
     """The ids in the whole queue whose name is the last word of the question."""
-    if answer.code not in (0, 153):
+    if answer.code not in (0, UNKNOWN_CODE):
         raise SchedulerUnavailable(f"the queue could not be read: {answer.words}")
     rows = (re.match(r"(\d{1,18}) +(\S+) ", line, re.ASCII) for line in answer.stdout.split("\n"))
     return [row[1] for row in rows if row and row[2] == answer.argv[-1]]
@@ -59,6 +62,23 @@ def check_cancelled(answer: Answer) -> None:
 
 def _ids(text: str) -> list[str]:
     return [line.strip() for line in text.split("\n") if _ID.fullmatch(line.strip())]
+
+
+def room(answers: Sequence[Answer]) -> Room:
+    """What `max_user_queuable` and `max_queuable` leave, by the documents; an array is counted as one job at least."""
+    queues, servers, mine = sections(answers[0]), sections(answers[1]), answers[2]
+    server = next(iter(servers.values()), {})
+    queue = next(iter(queues.values()), {}) if len(answers[0].argv) > 3 else queues.get(server.get("default_queue", ""), {})
+    own = len(_ids(mine.stdout)) if mine.code == 0 else None
+    counted = [
+        (integer(queue.get("max_user_queuable", "")), own),
+        (integer(server.get("max_user_queuable", "")), own),
+        (integer(queue.get("max_queuable", "")), integer(queue.get("total_jobs", ""))),
+    ]
+    limits = [(most, count) for most, count in counted if most and count is not None]
+    sizes = [integer(server.get("max_job_array_size", "")), *(most for most, _ in limits)]
+    left = [max(0, most - count) for most, count in limits]
+    return Room(min(left, default=None), min((size for size in sizes if size), default=None))
 
 
 # -- one job
@@ -101,17 +121,23 @@ def status_over_slurm(record: Record) -> JobStatus:
 
 
 def queue_report(answer: Answer, read: Callable[[Record], JobStatus] = status) -> Report:
-    """The jobs of `qstat -f`; an array's own record is none of a job."""
-    if answer.code not in (0, 153):  # 153: some job is not known any more, and the others are in the output
+    """The jobs of `qstat -f`; an array's own record is none of a job. One that it does not show is merely in doubt."""
+    if answer.code not in (0, UNKNOWN_CODE):  # that: some job is not known any more, and the others are in the output
         return Report(failed=answer.words)
-    jobs = records(answer.stdout)
-    return Report({job_id: read(record) for job_id, record in jobs.items() if "[]" not in job_id})
+    jobs, ids = records(answer.stdout), asked(answer)
+    if not jobs and answer.code == 0 and (ids or answer.stdout.strip()):
+        return Report(failed=f"qstat's answer is not understood: {answer.words[:200]!r}")
+    unknown = denied(answer)
+    if answer.code == UNKNOWN_CODE and len(ids) == 1 and not jobs:  # Slurm's commands say it by this code alone
+        unknown = frozenset(ids)
+    return Report({job_id: read(record) for job_id, record in jobs.items() if "[]" not in job_id}, unknown)
 
 
 def _live(record: Record, metrics: JobMetrics) -> JobStatus:
     letter = record.of("job_state")
     state = STATE_OF.get(letter, JobState.UNKNOWN)
-    return JobStatus(state, _waits(record, letter, state), job_name=record.of("Job_Name"), metrics=metrics)
+    so_far = replace(metrics, elapsed_s=None)  # it would pose as that of the end
+    return JobStatus(state, _waits(record, letter, state), job_name=record.of("Job_Name"), metrics=so_far)
 
 
 def _end(record: Record, metrics: JobMetrics) -> JobStatus:

@@ -16,7 +16,7 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.jobdir import directory_of_script
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
 from dagster_hpc.engine.schedulers.pbs.records import server_name
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.torque import replies
@@ -110,6 +110,20 @@ class Torque(Scheduler):
     def read_queue(self, answer: Answer) -> Report:
         return replies.queue_report(answer)
 
+    # -- room
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        there = (queue,) if queue else ()
+        counted = ("-q", queue) if queue else ()
+        return [
+            Call(("qstat", "-Q", "-f", *there)),
+            Call(("qstat", "-B", "-f")),
+            Call(("qselect", "-u", user, *counted)),
+        ]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return replies.room(answers)
+
     # -- find and cancel
 
     def find(self, job_name: str) -> list[Call]:
@@ -157,6 +171,12 @@ class TorqueOverSlurm(Torque):
 
     def read_identity(self, answer: Answer) -> str:
         return Slurm().read_identity(answer)
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return Slurm().room(user, queue, project)
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return Slurm().read_room(answers)
 
     def submit(self, script: str) -> Call:
         """The log is named here, because a default of the command would go before the directive in the script."""

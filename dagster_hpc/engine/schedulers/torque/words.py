@@ -32,7 +32,7 @@ _UNREACHED = (
     "errno=15034", "errno=111", "communication failure", "unable to contact slurm controller", "socket timed out",
     "problem loading", "batch script is empty", "zero bytes were transmitted",
 )  # fmt: skip
-_FULL = ("maximum number of jobs already in queue", "would exceed", "maxsubmitjob", "job count limit")
+_FULL = ("maximum number of jobs", "would exceed", "exceeds the queue limit", "maxsubmitjob", "job count limit")
 
 
 def unreached(words: str) -> bool:

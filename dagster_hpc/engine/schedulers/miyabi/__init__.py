@@ -1,0 +1,1 @@
+"""Miyabi (JCAHPC): PBS Professional behind commands of the site's own."""

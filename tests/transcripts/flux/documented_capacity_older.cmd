@@ -1,0 +1,1 @@
+flux batch x.flux

@@ -1,0 +1,1 @@
+flux jobs --json -c0

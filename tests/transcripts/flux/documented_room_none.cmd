@@ -1,0 +1,1 @@
+flux account view-user carol

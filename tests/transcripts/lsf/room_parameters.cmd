@@ -1,0 +1,1 @@
+bparams -a

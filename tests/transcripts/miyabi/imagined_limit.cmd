@@ -1,0 +1,1 @@
+env HPC_ASKS_FOR=gz00:regular-g qstat --limit

@@ -1,0 +1,1 @@
+qstat -H --hday 31 --hnum 10000 -f 2139919

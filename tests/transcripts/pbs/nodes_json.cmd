@@ -1,0 +1,1 @@
+pbsnodes -a -F json

@@ -1,0 +1,1 @@
+qsub -J 0-1 -r n arr.sh

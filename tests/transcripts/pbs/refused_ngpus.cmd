@@ -1,0 +1,1 @@
+qsub -l select=1:ngpus=1 arr.sh

@@ -1,0 +1,1 @@
+qselect -u pbsu -T -s HQTW

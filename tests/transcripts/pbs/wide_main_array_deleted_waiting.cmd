@@ -1,0 +1,1 @@
+qstat -x -f -w -t '6[].pbshost'

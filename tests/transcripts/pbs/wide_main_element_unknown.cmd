@@ -1,0 +1,1 @@
+qstat -f -w '5[9].pbshost'

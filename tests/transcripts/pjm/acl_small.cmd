@@ -1,0 +1,1 @@
+pjacl --rg small

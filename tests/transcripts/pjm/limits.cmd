@@ -1,0 +1,1 @@
+pjstat --limit --group ra010014

@@ -1,0 +1,1 @@
+pjstat -s -E r1

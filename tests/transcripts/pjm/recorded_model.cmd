@@ -1,0 +1,1 @@
+pjstat -E --data --choose=jid,jmdl 34703955

@@ -1,0 +1,1 @@
+pjsub /jobs/x.pjm

@@ -1,0 +1,1 @@
+pjstat -E --data --choose=jid,jnam,st,ec,pc,sn,ermsg 1334861

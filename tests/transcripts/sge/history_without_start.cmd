@@ -1,0 +1,1 @@
+qacct -o hpcuser -d 30 -j

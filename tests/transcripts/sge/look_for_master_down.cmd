@@ -1,0 +1,1 @@
+qstat -xml -j 10

@@ -1,0 +1,1 @@
+qstat -u hpcuser -s a -r -xml
