@@ -390,7 +390,8 @@ class Recorder:
             "rc": f"{answer.code}\n",
         }
         for kind, text in parts.items():
-            (HERE / f"{name}.{kind}").write_text(text.replace(here, "/tmp/jobs").replace(nodes, "node"))
+            text = text.replace(here, "/tmp/jobs").replace(str(Path.cwd()), "/tmp/jobs").replace(nodes, "node")
+            (HERE / f"{name}.{kind}").write_text(text)
         print(f"{name}: {answer.code} {(answer.stderr or answer.stdout).strip()[:150]!r}", flush=True)
 
     def submit(self, script: str) -> str:
