@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.engine.job import JobSpec
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -49,3 +50,4 @@ class Demand:
     nodes: Mapping[str, int] = field(default_factory=dict)  # by profile
     cores: Mapping[str, int] = field(default_factory=dict)  # of each node, by profile
     gpus: Mapping[str, int] = field(default_factory=dict)  # of each node, by profile
+    specs: Mapping[str, JobSpec] = field(default_factory=dict)  # by profile; all that it asks

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from math import inf
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
-from dagster_hpc.engine.call import Answer, Call
+from dagster_hpc.checks.mpi import mpi_probes
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import did_you_mean
+from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.schedulers.slurm import room
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.slurm.words import transient
 from dagster_hpc.engine.units import format_walltime
 
 _OLDEST = (20, 11)
+_SHORT_MEMORY_S = 120  # twice the time that may pass between two questions
 _UNREACHED = "check SLURM_CONF, munge, and with your site whether slurmctld runs."
 _REASONS = {"down": "jobs wait there and do not start", "drain": "it takes no new jobs", "inact": "it takes no jobs"}
 
@@ -22,20 +28,23 @@ _REASONS = {"down": "jobs wait there and do not start", "drain": "it takes no ne
 def probes(slurm: Slurm, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
     ask = slurm.ask
-    accounts = Call(("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=Account"))
-    partitions = ask("sinfo", "-h", "-a", "-o", "%P|%l|%a|%D")
+    accounts = ask("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=Account")
+    # -e keeps apart the nodes of one partition that differ, in place of `8+`
+    partitions = ask("sinfo", "-h", "-a", "-e", "-o", "%P|%l|%a|%D|%c|%m|%G|%s")
+    config = ask("scontrol", "show", "config")
+    projects = list(dict.fromkeys(demand.project for demand in demands))
     return [
         Probe("sbatch", ask("sbatch", "--version"), _version),
         Probe("scancel", ask("scancel", "--version"), _version),
-        Probe("squeue", ask("squeue", "-h", "--me", "-o", "%i"), _queue),
+        Probe("squeue", ask("squeue", "-h", "-u", user, "-o", "%i"), _queue),
         Probe("sacct", ask("sacct", "-n", "-P", "-X", "-S", "now-1minutes", "--format=JobID"), _accounting, "warn"),
-        Probe("slurmctld", ask("scontrol", "show", "config"), _controller, "warn"),
+        Probe("slurmctld", config, _controller, "warn"),
+        Probe("history", config, _history, "warn"),
+        Probe("arrays", config, _arrays, "warn"),
         *(Probe("partition", partitions, partial(_partition, demand), "warn") for demand in demands),
-        *(
-            Probe("account", accounts, partial(_account, project), "warn")
-            for project in dict.fromkeys(demand.project for demand in demands)
-            if project
-        ),
+        *(Probe("account", accounts, partial(_account, project), "warn") for project in projects if project),
+        *(Probe("limits", ask(*room.usage_question(user, project)), _limits, "warn") for project in projects),
+        *mpi_probes("slurm", demands),
     ]
 
 
@@ -83,10 +92,44 @@ def _controller(answer: Answer) -> Finding:
     return Finding("ok", f"cluster {name[1] if name else 'without a name'}", clock=clock)
 
 
+def _history(answer: Answer) -> Finding:
+    """For how long the queue shows a job that has ended. Where there is no accounting, nothing else does."""
+    age = re.search(r"^MinJobAge\s*=\s*(\d+)", answer.stdout, re.MULTILINE)
+    if answer.code != 0 or age is None:
+        return Finding("warn", f"how long Slurm knows an ended job cannot be told: {answer.words[:200]}", _UNREACHED)
+    kept = f"the queue shows a job for {age[1]} s after its end"
+    if not re.search(r"^AccountingStorageType\s*=\s*(accounting_storage/none|\(null\))", answer.stdout, re.MULTILINE):
+        return Finding("ok", f"{kept}, and the accounting for longer")
+    if int(age[1]) < _SHORT_MEMORY_S:
+        why = f"{kept}, and no accounting after that: how a job ended may be told by its own files alone"
+        return Finding("warn", why, "ask your site for a longer MinJobAge, or for slurmdbd.")
+    return Finding("ok", f"{kept}; there is no accounting after that")
+
+
+def _arrays(answer: Answer) -> Finding:
+    if answer.code != 0:
+        return Finding("warn", f"whether there are job arrays cannot be told: {answer.words[:200]}", _UNREACHED)
+    largest = room.largest_array(answer.stdout)
+    if largest is None:
+        return Finding("warn", "Slurm does not tell its largest array (MaxArraySize)", "ask your site.")
+    if largest < 2:
+        return Finding("warn", "job arrays are switched off (MaxArraySize)", "submit jobs one by one, not with `map`.")
+    return Finding("ok", f"an array has at most {largest} elements; larger ones are sent in parts")
+
+
+def _limits(answer: Answer) -> Finding:
+    if answer.code != 0:
+        return Finding("warn", f"Slurm does not tell its limits: {answer.words[:200]}", "set max_jobs of the target.")
+    left = room.read_usage(answer).jobs
+    if left is None:
+        return Finding("ok", "no limit on the number of your jobs is told")
+    return Finding("ok", f"{left} more jobs may be submitted now; further ones wait in the ledger until there is room")
+
+
 def _partition(demand: Demand, answer: Answer) -> Finding:
     if answer.code != 0:
         return Finding("warn", f"the partitions cannot be listed: {answer.words}", _UNREACHED)
-    rows = [cells for line in answer.stdout.splitlines() if len(cells := line.split("|")) == 4]
+    rows = [cells for line in answer.stdout.splitlines() if len(cells := line.split("|")) == 8]
     partitions = {name.rstrip("*"): rest for name, *rest in rows}
     default = next((name.rstrip("*") for name, *_ in rows if name.endswith("*")), "")
     name = demand.queue or default
@@ -98,7 +141,9 @@ def _partition(demand: Demand, answer: Answer) -> Finding:
         return Finding(
             "fail", f"there is no partition {name!r}: {hint}", "correct queue_cpu / queue_gpu of the target."
         )
-    limit, state, nodes = partitions[name]
+    limit, state, *_, sizes = partitions[name]
+    kinds = [Nodes.read(*cells[3:7]) for cells in rows if cells[0].rstrip("*") == name]
+    number = sum(kind.number for kind in kinds)
     limit_s = parse_limit(limit)
     too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if limit_s is not None and time_s > limit_s}
     if too_long:
@@ -108,11 +153,54 @@ def _partition(demand: Demand, answer: Answer) -> Finding:
             f"partition {name} allows {limit}, but {asked}",
             "shorten the walltime, or send these profiles to another partition.",
         )
+    too_large = {who: why for who, spec in demand.specs.items() if (why := _too_large(spec, kinds, sizes))}
+    if too_large:
+        asked = ", ".join(f"profile {who!r} asks for {why}" for who, why in too_large.items())
+        return Finding(
+            "fail",
+            f"partition {name} can never run this: {asked}",
+            f"make these profiles smaller, or send them to another partition; `sinfo -e -p {name} -o '%D %c %m %G'`.",
+        )
     if state != "up":
         why = _REASONS.get(state, "jobs may not start")
         return Finding("warn", f"partition {name} is {state}: {why}", f"wait, or ask your site; `sinfo -p {name}`.")
     kind = "" if demand.queue else ", the default"
-    return Finding("ok", f"{name}{kind}: {nodes} node{'' if nodes == '1' else 's'}, time limit {limit}")
+    return Finding("ok", f"{name}{kind}: {number} node{'' if number == 1 else 's'}, time limit {limit}")
+
+
+@dataclass(frozen=True)
+class Nodes:
+    """Nodes of a partition that are alike. What Slurm does not tell is without limit."""
+
+    number: int
+    cores: float = inf
+    memory_mib: float = inf
+    gpus: int = 0
+
+    @staticmethod
+    def read(number: str, cores: str, memory: str, resources: str) -> Nodes:
+        gpus = re.findall(r"(?:^|,)gpu(?::[^:,(]+)?:(\d+)", resources)
+        return Nodes(int(number) if number.isdigit() else 0, _number(cores), _number(memory), sum(map(int, gpus)))
+
+
+def _number(text: str) -> float:
+    return int(text) if text.isascii() and text.isdigit() else inf
+
+
+def _too_large(spec: JobSpec, kinds: Sequence[Nodes], sizes: str) -> str:
+    """What no set of nodes of the partition can ever give this job; empty where it may run."""
+    most = re.fullmatch(r"(?:\d+-)?(\d+)", sizes)
+    if most and spec.nodes > int(most[1]):
+        return f"{spec.nodes} nodes, where a job may have {most[1]}"
+    if spec.nodes > sum(kind.number for kind in kinds):
+        return f"{spec.nodes} nodes of {sum(kind.number for kind in kinds)}"
+    cores, memory_mib = spec.cores_per_node, spec.memory_per_node_mib or 0
+    fitting = [kind for kind in kinds if kind.cores >= cores and kind.memory_mib >= memory_mib]
+    if spec.nodes > sum(kind.number for kind in fitting):
+        return f"{cores} cores and {memory_mib} MiB on each of {spec.nodes} nodes"
+    if spec.nodes > sum(kind.number for kind in fitting if kind.gpus >= spec.gpus_per_node):
+        return f"{spec.gpus_per_node} GPUs on each of {spec.nodes} nodes"
+    return ""
 
 
 def _account(project: str, answer: Answer) -> Finding:

@@ -24,8 +24,8 @@ from dagster_hpc.checks.patience import patience
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.script import templates_folder
-from dagster_hpc.engine.units import parse_walltime
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.resolve import resolve
@@ -81,20 +81,28 @@ def _missing(probe: Probe, host: Host) -> Finding:
 
 
 def _demands(hpc: HPCJobRunner) -> list[Demand]:
-    """The queues that the profiles use, each once, with their walltimes and sizes."""
-    demands: dict[tuple[str, str], tuple[dict[str, int], ...]] = {}
+    """The queues that the profiles use, each once, with what they ask there."""
+    demands: dict[tuple[str, str], dict[str, JobSpec]] = {}
     for name, profile in hpc.profiles.items():
         route = hpc.target.route(profile.resource_class)
-        walltimes, nodes, cores, gpus = demands.setdefault((route.queue, route.project), ({}, {}, {}, {}))
-        nodes[name] = profile.num_nodes
-        cores[name] = profile.mpiprocs * (profile.ompthreads or 1)
-        gpus[name] = profile.gpus_per_node
-        with suppress(ValueError):  # the profile's own check says so
-            walltimes[name] = parse_walltime(profile.walltime)
+        specs = demands.setdefault((route.queue, route.project), {})
+        with suppress(HPCError):  # the profile's own check says so
+            specs[name] = resolve(_TRUE, profile, hpc.target)
     if not demands:
         route = hpc.target.route("cpu")
-        demands[route.queue, route.project] = ({}, {}, {}, {})
-    return [Demand(queue, project, *sizes) for (queue, project), sizes in demands.items()]
+        demands[route.queue, route.project] = {}
+    return [
+        Demand(
+            queue,
+            project,
+            walltimes_s={name: spec.walltime_s for name, spec in specs.items()},
+            nodes={name: spec.nodes for name, spec in specs.items()},
+            cores={name: spec.cores_per_node for name, spec in specs.items()},
+            gpus={name: spec.gpus_per_node for name, spec in specs.items()},
+            specs=specs,
+        )
+        for (queue, project), specs in demands.items()
+    ]
 
 
 # -- templates, programs

@@ -21,7 +21,7 @@ from dagster_hpc.engine.jobdir import (
     STDIN,
     STDOUT,
 )
-from dagster_hpc.engine.launchers import launch_prefix
+from dagster_hpc.engine.launchers import launch_prefix, launcher_setup
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.units import format_walltime
 
@@ -54,6 +54,8 @@ def render_script(
         "job_name": scheduler.job_name(spec.name, token),
         "log_path": scheduler.log_path(spec, directory),
         "command": command_words(spec),
+        # Systems that share a template share what they tell an MPI.
+        "launcher_setup": launcher_setup(spec, scheduler.template.partition(".")[0]),
         "walltime": format_walltime(spec.walltime_s),
     }
     name = Path(template).name if template else scheduler.template

@@ -24,6 +24,7 @@ from dagster_hpc.engine.target import Listener, Patience, Target
 
 TARGET = "slurm@lab"
 WHEN = "2026-11-20T07:00:00"
+NO_SUCH_JOB = "slurm_load_jobs error: Invalid job id specified"
 LOST_REPLY = "sbatch: error: Batch job submission failed: Socket timed out on send/recv operation"
 FULL = "sbatch: error: QOSMaxSubmitJobPerUserLimit\nsbatch: error: Batch job submission failed: Job violates …"
 REFUSED = "sbatch: error: Batch job submission failed: Invalid account or account/partition combination specified"
@@ -91,10 +92,10 @@ class PretendSlurm(LocalHost):
 
     @property
     def asked(self) -> list[list[str]]:
-        """All but the question for the cluster's name, which each process asks once."""
+        """All but the questions for the cluster's name and for room, which are asked rarely."""
         file = self.folder / "log"
         lines = [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-        return [argv for argv in lines if argv[0] != "scontrol"]
+        return [argv for argv in lines if "job" in argv or argv[0] not in ("scontrol", "sacctmgr")]
 
     def count(self, program: str) -> int:
         return sum(argv[0] == program for argv in self.asked)
@@ -139,7 +140,7 @@ class PretendSlurm(LocalHost):
         if "%F|%j" in argv:
             return 0, "".join(f"{job_id}|{job['name']}\n" for job_id, job in jobs.items()), ""
         if not jobs and "," not in argv[argv.index("-j") + 1]:
-            return 1, "", "slurm_load_jobs error: Invalid job id specified"
+            return 1, "", NO_SUCH_JOB
         lines = [
             f"{job_id}|{job['state']}|{job['reason']}|{WHEN}|{job['start']}|{WHEN}|1|1|node1|{job['name']}\n"
             for job_id, job in jobs.items()
@@ -159,7 +160,15 @@ class PretendSlurm(LocalHost):
         return 0, "".join(lines), ""
 
     def _scontrol(self, argv: list[str]) -> tuple[int, str, str]:
-        return 0, f"ClusterName             = {self.cluster}\n", ""
+        if "config" in argv:
+            return 0, f"ClusterName             = {self.cluster}\n", ""
+        job = self.jobs.get(argv[-1])
+        if job is None:
+            return 1, "", NO_SUCH_JOB
+        return 0, f"JobId={argv[-1]} JobName={job['name']} JobState={job['state']} Reason={job['reason']}\n", ""
+
+    def _sacctmgr(self, argv: list[str]) -> tuple[int, str, str]:
+        return 1, "", "sacctmgr: error: this database tells nobody of its limits"
 
     def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
         for job_id in argv[1:]:

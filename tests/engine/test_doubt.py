@@ -39,8 +39,7 @@ class Forgetful(PretendSlurm):
         return (0, self.nonsense, "") if self.nonsense else super()._sacct(argv)
 
     def asked_alone(self) -> list[str]:
-        words = [argv[argv.index("-j") + 1] for argv in self.asked if argv[0] == "squeue" and "-j" in argv]
-        return [ids for ids in words if "," not in ids]
+        return [argv[-1] for argv in self.asked if argv[0] == "scontrol"]
 
 
 @pytest.fixture
@@ -89,7 +88,7 @@ def test_a_job_that_the_system_denies_when_it_is_asked_alone_is_lost_in_the_end(
 def test_one_that_is_only_absent_for_a_while_is_asked_for_alone_when_that_begins_and_before_it_ends(
     host: Forgetful, ledger: Ledger
 ) -> None:
-    gone = put_job(host, ledger, 1)
+    gone, _ = put_job(host, ledger, 1), put_job(host, ledger, 2)
     host.forget(gone.job_id or "")
     mine = watcher(host, ledger)
     for _ in range(5):

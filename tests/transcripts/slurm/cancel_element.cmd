@@ -1,1 +1,1 @@
-scancel 49_1
+scancel 51_1

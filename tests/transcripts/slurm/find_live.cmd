@@ -1,1 +1,1 @@
-squeue -h -r -t all --name=fills_abcd2345 -o '%F|%j'
+squeue -h -a -r -t all --name=fills_abcd2345 -o '%F|%j'

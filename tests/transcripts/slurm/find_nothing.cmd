@@ -1,1 +1,1 @@
-squeue -h -r -t all --name=nothing_zzzz9999 -o '%F|%j'
+squeue -h -a -r -t all --name=nothing_zzzz9999 -o '%F|%j'

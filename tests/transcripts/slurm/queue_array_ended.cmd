@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 48,48 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 50 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

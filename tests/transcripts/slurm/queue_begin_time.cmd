@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 19,19 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 19 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 44,44 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 46 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

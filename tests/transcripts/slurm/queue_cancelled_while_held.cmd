@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 16,16 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 16 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 999999,999999 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 999999,999998 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 27,27 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 27 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

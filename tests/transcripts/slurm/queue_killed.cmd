@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 37,37 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 37 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

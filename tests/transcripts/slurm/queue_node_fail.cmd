@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 46,46 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 48 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

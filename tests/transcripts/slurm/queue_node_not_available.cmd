@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 28,28 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 28 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

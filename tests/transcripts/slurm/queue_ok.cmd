@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 34,34 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 34 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 38,38 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 40 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

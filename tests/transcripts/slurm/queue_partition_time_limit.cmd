@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 23,23 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 23 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 31,31 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 31 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

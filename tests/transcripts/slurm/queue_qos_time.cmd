@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 30,30 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 30 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

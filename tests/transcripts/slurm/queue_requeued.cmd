@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 47,47 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 49 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

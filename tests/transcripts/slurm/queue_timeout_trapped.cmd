@@ -1,1 +1,1 @@
-squeue -h -r -t all -j 43,43 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'
+squeue -h -r -t all -j 45 -o '%i|%T|%r|%V|%S|%e|%D|%C|%N|%j'

@@ -11,7 +11,7 @@ from __future__ import annotations
 import shlex
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -65,6 +65,8 @@ class Recorder:
         self.waiting()
         self.ends()
         self.arrays()
+        self.runs_of_one_id()
+        self.room()
         self.without_daemons()
 
     # -- cases
@@ -197,6 +199,8 @@ class Recorder:
             "exit_3": "exit 3",
             "signal": "kill -SEGV $$",
             "killed": "kill -KILL $$",
+            "exit_128": "exit 128",
+            "exit_200": "exit 200",
             "oom": "exec python3 -c 'x = bytearray(400 << 20)'",
             "oom_in_step": "srun python3 -c 'x = bytearray(400 << 20)'; true",
             "log_folder_missing": "true",
@@ -211,6 +215,7 @@ class Recorder:
         }
         worked = "python3 -c 'import time; t = time.time()\nwhile time.time() < t + 2: pass'"
         ended["two_nodes"] = self.submit(self.script("two", "--nodes=2", "--ntasks=2", body=f"srun {worked}"))
+        self.settled(ended["two_nodes"])  # before a node of it is taken down
         going = {
             name: self.submit(self.script(name, *more, body=body))
             for name, more, body in (
@@ -244,8 +249,10 @@ class Recorder:
             self.accounted(f"history_{name}", job)
         self.keep("history_many", SLURM.history([*ended.values(), *going.values(), "999999"]))
         self.keep("queue_all_ended", SLURM.queue([*ended.values(), *going.values()]))
-        self.keep("queue_forgotten", SLURM.queue(["999999"]))
-        self.keep("queue_forgotten_alone", self._once(SLURM.queue(["999999"])))
+        self.keep("queue_forgotten", SLURM.queue(["999999", "999998"]))
+        self.keep("queue_forgotten_alone", SLURM.queue(["999999"]))
+        self.keep("look_for_ended", SLURM.look_for(ended["exit_3"]))
+        self.keep("look_for_forgotten", SLURM.look_for("999999"))
         self.keep("queue_forgotten_and_known", SLURM.queue(["999999", ended["ok"]]))
         self.keep("history_unknown", SLURM.history(["999999"]))
         self.keep("cancel_ended", SLURM.cancel([ended["ok"]]))
@@ -258,6 +265,11 @@ class Recorder:
         waiting = self.submit(self.script("array", "--array=0-99%2", body="sleep 600"))
         self.until(f"{waiting}_0", "RUNNING")
         self.keep("queue_array_waiting", SLURM.queue([waiting]))
+        self.keep("queue_element_forgotten", SLURM.queue([SLURM.element_id(waiting, 100)]))
+        self.keep("look_for_element", SLURM.look_for(SLURM.element_id(waiting, 7)))
+        self.keep("look_for_array", SLURM.look_for(waiting))
+        self.keep("look_for_element_forgotten", SLURM.look_for(SLURM.element_id(waiting, 100)))
+        self.keep("look_for_element_of_forgotten", SLURM.look_for("999999_3"))
         self.keep("find_array", SLURM.find(SLURM.job_name("array", TOKEN))[0])
         self.keep("cancel_element", SLURM.cancel([SLURM.element_id(waiting, 1)]))
         self.cancel(waiting)
@@ -266,6 +278,48 @@ class Recorder:
         self.accounted("history_array", mixed)
         self.until_call(SLURM.history([waiting]), lambda answer: answer.stdout.count("CANCELLED") > 2)
         self.keep("history_array_cancelled", SLURM.history([waiting]))
+
+    def runs_of_one_id(self) -> None:
+        """A heterogeneous job; a requeued one, also by an accounting that shows all its runs."""
+        both = self.submit(self.script("both", "--ntasks=1", "hetjob", "--ntasks=1", body="sleep 600"))
+        again = self.submit(self.script("again", "--requeue", body="sleep 600"))
+        self.until(again, "RUNNING")
+        self.until_call(SLURM.queue([both]), lambda answer: answer.stdout.count("RUNNING") == 2)
+        self.keep("queue_components", SLURM.queue([both]))
+        self.keep("look_for_components", SLURM.look_for(both))
+        self.until_call(SLURM.history([both, again]), lambda answer: answer.stdout.count("RUNNING|") > 4)
+        self.keep("history_components", SLURM.history([both]))
+        self.call("scontrol", "requeue", again)
+        self.keep("queue_requeued_waiting", SLURM.queue([again]))
+        call = SLURM.history([again])
+        every = replace(call, argv=(call.argv[0], "-D", *call.argv[1:]))
+        self.until_call(every, lambda answer: "REQUEUED" in answer.stdout and "PENDING" in answer.stdout)
+        self.keep("history_of_every_run", every)
+        self.cancel(both, again)
+
+    def room(self) -> None:
+        """The limits on the number of jobs, each used in part, and what is said where one is reached."""
+        self.sacctmgr("modify user root set MaxSubmitJobs=9")
+        self.sacctmgr("modify account proj1 set GrpSubmitJobs=30")
+        self.sacctmgr("add qos shared set GrpSubmitJobs=12 MaxSubmitJobsPerUser=7 MaxSubmitJobsPerAccount=8")
+        self.sacctmgr("modify user root set qos=normal,shared defaultqos=shared")
+        self.rooms("room_unused")
+        used = self.submit(self.script("used", "--array=0-4", "--hold"))
+        self.rooms("room")
+        self.keep("capacity_qos_user", SLURM.submit(self.script("more", "--array=0-2", "--hold")))
+        self.sacctmgr("modify qos shared set GrpSubmitJobs=6 MaxSubmitJobsPerUser=-1 MaxSubmitJobsPerAccount=-1")
+        self.keep("capacity_qos_group", SLURM.submit(self.script("more", "--array=0-2", "--hold")))
+        self.sacctmgr("modify qos shared set GrpSubmitJobs=-1 MaxSubmitJobsPerAccount=6")
+        self.keep("capacity_qos_account", SLURM.submit(self.script("more", "--array=0-2", "--hold")))
+        self.sacctmgr("modify account proj1 set GrpSubmitJobs=6")
+        self.keep("capacity_account", SLURM.submit(self.script("more", "--array=0-2", "--hold", "--qos=normal")))
+        self.cancel(used)
+        self.sacctmgr("modify account proj1 set GrpSubmitJobs=-1")
+        self.sacctmgr("modify user root set qos=normal defaultqos=normal MaxSubmitJobs=-1")
+
+    def rooms(self, name: str) -> None:
+        for number, call in enumerate(SLURM.room("root", "cpu", "proj1")):
+            self.keep(f"{name}_{number}", call)
 
     def without_daemons(self) -> None:
         """A client whose configuration names another port meets what it meets when the daemon is down."""
@@ -336,7 +390,8 @@ class Recorder:
             "rc": f"{answer.code}\n",
         }
         for kind, text in parts.items():
-            (HERE / f"{name}.{kind}").write_text(text.replace(here, "/tmp/jobs").replace(nodes, "node"))
+            text = text.replace(here, "/tmp/jobs").replace(str(Path.cwd()), "/tmp/jobs").replace(nodes, "node")
+            (HERE / f"{name}.{kind}").write_text(text)
         print(f"{name}: {answer.code} {(answer.stderr or answer.stdout).strip()[:150]!r}", flush=True)
 
     def submit(self, script: str) -> str:
@@ -382,13 +437,6 @@ class Recorder:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{shlex.join(call.argv)} still says {answer}")
             time.sleep(0.1)
-
-    def _once(self, call: Call) -> Call:
-        """The query as one would write it who does not know that a lone unknown id is an error."""
-        words: Sequence[str] = call.argv
-        return replace(
-            call, argv=tuple(",".join(dict.fromkeys(word.split(","))) if "," in word else word for word in words)
-        )
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -13,6 +14,7 @@ from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.schedulers.slurm.words import (
     ACCOUNTING_OFF,
     EXPLAINED,
+    NO_SUCH_JOB,
     cannot_start,
     capacity,
     explain,
@@ -33,9 +35,13 @@ HISTORY_FIELDS = (
 _PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
 _SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
 _CLUSTER_NAME = re.compile(r"^ClusterName\s*=\s*(\S+)\s*$", re.MULTILINE)
+_CLUSTER_HEAD = re.compile(r"CLUSTER: \S+\s*")  # before the jobs of each cluster that was asked with -M
 _JOB_ID = re.compile(r"\d+(_\d+)?", re.ASCII)
+_COMPONENT = re.compile(r"(\d+)\+(\d+)", re.ASCII)  # of a heterogeneous job; the first one runs the script
 _RANGE = r"\d{1,7}(?:-\d{1,7}(?::[1-9]\d{0,6})?)?"
-_ELEMENTS = re.compile(rf"(\d+)_\[({_RANGE}(?:,{_RANGE})*)(?:%\d+)?\]", re.ASCII)
+_CUT = r"(?:,[-:\d]*\.\.\.)?"  # where a list of elements is cut, `7_[0-3,1...]`, the last number may be cut, too
+_ELEMENTS = re.compile(rf"(\d+)_\[({_RANGE}(?:,{_RANGE})*){_CUT}(?:%\d+)?\]", re.ASCII)
+_FIELD = re.compile(r"(\w+)=(\S*)")
 _NO_START = 53  # Slurm's "signal" when a node cannot enter the job's directory or open its log
 
 
@@ -52,56 +58,107 @@ def submitted(answer: Answer) -> str:
     job_id = _submitted_id(answer.stdout) if answer.code == 0 else None
     if job_id:
         return job_id
+    if answer.code not in (None, 0) and capacity(answer.words):
+        raise CapacityReached(f"Slurm takes no more jobs of this user now: {answer.words}")
     if answer.code in (None, 0) or transient(answer.words):
         raise SchedulerUnavailable(f"sbatch left it open whether the job was taken: {answer.words}")
-    if capacity(answer.words):
-        raise CapacityReached(f"Slurm takes no more jobs of this user now: {answer.words}")
     raise SubmitRefused(f"Slurm refused the job: {answer.words}", advice=refusal_advice(answer.words))
 
 
 def queue_report(answer: Answer) -> Report:
-    """The jobs that squeue lists in `QUEUE_FORMAT`."""
+    """The jobs that squeue lists in `QUEUE_FORMAT`. It denies a job only where it was asked for that one alone."""
     if answer.code != 0:
-        forgotten = "Invalid job id specified" in answer.stderr
-        asked = answer.argv[answer.argv.index("-j") + 1].split(",") if forgotten else ()
-        return Report(unknown=frozenset(asked)) if forgotten else Report(failed=answer.words)
-    rows = (line.split("|", 9) for line in answer.stdout.splitlines())
-    return Report(jobs={row[0]: queue_status(row) for row in rows if len(row) == 10 and _JOB_ID.fullmatch(row[0])})
+        return _denied(answer, _ids_asked(answer)) if NO_SUCH_JOB in answer.stderr else Report(failed=answer.words)
+    jobs: dict[str, JobStatus] = {}
+    foreign = []
+    for line in _lines(answer):
+        row = line.split("|", 9)
+        if len(row) == 10 and _is_id(row[0]):
+            jobs |= dict.fromkeys(_expanded(row[0]), queue_status(row))
+        else:
+            foreign.append(line)
+    return Report(jobs=jobs) if jobs or not foreign else _strange(answer, foreign)
+
+
+def job_report(answer: Answer) -> Report:
+    """The one job that `scontrol show job` was asked for: shown, or said not to exist."""
+    asked = answer.argv[-1]
+    if answer.code == 1 and (NO_SUCH_JOB in answer.stderr or f"Job {asked} not found" in answer.words):
+        return _denied(answer, [asked])
+    if answer.code != 0:
+        return Report(failed=answer.words)
+    jobs: dict[str, JobStatus] = {}
+    for line in _lines(answer):
+        fields = dict(reversed(_FIELD.findall(line)))  # of two fields of one name, the first is Slurm's own
+        if "JobId" in fields and "JobState" in fields:
+            jobs |= dict.fromkeys(_expanded(_shown_id(fields)), queue_status(_queue_row(fields)))
+    return Report(jobs=jobs) if jobs else _strange(answer, _lines(answer))
 
 
 def history_report(answer: Answer) -> Report:
     """The jobs that sacct lists with `HISTORY_FIELDS`, each with its steps."""
     if answer.code != 0:
         return Report(disabled=True) if ACCOUNTING_OFF in answer.words else Report(failed=answer.words)
-    jobs: dict[str, dict[str, str]] = {}
-    steps: dict[str, list[dict[str, str]]] = {}
-    for line in answer.stdout.splitlines():
+    runs: dict[str, list[tuple[dict[str, str], list[dict[str, str]]]]] = {}  # one id may have several records
+    foreign = []
+    for line in _lines(answer):
         cells = line.split("|", len(HISTORY_FIELDS) - 1)
-        if len(cells) != len(HISTORY_FIELDS):
+        job_id, _, step = (cells[0], "", "") if cells[0].endswith("]") else cells[0].partition(".")
+        if len(cells) != len(HISTORY_FIELDS) or not _is_id(job_id):
+            foreign.append(line)
             continue
         record = dict(zip(HISTORY_FIELDS, cells, strict=True))
-        job_id, _, step = record["JobID"].partition(".")
         for one in _expanded(job_id):
-            if step:
-                steps.setdefault(one, []).append(record)
-            else:
-                jobs[one] = record
-    return Report(jobs={job_id: history_status(record, steps.get(job_id, [])) for job_id, record in jobs.items()})
+            if not step:
+                runs.setdefault(one, []).append((record, []))
+            elif one in runs:
+                runs[one][-1][1].append(record)
+    if not runs and (foreign or "error" in answer.stderr):  # until 23.02, sacct may fail with exit code 0
+        return _strange(answer, foreign)
+    # A requeued job leaves a record of each run, and ids come round again; the last one is the job that there is.
+    last = {job_id: max(reversed(several), key=lambda run: run[0]["Submit"]) for job_id, several in runs.items()}
+    return Report(jobs={job_id: history_status(*run) for job_id, run in last.items()})
 
 
 def found(answer: Answer) -> list[str]:
     """The ids under the name that squeue or sacct was asked for."""
-    if answer.code != 0:
-        if ACCOUNTING_OFF in answer.words:
-            return []
+    if answer.code != 0 and ACCOUNTING_OFF in answer.words:
+        return []
+    name = next((word.removeprefix("--name=") for word in answer.argv if word.startswith("--name=")), "")
+    rows = [line.partition("|") for line in _lines(answer)]
+    ids = [cell.partition("_")[0].partition("+")[0] for cell, _, shown in rows if shown == name and _is_id(cell)]
+    # That there is no such job must be said by nothing but silence: it would be submitted again.
+    if answer.code != 0 or (not ids and (rows or "error" in answer.stderr)):
         raise SchedulerUnavailable(f"Slurm could not be asked for the job: {answer.words}")
-    ids = (line.partition("|")[0].partition("_")[0] for line in answer.stdout.splitlines())
-    return list(dict.fromkeys(job_id for job_id in ids if job_id.isdigit()))
+    return list(dict.fromkeys(ids))
 
 
 def check_cancelled(answer: Answer) -> None:
-    if answer.code != 0 and "Invalid job id" not in answer.words:
+    complaints = [line for line in answer.words.splitlines() if line.strip() and "Invalid job id" not in line]
+    if answer.code != 0 and complaints:
         raise SchedulerUnavailable(f"scancel did not go through: {answer.words}")
+
+
+# -- what an answer is made of
+
+
+def _lines(answer: Answer) -> list[str]:
+    return [line for line in answer.stdout.splitlines() if line.strip() and not _CLUSTER_HEAD.fullmatch(line)]
+
+
+def _strange(answer: Answer, lines: Sequence[str]) -> Report:
+    said = "\n".join(lines[:3]) or answer.words
+    return Report(failed=f"`{answer.argv[0]}` ended with {answer.code} and did not answer as Slurm does: {said[:500]}")
+
+
+def _denied(answer: Answer, ids: Sequence[str]) -> Report:
+    """Where several ids were asked for, this may be said of any of them."""
+    return Report(unknown=frozenset(ids if len(ids) == 1 else ()))
+
+
+def _ids_asked(answer: Answer) -> list[str]:
+    words = list(answer.argv)
+    return words[words.index("-j") + 1].split(",") if "-j" in words[:-1] else []
 
 
 def _submitted_id(stdout: str) -> str | None:
@@ -113,8 +170,15 @@ def _submitted_id(stdout: str) -> str | None:
     return None
 
 
+def _is_id(text: str) -> bool:
+    return any(kind.fullmatch(text) for kind in (_JOB_ID, _ELEMENTS, _COMPONENT))
+
+
 def _expanded(job_id: str) -> list[str]:
-    """The ids that one line of sacct stands for: elements that never started share one, `7_[0,2-5%3]`."""
+    """The ids that one line stands for: elements that never started share one, `7_[0,2-5%3]`; `7+0` is job 7."""
+    component = _COMPONENT.fullmatch(job_id)
+    if component:
+        return [component[1]] if component[2] == "0" else []
     match = _ELEMENTS.fullmatch(job_id)
     if not match:
         return [job_id] if _JOB_ID.fullmatch(job_id) else []
@@ -127,6 +191,21 @@ def _expanded(job_id: str) -> list[str]:
 
 
 # -- one job
+
+
+def _shown_id(fields: Mapping[str, str]) -> str:
+    """How squeue would name the job that scontrol shows."""
+    if "ArrayJobId" in fields:
+        elements = fields.get("ArrayTaskId", "")
+        return f"{fields['ArrayJobId']}_{elements if elements.isdigit() else f'[{elements}]'}"
+    return f"{fields['HetJobId']}+{fields.get('HetJobOffset', '')}" if "HetJobId" in fields else fields["JobId"]
+
+
+def _queue_row(fields: Mapping[str, str]) -> list[str]:
+    """What squeue would print of it in `QUEUE_FORMAT`."""
+    names = ("JobId", "JobState", "Reason", "SubmitTime", "StartTime", "EndTime", "NumNodes", "NumCPUs", "NodeList")
+    values = [fields.get(name, "") for name in (*names, "JobName")]
+    return ["" if value == "(null)" else value for value in values]
 
 
 def queue_status(row: list[str]) -> JobStatus:
@@ -162,7 +241,8 @@ def history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobSt
     return JobStatus(
         state,
         reason,
-        exit_code=exit_code if meaningful and not killed_by else None,
+        # Until 25.05, sacct takes 128 off the codes above 127: FAILED with 0:0 was 128, or was no exit at all.
+        exit_code=exit_code if meaningful and not killed_by and (exit_code or state.is_success) else None,
         signal=killed_by if meaningful and killed_by else None,
         job_name=_recorded_name(record),
         metrics=_history_metrics(record, steps),

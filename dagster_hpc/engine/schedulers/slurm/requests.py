@@ -9,8 +9,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.slurm import replies
+from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.slurm import replies, room
 
 # sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
 SUBMIT_TIMEOUT_S = 150.0
@@ -65,15 +65,17 @@ class Slurm(Scheduler):
     # -- status
 
     def queue(self, ids: Sequence[str]) -> Call:
-        # A single id that squeue has forgotten is an error to it; the same id twice is not.
-        asked = [*ids, *ids] if len(ids) == 1 else list(ids)
-        return self.ask("squeue", "-h", "-r", "-t", "all", "-j", ",".join(asked), "-o", replies.QUEUE_FORMAT)
+        return self.ask("squeue", "-h", "-r", "-t", "all", "-j", ",".join(ids), "-o", replies.QUEUE_FORMAT)
 
     def read_queue(self, answer: Answer) -> Report:
         return replies.queue_report(answer)
 
     def look_for(self, job_id: str) -> Call:
-        return self.ask("squeue", "-h", "-r", "-t", "all", "-j", job_id, "-o", replies.QUEUE_FORMAT)
+        # squeue says nothing, with exit code 0, to an element that it does not know of an array that it knows.
+        return self.ask("scontrol", "-o", "show", "job", job_id)
+
+    def read_look_for(self, answer: Answer) -> Report:
+        return replies.job_report(answer)
 
     def history(self, ids: Sequence[str]) -> Call:
         fields = ",".join(replies.HISTORY_FIELDS)
@@ -82,10 +84,19 @@ class Slurm(Scheduler):
     def read_history(self, answer: Answer) -> Report:
         return replies.history_report(answer)
 
+    # -- room
+
+    def room(self, user: str, queue: str, project: str) -> list[Call]:
+        return [self.ask(*question) for question in room.questions(user, queue, project)]
+
+    def read_room(self, answers: Sequence[Answer]) -> Room:
+        return room.read(answers)
+
     # -- find and cancel
 
     def find(self, job_name: str) -> list[Call]:
-        queue = self.ask("squeue", "-h", "-r", "-t", "all", f"--name={job_name}", "-o", "%F|%j")
+        # Without -a, squeue leaves out the jobs in a hidden partition, even to their owner.
+        queue = self.ask("squeue", "-h", "-a", "-r", "-t", "all", f"--name={job_name}", "-o", "%F|%j")
         # Without -j, sacct starts at midnight unless told otherwise.
         history = self.ask("sacct", "-n", "-P", "-X", "-S", "now-7days", f"--name={job_name}", "--format=JobID,JobName")
         return [queue, history]
@@ -110,5 +121,6 @@ class Slurm(Scheduler):
 
     def ask(self, program: str, *arguments: str, timeout_s: float = 60.0) -> Call:
         """A command of Slurm's, of the right cluster and in the form that is read here."""
-        cluster = ("-M", self.cluster) if self.cluster else ()
+        # sacctmgr speaks to the database of all clusters, and knows no -M.
+        cluster = ("-M", self.cluster) if self.cluster and program != "sacctmgr" else ()
         return Call((program, *cluster, *arguments), timeout_s, _ENVIRONMENT)

@@ -13,14 +13,17 @@ _STATES: dict[JobState, str] = {
     JobState.SUSPENDED: "SUSPENDED S STOPPED ST",
     JobState.COMPLETED: "COMPLETED CD",
     JobState.FAILED: "FAILED F BOOT_FAIL BF LAUNCH_FAILED RECONFIG_FAIL",
-    JobState.CANCELLED: "CANCELLED CA REVOKED RV",
+    JobState.CANCELLED: "CANCELLED CA",
     JobState.TIMEOUT: "TIMEOUT TO DEADLINE DL",
     JobState.OOM: "OUT_OF_MEMORY OOM",
     JobState.NODE_FAIL: "NODE_FAIL NF",
     JobState.PREEMPTED: "PREEMPTED PR",
 }
+# REVOKED is none of them: a sibling cluster has taken the job, and how it fares there this one does not tell.
 _STATE_BY_WORD = {word: state for state, words in _STATES.items() for word in words.split()}
-_HOLDING_REASONS = {"Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin", "BeginTime"}
+_HOLDING_REASONS = {
+    "Dependency", "DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue", "BeginTime",
+}  # fmt: skip
 
 
 def state_of(word: str, reason: str = "") -> JobState:
@@ -39,6 +42,7 @@ EXPLAINED: dict[str, str] = {
     "BeginTime": "waits for its start time",
     "JobHeldUser": "is held by its owner; `scontrol release` lets it go",
     "JobHeldAdmin": "is held by an administrator",
+    "JobHoldMaxRequeue": "is held, because it was put back into the queue too often",
     "PartitionDown": "waits: the partition is down",
     "PartitionInactive": "waits: the partition is inactive",
     "PartitionTimeLimit": "can never start: it asks for more time than the partition allows",
@@ -52,7 +56,12 @@ EXPLAINED: dict[str, str] = {
     "ReqNodeNotAvail": "waits: nodes that it needs are down, drained or reserved",
     "Reservation": "waits for its reservation to begin",
     "ReservationDeleted": "can never start: its reservation was deleted",
+    "ReservationInvalid": "can never start: its reservation is not valid",
+    "MaxMemPerLimit": "can never start: it asks for more memory than the partition allows",
     "Licenses": "waits for a free licence",
+    "NvidiaImexChannels": "waits for a free channel between GPUs",
+    "MaxPoweredUpNodes": "waits: as many nodes are switched on as may be",
+    "MpiPortsBusy": "waits for free ports for its MPI",
     "AssocGrpCpuLimit": "waits: the account is at its limit of cores",
     "AssocGrpNodeLimit": "waits: the account is at its limit of nodes",
     "AssocGrpMemLimit": "waits: the account is at its limit of memory",
@@ -67,6 +76,8 @@ EXPLAINED: dict[str, str] = {
     "JobArrayTaskLimit": "waits: as many elements of the array run as it allows at once",
     "NodeDown": "a node of it failed",
     "NonZeroExitCode": "its program ended with an error",
+    "RaisedSignal": "was killed by a signal",
+    "DeadLine": "ran into its deadline",
     "TimeLimit": "ran into its walltime",
     "OutOfMemory": "used more memory than it had asked for",
     "JobLaunchFailure": "could not be started on its node, or was killed there",
@@ -74,31 +85,39 @@ EXPLAINED: dict[str, str] = {
     "SystemFailure": "the system failed under it",
     "InactiveLimit": "was ended by the limit of inactivity",
 }
-# More than one job may ever have, by whichever of the many limits (QOSMaxMemoryPerJob, AssocMaxWallDurationPerJobLimit)
-_PER_JOB_LIMIT = re.compile(r"(QOS|Assoc)(Max|Min)\w+PerJob(Limit)?|(QOS|Assoc)Min\w+", re.ASCII)
+# The many limits, by what they are set for; new releases bring new ones (QOSMaxGRESPerNode, MaxCpuRunMinsPerUser).
+_PER_JOB_LIMIT = re.compile(r"(QOS|Assoc)(Max|Min)\w+Per(Job|Node)(Limit)?|(QOS|Assoc)Min\w+", re.ASCII)
+_SHARED_LIMITS = {
+    re.compile(r"AssocGrp\w+", re.ASCII): "waits: the account is at a limit for all its jobs together",
+    re.compile(r"QOSGrp\w+", re.ASCII): "waits: the quality of service is at a limit for all its jobs together",
+    re.compile(r"(QOS)?Max\w+PerUser(Limit)?", re.ASCII): "waits: you are at a limit for all your jobs together",
+    re.compile(r"Max\w+PerAccount", re.ASCII): "waits: the account is at a limit for all its jobs together",
+}
 
 
 def cannot_start(reason: str) -> bool:
     """Waiting for this changes nothing: somebody has to act."""
-    sentence = EXPLAINED.get(_first_word(reason), "")
-    return (
-        sentence.startswith("can never start")
-        or reason == "launch failed requeued held"
-        or _PER_JOB_LIMIT.fullmatch(reason) is not None
-    )
+    return _sentence(reason).startswith("can never start") or reason == "launch failed requeued held"
 
 
 def explain(reason: str) -> str:
     """A sentence for Slurm's reason, the word itself kept so that it can be searched for."""
-    sentence = EXPLAINED.get(_first_word(reason))
-    if not sentence and _PER_JOB_LIMIT.fullmatch(reason):
-        sentence = "can never start: it asks for what a limit forbids to any single job"
+    sentence = _sentence(reason)
     return f"{sentence} ({reason})" if sentence else reason
+
+
+def _sentence(reason: str) -> str:
+    word = _first_word(reason)
+    if word in EXPLAINED:
+        return EXPLAINED[word]
+    if _PER_JOB_LIMIT.fullmatch(word):
+        return "can never start: it asks for what a limit forbids to any single job"
+    return next((sentence for limit, sentence in _SHARED_LIMITS.items() if limit.fullmatch(word)), "")
 
 
 def explain_end(reason: str) -> str:
     """The same for a job that is over; what it waited for before is not why it ended."""
-    waited = EXPLAINED.get(_first_word(reason), "").startswith(("waits", "is "))
+    waited = _sentence(reason).startswith(("waits", "is "))
     return "" if waited else explain(reason)
 
 
@@ -107,29 +126,40 @@ def _first_word(reason: str) -> str:
     return reason.strip("()").partition(",")[0]
 
 
-_TRANSIENT = (
+_UNREACHED = (
     "socket timed out", "unable to contact slurm controller", "transport endpoint is not connected",
-    "zero bytes were transmitted or received", "unexpected message received", "resource temporarily unavailable",
-    "name or service not known", "connection refused", "temporarily unable to accept job", "batch script is empty",
-    "connection reset", "munge encode failed", "slurm_persist_conn", "problem talking to the database",
+    "zero bytes were transmitted or received", "unexpected message received", "name or service not known",
+    "connection refused", "batch script is empty", "connection reset", "munge encode failed", "slurm_persist_conn",
+    "problem talking to the database",
 )  # fmt: skip
+_BUSY = ("resource temporarily unavailable", "temporarily unable to accept job", "rate limit exceeded")
 ACCOUNTING_OFF = "accounting storage is disabled"
-_CAPACITY = ("maxsubmitjob", "job_max_count", "job count limit", "qosmaxsubmit", "assocmaxsubmit", "assocgrpsubmit")
+NO_SUCH_JOB = "Invalid job id specified"
+# Of all users together, Slurm takes MaxJobCount jobs, and then says (until 26.05, and since) one of the first three.
+_CAPACITY = (
+    "slurm temporarily unable to accept job", "slurm job queue full", "maxjobcount limit", "job_max_count",
+    "job count limit", "maxsubmitjob", "grpsubmitjob",
+)  # fmt: skip
 
 
 def transient(words: str) -> bool:
     """The controller was not reached, or its reply was lost: the job may have been taken all the same."""
-    return any(phrase in words.lower() for phrase in _TRANSIENT)
+    return any(phrase in words.lower() for phrase in (*_UNREACHED, *_BUSY))
 
 
 def capacity(words: str) -> bool:
-    """No more jobs now, but later."""
-    return any(phrase in words.lower() for phrase in _CAPACITY)
+    """No more jobs now, but later; and nothing that was said since leaves it open whether the job was taken."""
+    lowered = words.lower()
+    return any(phrase in lowered for phrase in _CAPACITY) and not any(phrase in lowered for phrase in _UNREACHED)
 
 
 def refusal_advice(words: str) -> str:
     """Which setting of ours the refusal is about."""
     lowered = words.lower()
+    if "violates accounting/qos policy" in lowered:
+        return "ask for less; `sacctmgr show assoc user=$USER` and `sacctmgr show qos` list your limits."
+    if "invalid job array" in lowered:
+        return "make the array smaller; `scontrol show config` tells the most that this Slurm takes (MaxArraySize)."
     if "partition" in lowered and "account" not in lowered:
         return "check queue_cpu / queue_gpu of the target; `sinfo` lists the partitions."
     if "account" in lowered:

@@ -1,0 +1,1 @@
+sbatch --parsable /tmp/jobs/more.slurm

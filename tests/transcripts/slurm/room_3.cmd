@@ -1,0 +1,1 @@
+sacctmgr -n -P show assoc user=root format=Cluster,Account,Partition,DefaultQOS

@@ -1,0 +1,1 @@
+sacctmgr -n -P show qos format=Name,GrpSubmitJobs,MaxSubmitJobsPU,MaxSubmitJobsPA
