@@ -42,12 +42,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Demand:
-    """What the execution profiles ask of one queue: for these times and sizes, at this project's cost."""
+    """What the execution profiles ask of one queue, at one project's cost: the request of each profile."""
 
     queue: str = ""
     project: str = ""
-    walltimes_s: Mapping[str, int] = field(default_factory=dict)  # by profile
-    nodes: Mapping[str, int] = field(default_factory=dict)  # by profile
-    cores: Mapping[str, int] = field(default_factory=dict)  # of each node, by profile
-    gpus: Mapping[str, int] = field(default_factory=dict)  # of each node, by profile
-    specs: Mapping[str, JobSpec] = field(default_factory=dict)  # by profile; all that it asks
+    specs: Mapping[str, JobSpec] = field(default_factory=dict)
+
+    @property
+    def walltimes_s(self) -> Mapping[str, int]:
+        return {name: spec.walltime_s for name, spec in self.specs.items()}

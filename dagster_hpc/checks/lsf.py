@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.lsf.requests import LSF
 from dagster_hpc.engine.units import format_walltime
@@ -28,6 +29,7 @@ def probes(lsf: LSF, demands: Sequence[Demand], user: str) -> list[Probe]:
             for demand in demands
             if demand.queue and demand.walltimes_s
         ),
+        *mpi_probes("lsf", demands),
     ]
 
 

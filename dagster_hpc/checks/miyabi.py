@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.checks.pbs import version
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.miyabi.replies import table
@@ -27,6 +28,7 @@ def probes(miyabi: Miyabi, demands: Sequence[Demand], user: str) -> list[Probe]:
             )
             for demand in demands
         ),
+        *mpi_probes("pbs", demands),
     ]
 
 

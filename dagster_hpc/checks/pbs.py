@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.schedulers.pbs.limits import sections
@@ -37,14 +37,10 @@ def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
         *(
             Probe("nodes", Call(("pbsnodes", "-a", "-F", "json")), partial(_nodes, demand), "warn")
             for demand in demands
-            if demand.cores
+            if demand.specs
         ),
-        *([Probe("mpi", Call(("ompi_info",)), _mpi, "ok")] if _are_many(demands) else []),
+        *mpi_probes("pbs", demands),
     ]
-
-
-def _are_many(demands: Sequence[Demand]) -> bool:
-    return any(number > 1 for demand in demands for number in demand.nodes.values())
 
 
 def version(answer: Answer) -> Finding:
@@ -109,9 +105,14 @@ def _nodes(demand: Demand, answer: Answer) -> Finding:
         return Finding("warn", f"the nodes cannot be listed: {answer.words.splitlines()[0][:200]}", "ask your site.")
     most = {name: max(integer(str(node.get(name, ""))) or 0 for node in nodes) for name in ("ncpus", "ngpus")}
     faults = [
-        *_beyond(demand.cores, most["ncpus"], "cores a node"),
-        *_beyond(demand.gpus, most["ngpus"], "GPUs a node"),
-        *_beyond(demand.nodes, len(nodes), "nodes"),
+        fault
+        for who, spec in demand.specs.items()
+        for fault in (
+            _beyond(who, spec.cores_per_node, most["ncpus"], "cores a node"),
+            _beyond(who, spec.gpus_per_node, most["ngpus"], "GPUs a node"),
+            _beyond(who, spec.nodes, len(nodes), "nodes"),
+        )
+        if fault
     ]
     if faults:
         advice = "make these profiles smaller; PBS may take such a job, and it then waits for ever (Can Never Run)."
@@ -120,8 +121,8 @@ def _nodes(demand: Demand, answer: Answer) -> Finding:
     return Finding("ok", f"the largest of {len(nodes)} nodes has {most['ncpus']} cores{gpus}")
 
 
-def _beyond(asked: Mapping[str, int], most: int, what: str) -> list[str]:
-    return [f"profile {who!r} asks for {number} {what}, of {most}" for who, number in asked.items() if number > most]
+def _beyond(who: str, number: int, most: int, what: str) -> str:
+    return f"profile {who!r} asks for {number} {what}, of {most}" if number > most else ""
 
 
 def _resources(text: str) -> list[dict[str, object]]:
@@ -132,16 +133,6 @@ def _resources(text: str) -> list[dict[str, object]]:
         return [one for one in found if isinstance(one, dict)]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return []
-
-
-def _mpi(answer: Answer) -> Finding:
-    if re.search(r"MCA (?:plm|ras): tm\b", answer.stdout):
-        return Finding("ok", "Open MPI here asks PBS for its nodes (tm)")
-    return Finding(
-        "warn",
-        "Open MPI here was built without PBS's interface (tm): mpirun by itself starts all ranks on the first node",
-        "load an MPI that has it, or see that mpirun is given the nodes: PBS lists them in $PBS_NODEFILE.",
-    )
 
 
 def _clock(text: str) -> float | None:

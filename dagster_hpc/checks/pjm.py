@@ -111,9 +111,9 @@ def _size(demand: Demand, answer: Answer) -> Finding:
         if acl.longest_s and time_s > acl.longest_s
     ]
     wrong += [
-        f"profile {who!r} asks for {nodes} nodes and {group} takes {acl.least_nodes or 1} to {acl.most_nodes}"
-        for who, nodes in demand.nodes.items()
-        if acl.most_nodes and not (acl.least_nodes or 1) <= nodes <= acl.most_nodes
+        f"profile {who!r} asks for {spec.nodes} nodes and {group} takes {acl.least_nodes or 1} to {acl.most_nodes}"
+        for who, spec in demand.specs.items()
+        if acl.most_nodes and not (acl.least_nodes or 1) <= spec.nodes <= acl.most_nodes
     ]
     if wrong:
         return Finding(

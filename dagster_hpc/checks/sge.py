@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.schedulers.sge.replies import limit
@@ -44,6 +45,7 @@ def probes(sge: SGE, demands: Sequence[Demand], user: str) -> list[Probe]:
             Probe("resource", Call(("qconf", "-sc")), partial(_resource, name), "warn")
             for name in dict.fromkeys(required)
         ),
+        *mpi_probes("sge", demands),
     ]
 
 

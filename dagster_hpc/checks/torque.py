@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.torque.requests import Torque
 
@@ -15,6 +16,7 @@ def probes(torque: Torque, demands: Sequence[Demand], user: str) -> list[Probe]:
         Probe("qsub", Call(("qsub", "--version")), _version),
         Probe("qstat", Call(("qstat", "-u", user)), server_answers),
         Probe("qdel", Call(("qdel", "--version")), _version),
+        *mpi_probes("torque", demands),
     ]
 
 

@@ -91,18 +91,7 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
     if not demands:
         route = hpc.target.route("cpu")
         demands[route.queue, route.project] = {}
-    return [
-        Demand(
-            queue,
-            project,
-            walltimes_s={name: spec.walltime_s for name, spec in specs.items()},
-            nodes={name: spec.nodes for name, spec in specs.items()},
-            cores={name: spec.cores_per_node for name, spec in specs.items()},
-            gpus={name: spec.gpus_per_node for name, spec in specs.items()},
-            specs=specs,
-        )
-        for (queue, project), specs in demands.items()
-    ]
+    return [Demand(queue, project, specs) for (queue, project), specs in demands.items()]
 
 
 # -- templates, programs

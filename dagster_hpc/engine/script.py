@@ -55,7 +55,7 @@ def render_script(
         "log_path": scheduler.log_path(spec, directory),
         "command": command_words(spec),
         # Systems that share a template share what they tell an MPI.
-        "launcher_setup": launcher_setup(spec, scheduler.template.partition(".")[0]),
+        "launcher_setup": launcher_setup(spec, scheduler.system),
         "walltime": format_walltime(spec.walltime_s),
     }
     name = Path(template).name if template else scheduler.template

@@ -9,11 +9,12 @@ from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand, Finding
 from dagster_hpc.cli.doctor import examine
 from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk
 from tests.transcripts import transcript
 
 PJM_ = PJM()
-SMALL = Demand("small", "hp200999", {"p": 3600}, {"p": 12})
+SMALL = Demand("small", "hp200999", {"p": JobSpec(name="x", walltime_s=3600, nodes=12)})
 
 
 def answer(name: str) -> Answer:
@@ -67,7 +68,7 @@ def test_it_says_whether_the_history_shows_anything() -> None:
 
 
 def sized(walltime_s: int, nodes: int, project: str = "hp200999") -> Finding:
-    demand = Demand("small", project, {"p": walltime_s}, {"p": nodes})
+    demand = Demand("small", project, {"p": JobSpec(name="x", walltime_s=walltime_s, nodes=nodes)})
     return finding("limits of a job", answer("acl_small").stdout, demand=demand)
 
 

@@ -47,7 +47,7 @@ def test_an_empty_queue_means_the_default_partition() -> None:
 
 
 def test_a_walltime_just_at_the_limit_fits() -> None:
-    at, over = (Demand("short", "", {"brief": seconds}) for seconds in (60, 61))
+    at, over = (Demand("short", "", {"brief": JobSpec(name="x", walltime_s=seconds)}) for seconds in (60, 61))
 
     assert finding("partition", PARTITIONS, demand=at).level == "ok"
     assert finding("partition", PARTITIONS, demand=over).level == "fail"
@@ -60,7 +60,7 @@ def test_a_walltime_just_at_the_limit_fits() -> None:
         ("", {"nodes": 2, "ranks_per_node": 16}, "16 cores and 0 MiB on each of 2 nodes"),
         ("", {"memory_per_node_mib": 128000}, "1 cores and 128000 MiB"),
         ("", {"ranks_per_node": 8, "threads_per_rank": 4}, "32 cores"),
-        ("short", {"nodes": 3}, "3 nodes, where a job may have 2"),
+        ("short", {"nodes": 3, "walltime_s": 60}, "3 nodes, where a job may have 2"),
         ("", {"gpus_per_node": 1}, "1 GPUs on each of 1 nodes"),
         ("gpu", {"gpus_per_node": 6}, "6 GPUs on each of 1 nodes"),
     ],
@@ -80,7 +80,7 @@ def test_a_profile_that_no_nodes_can_ever_run_fails(queue: str, request_: dict[s
         ("", {"nodes": 3, "ranks_per_node": 8, "memory_per_node_mib": 3000}),
         ("", {"ranks_per_node": 16, "memory_per_node_mib": 64000}),
         ("gpu", {"gpus_per_node": 5}),
-        ("short", {"nodes": 2}),
+        ("short", {"nodes": 2, "walltime_s": 60}),
     ],
 )
 def test_a_profile_that_just_fits_is_well(queue: str, request_: dict[str, int]) -> None:
@@ -112,7 +112,7 @@ def test_room_is_told_as_far_as_slurm_tells_it() -> None:
 
 
 def test_no_limit_fits_everything() -> None:
-    demand = Demand("down", "", {"long": 10**8})
+    demand = Demand("down", "", {"long": JobSpec(name="x", walltime_s=10**8)})
 
     assert "down: jobs wait there" in finding("partition", PARTITIONS, demand=demand).sentence
 

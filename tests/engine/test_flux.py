@@ -484,7 +484,7 @@ def test_no_answer_leads_to_an_error_that_is_not_ours(code: int | None, out: str
     for read in (FLUX.read_submit, FLUX.read_found, FLUX.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
-    for probe in probes(FLUX, [Demand("batch", "", {"p": 60})], "me"):
+    for probe in probes(FLUX, [Demand("batch", "", {"p": JobSpec(name="x", walltime_s=60)})], "me"):
         assert probe.read(given).sentence
 
 
@@ -523,7 +523,7 @@ def test_doctor_says_how_long_jobs_are_known() -> None:
 
 
 def test_doctor_compares_walltimes_with_the_limit() -> None:
-    demand = Demand("batch", "", {"long": 7200})
+    demand = Demand("batch", "", {"long": JobSpec(name="x", walltime_s=7200)})
     (call,) = (probe.call for probe in probes(FLUX, [demand], "me") if probe.name == "limit")
     assert call.argv == ("flux", "config", "get", "--default={}", "queues.batch.policy.limits")
     short = probed("limit", demand, '{"duration":"1h","job-size":{"max":{"nnodes":8}}}\n')

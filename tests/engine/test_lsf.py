@@ -502,7 +502,7 @@ def test_a_directory_that_no_directive_can_hold_is_refused(directory: str) -> No
 
 
 def finding(probe: str, out: str = "", err: str = "", code: int = 0) -> Finding:
-    demand = Demand("normal", "", {"long": 7200})
+    demand = Demand("normal", "", {"long": JobSpec(name="x", walltime_s=7200)})
     found = next(each for each in probes(LSF_, [demand], "me") if each.name == probe)
     return found.read(Answer(found.call.argv, code, out, err))
 

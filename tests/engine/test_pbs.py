@@ -440,7 +440,7 @@ def test_no_answer_is_an_error_that_is_not_ours(code: int | None, out: str, err:
             scheduler.read_found(said)
         with contextlib.suppress(SchedulerUnavailable):
             scheduler.read_cancel(said)
-        for probe in probes(scheduler, [Demand("workq", walltimes_s={"p": 60})], "me"):
+        for probe in probes(scheduler, [Demand("workq", specs={"p": JobSpec(name="x", walltime_s=60)})], "me"):
             assert probe.read(said).sentence
 
 
@@ -843,7 +843,7 @@ def test_what_the_simulator_tells_of_its_room_is_what_it_then_takes(site: Path) 
 
 def _asked(call: Call) -> Answer:
     done = subprocess.run(call.argv, capture_output=True, text=True, check=False)
-    return Answer(call.argv, done.returncode, done.stdout, done.stderr)
+    return Answer(call.argv, done.returncode, done.stdout, done.stderr, call.about)
 
 
 def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> None:
@@ -867,8 +867,8 @@ def test_the_simulator_answers_questions_as_the_real_one_does(site: Path) -> Non
 # -- doctor
 
 
-def findings(site: Path, scheduler: Scheduler | None = None, **fields: object) -> dict[str, tuple[str, str]]:
-    demands = [Demand("debug", **fields), Demand("debig"), Demand("")]  # type: ignore[arg-type]
+def findings(site: Path, scheduler: Scheduler | None = None, **specs: JobSpec) -> dict[str, tuple[str, str]]:
+    demands = [Demand("debug", specs=specs), Demand("debig"), Demand("")]
     said = {}
     for probe in probes(scheduler or PBS(), demands, "me"):
         if probe.name == "mpi":
@@ -879,7 +879,7 @@ def findings(site: Path, scheduler: Scheduler | None = None, **fields: object) -
 
 
 def test_the_doctor_finds_a_healthy_site_healthy(site: Path) -> None:
-    said = findings(site, walltimes_s={"short": 60}, cores={"short": 16}, nodes={"short": 1}, gpus={"short": 0})
+    said = findings(site, short=JobSpec(name="x", walltime_s=60, ranks_per_node=16))
     assert {level for level, _ in said.values()} == {"ok"}
     assert said["job history"] == ("ok", "the server keeps a history of jobs")
     assert said["dialect"] == ("ok", "jobs are asked for in JSON")
@@ -898,29 +898,30 @@ def test_the_doctor_knows_a_qstat_that_shows_the_first_job_only(site: Path) -> N
 
 
 def test_the_doctor_sees_a_profile_that_can_never_run(site: Path) -> None:
-    level, sentence = findings(site, cores={"huge": 999}, gpus={"huge": 2}, nodes={"huge": 3})["nodes"]
+    level, sentence = findings(site, huge=JobSpec(name="x", ranks_per_node=999, gpus_per_node=2, nodes=3))["nodes"]
     assert level == "fail"
     for fault in ("999 cores a node, of 16", "2 GPUs a node, of 0", "3 nodes, of 1"):
         assert fault in sentence
 
 
 def test_the_doctor_reads_the_nodes_of_a_real_pbs() -> None:
-    demand = Demand(cores={"x": 17}, nodes={"x": 1}, gpus={"x": 0})
+    demand = Demand(specs={"x": JobSpec(name="x", ranks_per_node=17)})
     (probe,) = (one for one in probes(PBS(), [demand], "me") if one.name == "nodes")
     assert probe.call.argv == answer("nodes_json").argv
     assert "17 cores a node, of 16" in probe.read(answer("nodes_json")).sentence
 
 
 def test_the_doctor_says_how_mpirun_finds_its_nodes() -> None:
-    (probe,) = (one for one in probes(PBS(), [Demand(nodes={"two": 2})], "me") if one.name == "mpi")
-    with_tm = Answer(("ompi_info",), 0, "                 MCA ras: tm (MCA v2.1.0, API v2.0.0)\n", "")
+    two = JobSpec(name="x", nodes=2, launcher="mpirun")
+    (probe,) = (one for one in probes(PBS(), [Demand(specs={"two": two})], "me") if one.name == "mpi")
+    seen = "ompi:version:full:4.1.4\nmca:ras:{}:version:mca:2.1.0\n"
+    with_tm = Answer(probe.call.argv, 0, seen.format("tm"), "")
     assert probe.read(with_tm).level == "ok"
-    assert "PBS_NODEFILE" in probe.read(replace(with_tm, stdout="MCA ras: slurm (MCA v2.1.0)\n")).advice
-    assert not [one for one in probes(PBS(), [Demand(nodes={"one": 1})], "me") if one.name == "mpi"]
+    assert "lacks the component tm" in probe.read(replace(with_tm, stdout=seen.format("slurm"))).sentence
 
 
 def test_the_doctor_sees_what_is_not_as_it_should_be(site: Path) -> None:
-    assert findings(site, walltimes_s={"long": 7200})["queue"] == (
+    assert findings(site, long=JobSpec(name="x", walltime_s=7200))["queue"] == (
         "fail",
         "queue debug allows 00:30:00, but profile 'long' asks for 02:00:00",
     )

@@ -723,7 +723,7 @@ def test_no_answer_leads_to_an_error_that_is_not_ours(given: Answer) -> None:
     for read in (SITE.read_submit, SITE.read_found, SITE.read_cancel):
         with contextlib.suppress(SubmitRefused, SchedulerUnavailable):
             read(given)
-    for probe in probes(SITE, [Demand("all.q", "", {"p": 60})], "me"):
+    for probe in probes(SITE, [Demand("all.q", "", {"p": JobSpec(name="x", walltime_s=60)})], "me"):
         assert probe.read(given).sentence
 
 
@@ -763,7 +763,7 @@ def test_no_letters_are_an_end(letters: str) -> None:
     ],
 )
 def test_doctor(name: str, transcript_name: str, level: str, word: str) -> None:
-    demands = [Demand("short.q", "ab12", {"long": 3600})]
+    demands = [Demand("short.q", "ab12", {"long": JobSpec(name="x", walltime_s=3600)})]
     probe = next(probe for probe in probes(SITE, demands, "me") if probe.name == name)
     finding = probe.read(answer(transcript_name))
     assert finding.level == level
@@ -780,7 +780,8 @@ def test_doctor(name: str, transcript_name: str, level: str, word: str) -> None:
 )
 def test_doctor_knows_which_environments_a_queue_has(fields: dict[str, str], level: str) -> None:
     site = SGE(**fields)
-    probe = next(probe for probe in probes(site, [Demand("short.q", "", {"short": 60})], "me") if probe.name == "queue")
+    demand = Demand("short.q", "", {"short": JobSpec(name="x", walltime_s=60)})
+    probe = next(probe for probe in probes(site, [demand], "me") if probe.name == "queue")
     finding = probe.read(answer("probe_queue"))
     assert finding.level == level, finding.sentence
     assert level == "ok" or "would wait for ever" in finding.sentence

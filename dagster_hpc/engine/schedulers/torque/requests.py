@@ -154,6 +154,7 @@ class TorqueOverSlurm(Torque):
     """
 
     kind: ClassVar[str] = "torque-slurm"
+    dialect_of: ClassVar[str] = "torque"
     job_id_variable: ClassVar[str] = "SLURM_JOB_ID"
     lacks: ClassVar[dict[str, str]] = {
         **Torque.lacks,
