@@ -14,7 +14,7 @@ from dagster_hpc.engine.errors import CapacityReached, SubmitRefused
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.schedulers.pbs.records import Record, used
 from dagster_hpc.engine.schedulers.pbs.replies import status_of
-from dagster_hpc.engine.schedulers.pbs.requests import PBS, PlainPBS, WidePBS
+from dagster_hpc.engine.schedulers.pbs.requests import PBS, Gadi, PlainPBS, WidePBS
 from tests import transcripts
 from tests.transcripts import transcript
 
@@ -78,6 +78,15 @@ def test_in_every_form_a_job_is_shown_or_named_or_asked_for_otherwise(asked: PBS
         assert (report.jobs, report.unknown, report.instead) == ({}, frozenset(), instead)
         assert bool(report.failed) == (instead is None)
     assert "5.h" in PlainPBS().read_queue(Answer(("qstat", "-f", "5.h"), 0, "", "")).failed
+
+
+@pytest.mark.parametrize("scheduler", [PBS(), Gadi()])
+def test_a_sites_variant_goes_through_all_words_too(scheduler: PBS) -> None:
+    refused = Answer(("qstat",), 2, "", "qstat: invalid option -- 'F'\nusage: qstat [-f]")
+    wide = scheduler.read_queue(refused).instead
+    assert isinstance(wide, WidePBS)
+    plain = wide.read_queue(replace(refused, stderr="qstat: invalid option -- 'w'\nusage: qstat [-f]")).instead
+    assert isinstance(plain, PlainPBS)
 
 
 def test_a_record_that_was_cut_is_a_job_that_was_left_out() -> None:

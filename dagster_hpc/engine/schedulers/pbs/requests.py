@@ -151,7 +151,7 @@ class PBS(Scheduler):
             return Report(failed=f"qstat's answer is not understood: {answer.stdout[:200]!r}")
         report = replies.jobs_report(answer, found)
         left_out = [] if report.failed else replies.left_out(answer, found)
-        if left_out and (plainer := _PLAINER.get(type(self))):
+        if left_out and (plainer := _PLAINER.get(self._form)):
             return Report(instead=plainer(self.past))
         if left_out:
             return Report(failed=f"qstat says nothing of job {left_out[0]}: {answer.words[:200]!r}")
@@ -161,7 +161,7 @@ class PBS(Scheduler):
         """How to ask a qstat that does not know this option, or does not give what it promises."""
         if past and letter in ("x", "H"):
             return Report(instead=replace(self, past="-H")) if self.past == "-x" else Report(disabled=True)
-        plainer = _PLAINER.get(type(self))
+        plainer = _PLAINER.get(self._form)
         if letter in ("F", "w", "") and plainer:
             return Report(instead=plainer(self.past))
         if past and not letter and self.past == "-x":
@@ -233,7 +233,8 @@ class PlainPBS(PBS):
         return element_id
 
 
-_PLAINER: dict[type[PBS], type[PBS]] = {PBS: WidePBS, WidePBS: PlainPBS}
+# A site's variant is asked in other words like any PBS: these tell of its jobs all the same.
+_PLAINER: dict[tuple[str, ...], type[PBS]] = {PBS._form: WidePBS, WidePBS._form: PlainPBS}
 
 
 @dataclass(frozen=True)
