@@ -26,11 +26,13 @@ _LONGEST_SCRIPT = 256 * 1024
 _TAILS_TOGETHER = 16 * 1024 * 1024  # of all elements of an array: each gets its share
 _LEAST_TAIL, _LONGEST_TAIL = 2 * 1024, 64 * 1024
 _LOOK_AGAIN_S = 0.2
+_FIGURES_S = 2.0
 
 
 def collect(rows: Sequence[JobRow], joined: Sequence[bool], work: Workplace) -> list[JobResult]:
     """The results of jobs that are over. A job that ended well without its declared outputs has failed."""
-    figures_by = work.clock.monotonic() + work.target.patience.accounting_delay_s  # one patience for all elements
+    # One patience for all elements; what comes later still is taken in by whoever looks next.
+    figures_by = work.clock.monotonic() + min(work.target.patience.accounting_delay_s, _FIGURES_S)
     rows = [row if row.collected_at is not None else _collect_once(row, figures_by, work) for row in rows]
     tail_bytes = max(_LEAST_TAIL, min(_LONGEST_TAIL, _TAILS_TOGETHER // max(1, len(rows))))
     scripts: dict[str, str] = {}

@@ -74,7 +74,7 @@ def test_an_asset_tells_the_same_on_every_system(site: Site) -> None:
     asset = asset_of(Command.shell("echo told"))
     metadata = metadata_of(dg.materialize([asset], resources={"hpc": site.hpc}))
     assert set(metadata) - {"path"} == ALL_KEYS  # the path is the IO manager's
-    assert (metadata["state"], metadata["exit_code"], metadata["scheduler"]) == ("COMPLETED", 0, site.scheduler.kind)
+    assert (metadata["state"], metadata["exit_code"], metadata["scheduler"]) == ("COMPLETED", 0, site.scheduler.system)
     assert "told" in metadata["stdout_tail"]
     assert metadata["job_id"]
     assert metadata["elapsed_s"] is not None

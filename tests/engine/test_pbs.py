@@ -825,18 +825,18 @@ def test_a_stock_server_has_no_gpus_to_ask_for(site: Path) -> None:
 def test_what_the_simulator_tells_of_its_room_is_what_it_then_takes(site: Path) -> None:
     simulator.switch(site, max_queued="[u:PBS_GENERIC=3]")
     hpc = runner(site, PBSTarget(poll_interval=0.2))
-    hpc.submit(Command.shell("sleep 3"), profile="p")
+    hpc.submit(Command.shell("true"), profile=ExecutionProfile(directives=["#PBS -h"]))
 
     def room() -> Room:
         return PBS().read_room([_asked(call) for call in PBS().room(getpass.getuser(), "workq", "")])
 
     assert room() == Room(jobs=2, elements=3)
     script = site / "more.sh"
-    script.write_text("#PBS -J 0-2\nsleep 1\n")
+    script.write_text("#PBS -h\n#PBS -J 0-2\ntrue\n")
     done = subprocess.run(["qsub", str(script)], capture_output=True, text=True, check=False)
     with pytest.raises(CapacityReached):
         PBS().read_submit(Answer(("qsub",), done.returncode, done.stdout, done.stderr))
-    script.write_text("#PBS -J 0-1\nsleep 1\n")
+    script.write_text("#PBS -h\n#PBS -J 0-1\ntrue\n")
     subprocess.run(["qsub", str(script)], check=True)
     assert room().jobs == 0
 

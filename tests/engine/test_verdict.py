@@ -294,8 +294,16 @@ def test_where_there_are_no_accounts_to_wait_for_a_job_that_the_queue_denies_is_
     code: int, state: JobState
 ) -> None:
     """Seven seconds from the end of each job to its result, on a PBS without a history."""
-    assert verdict(ROW, ended(code), has_history=False).state is state
-    assert verdict(ROW, ended(code), has_history=False, denied=False).state is JobState.RUNNING
+    shown = replace(ROW, state=JobState.RUNNING)
+    assert verdict(shown, ended(code), has_history=False).state is state
+    assert verdict(shown, ended(code), has_history=False, denied=False).state is JobState.RUNNING
+
+
+def test_one_that_ended_badly_and_was_never_shown_may_only_not_be_shown_yet() -> None:
+    """It may have been sent back to the queue, which learns of new jobs late."""
+    unseen = replace(ROW, state=JobState.PENDING)
+    assert verdict(unseen, ended(143), has_history=False).state is JobState.RUNNING
+    assert verdict(unseen, ended(0), has_history=False).state is JobState.COMPLETED
 
 
 # -- an answer that leaves a job out

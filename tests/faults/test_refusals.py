@@ -93,17 +93,6 @@ def test_there_is_no_sbatch(on_slurm: Place, lacking: str, monkeypatch: pytest.M
     assert "dagster-hpc doctor" in seen.text
 
 
-@pytest.mark.needs("slurm")
-def test_an_array_that_is_too_large_for_slurm(on_slurm: Place) -> None:
-    most = 10_001
-    hpc = on_slurm.runner()
-    error = run_failing(lambda: hpc.map(TRUE, [[]] * (most + 1), profile=PLAIN), SubmitRefused)
-    assert "Invalid job array specification" in str(error)
-    assert f"Work directory: {Path(on_slurm.rows(limit=1)[0].work_dir).parent}" in str(error)
-    assert "What to do: " in str(error)
-    assert {row.state for row in on_slurm.rows()} == {JobState.REFUSED}
-
-
 def test_an_array_that_is_too_large_for_this_machine(on_local: Place) -> None:
     """Known beforehand: nobody waits for a hundred thousand folders."""
     hpc = on_local.runner()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from dagster_hpc import Command, ConfigurationError
+from dagster_hpc.engine.job import JobSpec, Request
 from tests.faults.place import PLAIN, Place, materialize, nothing_submitted, run_failing
 
 LONG = "x" * 100_000
@@ -176,3 +178,17 @@ def test_a_work_root_that_no_script_can_name_is_refused(place: Place, root: str)
     error = run_failing(lambda: hpc.run(Command("/bin/true"), profile=PLAIN), ConfigurationError)
     assert "line break" in str(error)
     nothing_submitted(place)
+
+
+@pytest.mark.needs("slurm")
+def test_an_array_larger_than_slurm_takes_goes_in_parts(on_slurm: Place) -> None:
+    """It was refused, with advice to ask for fewer elements."""
+    engine = on_slurm.runner()._engine()
+    spec = JobSpec(name="many", shell="true", elements=((),) * 502, directives=("#SBATCH --hold",))
+    handles = engine.submit(Request(spec, str(on_slurm.folder / "work")))
+    try:
+        sizes = Counter(handle.token.partition(".")[0] for handle in handles)
+        assert list(sizes.values()) == [501, 1]  # MaxArraySize of this cluster
+        assert all(handle.job_id for handle in handles)
+    finally:
+        engine.cancel(handles)

@@ -122,7 +122,8 @@ def places(folder: Path, system: str, *options: str, **more: Any) -> list[str]:
     spec = JobSpec(name="x", nodes=2, ranks_per_node=2, launcher="mpirun", launcher_options=options, **more)
     (folder / ".job").mkdir(exist_ok=True)
     (folder / "hosts").write_text(text)
-    (folder / "there").write_text('#!/bin/sh\nshift\nexec sh -c "$*"\n')
+    # Each node has files of its own: two daemons would make one folder of a session at the same time.
+    (folder / "there").write_text('#!/bin/sh\nshift\nTMPDIR=$(mktemp -d) exec sh -c "$*"\n')
     (folder / "there").chmod(0o755)
     script = "\n".join(
         [

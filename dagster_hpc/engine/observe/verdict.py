@@ -56,7 +56,10 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
         return _absent(row, evidence, now, patience)
 
     grace_s = patience.accounting_delay_s  # the accounts of a job that is over come a moment later
-    told_all = evidence.asked and evidence.queue_heard and evidence.denied and queue is None and not evidence.has_history
+    gone = evidence.asked and evidence.queue_heard and evidence.denied and queue is None
+    # Who has never been shown may not be shown yet, and have been sent back to the queue after a bad end.
+    was_there = row.state is not JobState.PENDING or sentinel.exit_code == 0
+    told_all = gone and was_there and not evidence.has_history
     if final is None and not told_all and waited < (grace_s if evidence.asked else patience.epilogue_s):
         return _ending(row, ending_since)
     # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
