@@ -12,6 +12,8 @@ from dagster_hpc.engine.submit.recover import settle
 from dagster_hpc.engine.submit.send import cancel_ids
 from dagster_hpc.engine.workplace import Workplace
 
+_OBEYED_S = 60.0  # within which a system has ended a job that it was told to end
+
 
 def cancel(tokens: Sequence[str], work: Workplace) -> None:
     """Have these jobs cancelled. What cannot be told to the scheduler now is told by whoever polls next."""
@@ -25,7 +27,7 @@ def cancel(tokens: Sequence[str], work: Workplace) -> None:
     if not submitted:
         return
     try:
-        cancel_ids(_ids(submitted, work), work)
+        _send(submitted, work)
     except SchedulerUnavailable as error:
         raise SchedulerUnavailable(
             error.message,
@@ -34,10 +36,21 @@ def cancel(tokens: Sequence[str], work: Workplace) -> None:
 
 
 def resend(jobs: Sequence[Watched], work: Workplace) -> None:
-    """Tell the scheduler once more of all jobs that were to be cancelled and are still there."""
-    wanted = [job.token for job in jobs if job.cancel_requested and job.job_id and not JobState(job.state).is_final]
+    """Tell the scheduler once more of all jobs that were to be cancelled and are still there.
+
+    An order that it took needs its time: PBS shows a job for ten seconds and more until it is gone.
+    """
+    wanted = [job for job in jobs if job.cancel_requested and job.job_id and not JobState(job.state).is_final]
     if wanted:
-        cancel_ids(_ids(work.ledger.rows(wanted), work), work)
+        now = work.ledger.now()
+        due = [job.token for job in wanted if job.cancel_sent_at is None or now - job.cancel_sent_at >= _OBEYED_S]
+        if due:
+            _send(work.ledger.rows(due), work)
+
+
+def _send(rows: Sequence[JobRow], work: Workplace) -> None:
+    cancel_ids(_ids(rows, work), work)
+    work.insist(lambda: work.ledger.observations.sent_cancel([row.token for row in rows]))
 
 
 def _ids(rows: Sequence[JobRow], work: Workplace) -> list[str]:

@@ -554,6 +554,32 @@ def test_a_cancellation_that_failed_is_sent_again_by_whoever_polls(host: Pretend
     assert host.jobs[row.job_id or ""]["state"].startswith("CANCELLED")
 
 
+class Stubborn(PretendSlurm):
+    """Its jobs take their time to end."""
+
+    def _scancel(self, argv: list[str]) -> tuple[int, str, str]:
+        return 0, "", ""
+
+
+def test_an_order_to_cancel_that_was_taken_is_given_its_time(tmp_path: Path) -> None:
+    """It was sent again at every poll, to a system that needs ten seconds and more to obey."""
+    host, clock = Stubborn(tmp_path / "slurm"), Patient()
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", clock)
+    row = put_job(host, ledger, 1)
+    runner = Runner(target_on(host, patience=quick(cancel_s=1.0)), ledger, clock=clock)
+    runner.cancel([row.handle()])
+    for _ in range(5):
+        due_now(ledger)
+        runner.tick()
+    assert host.count("scancel") == 1
+    clock.passed += 61
+    for _ in range(5):
+        due_now(ledger)
+        runner.tick()
+    assert host.count("scancel") == 2
+    ledger.close()
+
+
 def test_a_whole_array_is_cancelled_by_one_command(host: PretendSlurm, ledger: Ledger, tmp_path: Path) -> None:
     """An open array of 200 took 400 commands."""
     runner = Runner(target_on(host, poll_interval_s=0.1), ledger)

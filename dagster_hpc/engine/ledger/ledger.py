@@ -30,6 +30,7 @@ class Watched(NamedTuple):
     state: str
     reason: str
     cancel_requested: bool
+    cancel_sent_at: float | None
     absent_since: float | None
     ending_since: float | None
     stuck_since: float | None

@@ -66,6 +66,7 @@ class Observations:
     def follow(self, token: str, job_id: str, copies: Sequence[str]) -> None:
         """The copy that runs is not the one whose id was stored: this one is asked for from now on."""
         values = {"job_id": job_id, "copies": json.dumps(list(copies)), "ending_since": None, "absent_since": None}
+        values["cancel_sent_at"] = None  # the order was for another
         self._update([token], OPEN, **values)
 
     def request_cancel(self, tokens: Sequence[str]) -> None:
@@ -81,6 +82,10 @@ class Observations:
         unsent &= ~sa.exists().where(wanted)
         words = "cancelled before it was submitted"
         self._update(tokens, unsent, state=JobState.CANCELLED.value, reason=words, held_identity=None)
+
+    def sent_cancel(self, tokens: Sequence[str]) -> None:
+        """The scheduler has taken the order to cancel these; it may take a while to obey."""
+        self._update(tokens, OPEN, cancel_sent_at=self._database.now())
 
     def collected(self, token: str, missing: Sequence[str], metrics: JobMetrics | None) -> bool:
         """The result was looked at, once and for all. With outputs missing, the job failed. False: done before."""

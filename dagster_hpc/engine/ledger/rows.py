@@ -48,6 +48,7 @@ class JobRow:
     exit_code: int | None = None
     metrics: JobMetrics = field(default_factory=JobMetrics)
     cancel_requested: bool = False
+    cancel_sent_at: float | None = None  # when the scheduler last took the order, by the database's clock
     absent_since: float | None = None
     ending_since: float | None = None
     stuck_since: float | None = None
@@ -98,6 +99,7 @@ def to_columns(row: JobRow) -> dict[str, Any]:
         "updated_at": row.updated_at or row.created_at,
         "state": row.state.value,
         "follows": row.follows,
+        "cancel_sent_at": row.cancel_sent_at,
         "outputs": json.dumps(dict(row.outputs)),
         "metrics": json.dumps(row.metrics.to_dict()),
         "copies": json.dumps(row.copies),
@@ -109,7 +111,8 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
     return JobRow(
         **{name: columns[name] for name in PLAIN},
         state=JobState(columns["state"]),
-        follows=columns.get("follows", ""),  # older versions kept none beside the job
+        follows=columns.get("follows", ""),  # older versions kept neither beside the job
+        cancel_sent_at=columns.get("cancel_sent_at"),
         outputs=json.loads(columns["outputs"]),
         metrics=_decoded_metrics(columns["metrics"]),
         copies=_decoded_words(columns["copies"]),

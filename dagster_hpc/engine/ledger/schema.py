@@ -49,6 +49,7 @@ JOBS = sa.Table(
     sa.Column("exit_code", sa.Integer),
     sa.Column("metrics", sa.Text, nullable=False, server_default="{}"),
     sa.Column("cancel_requested", sa.Boolean, nullable=False, default=False),
+    sa.Column("cancel_sent_at", sa.Float),  # when the scheduler last took the order
     # since when a poll has found: no trace of it; that it is over, though its accounts are not in; that it cannot start
     sa.Column("absent_since", sa.Float),
     sa.Column("ending_since", sa.Float),
@@ -124,11 +125,7 @@ def _from_1(connection: sa.Connection) -> None:
     """0.1.0 held an identity only while the job was live, and gave all elements of an array the same."""
     table = JOBS.name
     connection.exec_driver_sql(f"ALTER TABLE {table} RENAME COLUMN live_identity TO held_identity")
-    known = {column["name"] for column in sa.inspect(connection).get_columns(table)}
-    compiler = connection.dialect.ddl_compiler(connection.dialect, None)  # type: ignore[arg-type]
-    for column in JOBS.columns:
-        if column.name not in known:
-            connection.exec_driver_sql(f"ALTER TABLE {table} ADD COLUMN {compiler.get_column_specification(column)}")
+    _add_columns(connection)
     if connection.dialect.name == "postgresql":
         # Ids and names are as long as the systems make them; SQLite never looked at the lengths.
         for column in JOBS.columns:
@@ -149,10 +146,18 @@ def _from_1(connection: sa.Connection) -> None:
 
 
 def _from_2(connection: sa.Connection) -> None:
-    """Since version 3 the room of a scheduler is known, and the parts of an array may follow each other."""
-    if JOBS.c.follows.name not in {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}:
-        connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN follows TEXT DEFAULT '' NOT NULL")
+    """Since version 3 the room of a scheduler is known, parts of an array may follow each other, and orders are dated."""
+    _add_columns(connection)
     ROOMS.create(connection, checkfirst=True)
+
+
+def _add_columns(connection: sa.Connection) -> None:
+    """Those of the table of jobs that an older version did not have."""
+    known = {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}
+    compiler = connection.dialect.ddl_compiler(connection.dialect, None)  # type: ignore[arg-type]
+    for column in JOBS.columns:
+        if column.name not in known:
+            connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {compiler.get_column_specification(column)}")
 
 
 _STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2}

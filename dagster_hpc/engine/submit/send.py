@@ -146,6 +146,7 @@ def store(rows: Sequence[JobRow], job_ids: Sequence[str], owner: str, work: Work
             named = [work.target.scheduler.array_id(one) for one in named]  # all of an array in one word
         try:
             cancel_ids(named, work)
+            work.insist(lambda: work.ledger.observations.sent_cancel(unwanted))
         except SchedulerUnavailable as error:  # whoever polls next sends it again
             work.listener.on_warning(f"{first.name} is not cancelled yet: {error.message}")
 
