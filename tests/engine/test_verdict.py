@@ -274,6 +274,18 @@ def test_a_job_shorter_than_the_systems_whole_seconds_took_some_time_all_the_sam
     assert change.metrics.node_hours == pytest.approx(2 * 0.9 / 3600)
 
 
+@pytest.mark.parametrize(("elapsed_s", "efficiency"), [(0.004, None), (0.5, 0.02), (2.0, 0.005)])
+def test_a_job_of_milliseconds_did_not_use_its_core_more_than_wholly(
+    elapsed_s: float, efficiency: float | None
+) -> None:
+    """Its shell's start counts as CPU time, and not as elapsed: 276 % of the cores' time."""
+    assert JobMetrics(cpu_time_s=0.01, elapsed_s=elapsed_s, cores=1).derived().cpu_efficiency == efficiency
+
+
+def test_many_threads_on_one_core_are_told_as_they_are() -> None:
+    assert JobMetrics(cpu_time_s=80.0, elapsed_s=10.0, cores=1).derived().cpu_efficiency == 8.0
+
+
 def test_what_was_sampled_while_it_ran_is_not_the_time_of_a_job_that_is_over() -> None:
     row = replace(OVER_FOR_LONG, metrics=JobMetrics(elapsed_s=1.0, cpu_time_s=0.5, max_rss_mib=3.0, nodes=1))
     change = verdict(row, ended(0), has_history=False)

@@ -43,7 +43,9 @@ class JobMetrics:
         if m.node_hours is None and m.nodes is not None and m.elapsed_s is not None:
             m = replace(m, node_hours=m.nodes * m.elapsed_s / 3600)
         if m.cpu_efficiency is None and m.cpu_time_s is not None and m.cores and m.elapsed_s:
-            m = replace(m, cpu_efficiency=m.cpu_time_s / (m.cores * m.elapsed_s))
+            share = m.cpu_time_s / (m.cores * m.elapsed_s)
+            # The CPU time of a job of milliseconds counts its shell's own start, which its elapsed time does not.
+            m = replace(m, cpu_efficiency=share if share <= 1 or m.elapsed_s >= 1 else None)
         return m
 
     def to_dict(self) -> dict[str, Any]:
