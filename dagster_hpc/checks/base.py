@@ -8,6 +8,7 @@ from typing import Literal
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.units import format_walltime
 
 Level = Literal["ok", "warn", "fail"]
 
@@ -48,6 +49,8 @@ class Demand:
     project: str = ""
     specs: Mapping[str, JobSpec] = field(default_factory=dict)
 
-    @property
-    def walltimes_s(self) -> Mapping[str, int]:
-        return {name: spec.walltime_s for name, spec in self.specs.items()}
+    def longer_than(self, limit_s: float | None) -> str:
+        """The profiles that ask for more time than this, and for how much; '' where none does."""
+        asked = ((who, spec.walltime_s) for who, spec in self.specs.items())
+        too_long = [(who, time_s) for who, time_s in asked if limit_s is not None and time_s > limit_s]
+        return ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long)

@@ -12,7 +12,6 @@ from dagster_hpc.checks.base import Demand, Finding, Probe
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.schedulers.flux.requests import Flux
-from dagster_hpc.engine.units import format_walltime
 
 _OLDEST = (0, 49)
 
@@ -30,7 +29,7 @@ def probes(flux: Flux, demands: Sequence[Demand], user: str) -> list[Probe]:
         *(
             Probe("limit", flux.ask("config", "get", "--default={}", _limits_of(demand)), partial(_limit, demand), "warn")
             for demand in demands
-            if demand.walltimes_s
+            if demand.specs
         ),
     ]
 
@@ -75,9 +74,7 @@ def _limit(demand: Demand, answer: Answer) -> Finding:
     limit_s = duration_s(told) if isinstance(told, str) else None
     if limit_s is None:
         return Finding("ok", f"{where}: no limit of time is told")
-    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if time_s > limit_s}
-    if too_long:
-        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+    if asked := demand.longer_than(limit_s):
         advice = "shorten the walltime, or send these profiles to another queue."
         return Finding("fail", f"{where} allows {told}, but {asked}", advice)
     return Finding("ok", f"{where}: time limit {told}")

@@ -27,7 +27,7 @@ def probes(lsf: LSF, demands: Sequence[Demand], user: str) -> list[Probe]:
         *(
             Probe("queue limit", Call(("bqueues", "-l", demand.queue)), partial(_run_limit, demand), "warn")
             for demand in demands
-            if demand.queue and demand.walltimes_s
+            if demand.queue and demand.specs
         ),
         *mpi_probes("lsf", demands),
     ]
@@ -66,9 +66,7 @@ def _run_limit(demand: Demand, answer: Answer) -> Finding:
         limit_s = None
     if limit_s is None:
         return Finding("ok", f"{demand.queue}: no limit of time is told")
-    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if time_s > limit_s}
-    if too_long:
-        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+    if asked := demand.longer_than(limit_s):
         advice = "shorten the walltime, or send these profiles to another queue."
         return Finding("fail", f"queue {demand.queue} allows {format_walltime(int(limit_s))}, but {asked}", advice)
     return Finding("ok", f"{demand.queue}: time limit {format_walltime(int(limit_s))}")

@@ -15,7 +15,6 @@ from dagster_hpc.engine.schedulers.pbs.records import integer, seconds
 from dagster_hpc.engine.schedulers.pbs.replies import from_json, refused_option
 from dagster_hpc.engine.schedulers.pbs.requests import PBS
 from dagster_hpc.engine.schedulers.pbs.words import NO_HISTORY, unreached
-from dagster_hpc.engine.units import format_walltime
 
 _UNREACHED = "check PBS_CONF_FILE or /etc/pbs.conf, and with your site whether the server runs."
 _LIMITS = "set max_jobs of the target; a job for which there is no room waits in any case."
@@ -162,9 +161,7 @@ def _queue(demand: Demand, answer: Answer) -> Finding:
         return Finding("fail", f"there is no queue {demand.queue!r}: {hint}", advice)
     queue = queues[demand.queue]
     limit_s = seconds(queue.get("resources_max.walltime", ""))
-    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if limit_s is not None and time_s > limit_s}
-    if too_long:
-        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+    if asked := demand.longer_than(limit_s):
         return Finding(
             "fail",
             f"queue {demand.queue} allows {queue['resources_max.walltime']}, but {asked}",

@@ -105,11 +105,8 @@ def _size(demand: Demand, answer: Answer) -> Finding:
             f"the group {demand.project!r} may submit no jobs to {group}",
             "set project_cpu / project_gpu of the target to a group of your project; `id -Gn` lists yours.",
         )
-    wrong = [
-        f"profile {who!r} asks for {format_walltime(time_s)} and {group} allows {format_walltime(acl.longest_s)}"
-        for who, time_s in demand.walltimes_s.items()
-        if acl.longest_s and time_s > acl.longest_s
-    ]
+    too_long = demand.longer_than(acl.longest_s)
+    wrong = [f"{too_long} and {group} allows {format_walltime(acl.longest_s or 0)}"] if too_long else []
     wrong += [
         f"profile {who!r} asks for {spec.nodes} nodes and {group} takes {acl.least_nodes or 1} to {acl.most_nodes}"
         for who, spec in demand.specs.items()

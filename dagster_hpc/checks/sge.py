@@ -13,7 +13,6 @@ from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.schedulers.sge.replies import limit
 from dagster_hpc.engine.schedulers.sge.requests import SGE
 from dagster_hpc.engine.schedulers.sge.words import seconds
-from dagster_hpc.engine.units import format_walltime
 
 _UNREACHED = "check SGE_ROOT and SGE_CELL, and with your site whether sge_qmaster runs and this is a submit host."
 
@@ -99,9 +98,7 @@ def _limits(demand: Demand, needed: Sequence[str], answer: Answer) -> Finding:
     settings = {key: value.strip() for key, _, value in (line.partition(" ") for line in answer.stdout.splitlines())}
     limit = settings.get("h_rt", "INFINITY").split(",")[0]  # what follows is for single hosts
     limit_s = seconds(limit)
-    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if limit_s is not None and time_s > limit_s}
-    if too_long:
-        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+    if asked := demand.longer_than(limit_s):
         advice = "shorten the walltime, or send these profiles to another queue."
         return Finding("fail", f"queue {demand.queue} allows {limit}, but {asked}", advice)
     environments = settings.get("pe_list", "NONE")

@@ -17,7 +17,6 @@ from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.slurm import room
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.slurm.words import transient
-from dagster_hpc.engine.units import format_walltime
 
 _OLDEST = (20, 11)
 _SHORT_MEMORY_S = 120  # twice the time that may pass between two questions
@@ -145,9 +144,7 @@ def _partition(demand: Demand, answer: Answer) -> Finding:
     kinds = [Nodes.read(*cells[3:7]) for cells in rows if cells[0].rstrip("*") == name]
     number = sum(kind.number for kind in kinds)
     limit_s = parse_limit(limit)
-    too_long = {who: time_s for who, time_s in demand.walltimes_s.items() if limit_s is not None and time_s > limit_s}
-    if too_long:
-        asked = ", ".join(f"profile {who!r} asks for {format_walltime(time_s)}" for who, time_s in too_long.items())
+    if asked := demand.longer_than(limit_s):
         return Finding(
             "fail",
             f"partition {name} allows {limit}, but {asked}",

@@ -671,7 +671,7 @@ def test_a_job_is_looked_up_by_token_by_its_beginning_or_by_id(ledger: Ledger) -
     ("3068", ["single11"]), ("3068.pbshost", ["single11"]), ("3068.pbshost.site", ["single11"]),
     ("62", ["array222.0", "array222.1"]), ("62[]", ["array222.0", "array222.1"]),
     ("62[].pbshost", ["array222.0", "array222.1"]), ("62[1]", ["array222.1"]), ("62[1].pbshost", ["array222.1"]),
-    ("77.opbs", ["short333"]), ("28", []), ("6", []), ("62[].elsewhere", []), ("306", []),
+    ("77.opbs", ["short333"]), ("77.3", []), ("28", []), ("6", []), ("62[].elsewhere", []), ("306", []),
 ])  # fmt: skip
 def test_an_id_is_understood_as_the_system_prints_it_short_or_long(
     ledger: Ledger, word: str, tokens: list[str]

@@ -213,6 +213,33 @@ def test_a_queue_that_is_full_holds_up_no_other(host: Limited, ledger: Ledger, c
     assert states(ledger, full[5:] + free) == ["READY", "PENDING"]
 
 
+def test_for_the_targets_own_room_an_array_is_not_overtaken_by_smaller_jobs_of_another_queue(
+    host: Limited, ledger: Ledger, clock: Patient
+) -> None:
+    host.most = 100
+    runner = Runner(replace(target_on(host), scheduler=Telling(), max_jobs=3), ledger, clock=clock)
+    first = submitted(runner, host, queue="cpu")
+    array = submitted(runner, host, queue="cpu", elements=3)
+    later = submitted(runner, host, queue="gpu")
+    look(runner, ledger)
+    assert states(ledger, first + array + later) == ["PENDING"] + ["READY"] * 4
+    end(host, ledger, first)
+    look(runner, ledger)
+    assert states(ledger, array + later) == ["PENDING"] * 3 + ["READY"]
+
+
+def test_a_scheduler_that_hangs_is_asked_one_question_of_its_room(
+    host: Limited, ledger: Ledger, clock: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each of six would take its minute, before the job is even in the ledger."""
+    calls = [Call(("room", str(number))) for number in range(6)]
+    monkeypatch.setattr(Telling, "room", lambda *_: calls)
+    monkeypatch.setattr(Limited, "_room", lambda *_: (None, "", ""))
+    handles = submitted(runner_on(host, ledger, clock), host)
+    assert host.count("room") == 1
+    assert states(ledger, handles) == ["PENDING"]
+
+
 def test_the_scheduler_is_asked_seldom_whoever_submits(host: Limited, ledger: Ledger, clock: Patient) -> None:
     host.most = 100
     for _ in range(4):

@@ -119,6 +119,12 @@ class Claims:
         found = self._database.read(lambda connection: rows_of(connection.execute(query, asked)))
         return sorted(found, key=lambda row: row.array_index or 0)
 
+    def fits(self, rows: Sequence[JobRow], room: int | None) -> bool:
+        """Whether the target's own room is large enough just now; `admit` decides."""
+        if room is None:
+            return True
+        return self._database.read(lambda connection: not _no_room(connection, rows, room, UNLIMITED))
+
     def admit(
         self, rows: Sequence[JobRow], owner: str, *, room: int | None, known: KnownRoom = UNLIMITED
     ) -> bool:

@@ -215,8 +215,10 @@ def _spelled_otherwise(word: str) -> sa.ColumnElement[bool]:
     if brackets:
         elements = JOBS.c.job_id.startswith(f"{number}[", autoescape=True)
         return elements & JOBS.c.job_id.endswith(f"]{server}", autoescape=True) if server else elements
-    shorter = word.partition(".")[0]  # the queue of some sites prints no server
-    return JOBS.c.job_id.startswith(f"{word}.", autoescape=True) | (JOBS.c.job_id == shorter)
+    longer = JOBS.c.job_id.startswith(f"{word}.", autoescape=True)
+    number, _, server = word.partition(".")
+    # The queue of some sites prints no server. A number behind the dot is none, but an element of Grid Engine's.
+    return longer if not server or server.isdigit() else longer | (JOBS.c.job_id == number)
 
 
 def _of(

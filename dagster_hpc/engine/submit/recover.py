@@ -62,6 +62,8 @@ def submit_ready(work: Workplace) -> None:
             if work.ledger.job(rows[0].token).owner != NOBODY:
                 break
             continue
+        if not work.ledger.claims.fits(rows, work.target.max_jobs):
+            break  # whoever came first goes first: smaller ones would overtake a large array for ever
         route, owner = route_of(rows[0]), new_owner()
         known = room_on(route, work, within_s=WHILE_TIGHT_S)
         if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs, known=known):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.ledger.rooms import UNLIMITED, KnownRoom, Route
 from dagster_hpc.engine.workplace import Workplace
@@ -21,13 +23,18 @@ def room_on(route: Route, work: Workplace, *, within_s: float) -> KnownRoom:
     if not work.ledger.rooms.begin(route, known):
         return known or UNLIMITED
     work.clock.point("room: before the question")
-    room = work.target.scheduler.read_room([_answer(call, work) for call in calls])
-    return work.ledger.rooms.tell(route, room)
+    return work.ledger.rooms.tell(route, work.target.scheduler.read_room(_answers(calls, work)))
 
 
-def _answer(call: Call, work: Workplace) -> Answer:
-    """A command that is not there tells nothing of the room, and prevents nothing."""
-    try:
-        return work.target.host.run(call)
-    except FileNotFoundError as error:
-        return Answer(call.argv, 127, "", str(error))
+def _answers(calls: Sequence[Call], work: Workplace) -> list[Answer]:
+    """One for each call. A command that is not there tells nothing, and after one that hangs no other is tried."""
+    answers: list[Answer] = []
+    for call in calls:
+        if answers and answers[-1].timed_out:
+            answers.append(Answer(call.argv, None, "", "", call.about))
+            continue
+        try:
+            answers.append(work.target.host.run(call))
+        except FileNotFoundError as error:
+            answers.append(Answer(call.argv, 127, "", str(error), call.about))
+    return answers
