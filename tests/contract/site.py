@@ -66,6 +66,17 @@ class Job:
         return Path(self.handle.work_dir, ".job", "started").exists()
 
     @property
+    def spoke(self) -> bool:
+        """Whether the payload itself has written to its stderr."""
+        log = Path(self.handle.work_dir, "stderr.log")
+        return log.exists() and log.stat().st_size > 0
+
+    @property
+    def over(self) -> bool:
+        self.site.engine.tick()
+        return self.row.state.is_final
+
+    @property
     def heard(self) -> list[JobState]:
         return self.site.heard.get(self.handle.token, [])
 

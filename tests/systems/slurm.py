@@ -148,12 +148,19 @@ class SlurmCluster:
     def _check_ports(self) -> None:
         if any(daemon.pid for daemon in self._daemons):
             return  # the ports are taken by ourselves
-        taken = [port for port in self.layout.ports if not self.layout.port_is_free(port)]
-        if taken:
-            raise SystemFailed(
-                f"port {taken[0]} of the cluster in {self.folder} is taken by a process that is not of this folder: "
-                f"end that process (ss -ltnp shows it) or use another folder"
-            )
+
+        def taken() -> list[int]:
+            return [port for port in self.layout.ports if not self.layout.port_is_free(port)]
+
+        # those who were killed this moment may still hold theirs
+        wait_until(
+            lambda: not taken(),
+            10,
+            lambda: (
+                f"ports {taken()} of the cluster in {self.folder} are taken by processes that are not of this folder: "
+                f"end them (ss -ltnp shows them) or use another folder"
+            ),
+        )
 
     def _check_others_can_enter(self) -> None:
         """munged and MariaDB run as users of their own and must reach their folders."""
