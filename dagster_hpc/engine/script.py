@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping
 from functools import lru_cache
@@ -35,6 +36,9 @@ __all__ = [
 
 # Bash dies of a warning that the program inside may want to hear, unless it has a trap; its children do not inherit it.
 _SHELL = ("bash", "-eo", "pipefail", "-c", 'trap : USR1 USR2; . "$0"')
+
+
+_UNDECODED = re.compile("[\udc80-\udcff]+")  # what stands for bytes that are no UTF-8
 
 
 def render_script(
@@ -101,8 +105,19 @@ def quote_all(words: tuple[str, ...] | list[str]) -> str:
 
 def _quote(word: str) -> str:
     """For bash. Line ends are spelled out: a line that begins inside a word could be read as a scheduler's directive,
-    and PBS refuses a script with DOS line ends, wherever they stand in it."""
-    return shlex.quote(word).replace("\r", "'$'\\r''").replace("\n", "'$'\\n''")
+    and PBS refuses a script with DOS line ends, wherever they stand in it. So are bytes that are not UTF-8: Flux refuses
+    a script that holds any."""
+    plain = shlex.quote(word).replace("\r", "'$'\\r''").replace("\n", "'$'\\n''")
+    return _UNDECODED.sub(lambda byte: f"'$'{_spelled(byte)}''", plain)
+
+
+def _comment(line: str) -> str:
+    """A line that is only to be read, in UTF-8 whatever it held."""
+    return _UNDECODED.sub(_spelled, line)
+
+
+def _spelled(undecoded: re.Match[str]) -> str:
+    return "".join(f"\\x{ord(character) - 0xDC00:02x}" for character in undecoded[0])
 
 
 def encode(text: str) -> bytes:
@@ -160,5 +175,7 @@ def _environment(site_folder: str | None) -> Environment:
         keep_trailing_newline=True,
         autoescape=False,
     )
-    environment.filters.update(quote=lambda value: _quote(str(value)), directive=_directive, word=_word)
+    environment.filters.update(
+        quote=lambda value: _quote(str(value)), directive=_directive, word=_word, comment=_comment
+    )
     return environment

@@ -21,6 +21,6 @@ def test_who_asks_a_system_without_end_is_noticed(site: Site) -> None:
     """What is looked at behind every test of this suite; version 0.1.0 asked 18 times a second."""
     site.check_load()
     site.questions = 18 * 5
-    with pytest.raises(AssertionError, match="90 questions in 2 intervals"):
+    with pytest.raises(AssertionError, match=r"90 questions in \d+ intervals"):
         site.check_load()
     site.questions = 0

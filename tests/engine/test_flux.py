@@ -215,6 +215,14 @@ def test_an_exit_code_above_128_that_no_signal_has_is_the_programs_own(
     assert (status.exit_code, status.signal) == (exit_code, signal)
 
 
+def test_a_job_that_lost_a_node_and_went_on_ended_as_it_says() -> None:
+    """The record of a real Flux 0.88 of three brokers, the last of which was killed: the exception is of severity 2."""
+    lost = {"occurred": True, "severity": 2, "type": "node-failure", "note": "node failure on vm (shell rank 2)"}
+    status = with_state(state="INACTIVE", result="COMPLETED", returncode=0, t_run=1.0, exception=lost)
+    assert (status.state, status.exit_code) == (JobState.COMPLETED, 0)
+    assert "node failure" not in status.reason
+
+
 def test_a_job_that_never_ran_has_no_exit_code() -> None:
     status = shown("json_big")
     assert status.exit_code is None  # Flux prints 1, which no program returned
@@ -399,6 +407,18 @@ def test_what_flux_does_not_have_is_said_before_submission(asked: dict[str, obje
 def test_a_folder_that_would_be_a_template_is_refused() -> None:
     with pytest.raises(ConfigurationError):
         directives(SPEC, "/jobs/{{id}}")
+
+
+@pytest.mark.parametrize("name", ["it's", 'a "b"', 'a ""', "b\\c", "50%j#x $(touch pwned)", "gr\xf6\xdfe"])
+def test_a_directory_of_any_name_stands_in_a_directive(name: str) -> None:
+    """Quoted as a shell has it, it's was `'it'"'"'s'`: Flux took three quotes in a row for a value of several lines."""
+    assert directives(SPEC, f"/jobs/{name}")["--cwd"] == f"/jobs/{name}"
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\'\'\'b", "a\udcffb"])
+def test_what_no_directive_can_hold_is_refused_in_a_sentence(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="no directive of Flux can hold"):
+        directives(SPEC, f"/jobs/{name}")
 
 
 def test_the_instance_goes_with_every_command() -> None:

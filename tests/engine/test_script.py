@@ -380,6 +380,40 @@ def test_an_order_to_end_that_comes_before_the_program_has_begun_ends_it_all_the
     assert (job.sentinel.exit_code, job.sentinel.signal) == (143, "TERM")
 
 
+def test_the_alarm_that_ends_a_job_of_flux_at_its_limit_ends_the_program_too(directory: Path) -> None:
+    """Flux sends SIGALRM at the end of the walltime; bash died of it, and told the exit code 0."""
+    job = shell(directory, "echo ready; sleep 60")
+    assert warn(job, signal.SIGALRM) == 142
+    assert (job.sentinel.exit_code, job.sentinel.signal) == (142, "ALRM")
+
+
+@pytest.mark.parametrize("name", ["VTALRM", "XFSZ", "SYS", "ABRT", "SEGV", "BUS", "PIPE", "PROF", "QUIT"])
+def test_a_script_that_dies_of_any_signal_does_not_tell_a_good_end(directory: Path, name: str) -> None:
+    """Bash runs its EXIT trap then, with the status of the command before the wait."""
+    job = shell(directory, "trap '' QUIT; echo ready; sleep 1")
+    code = warn(job, signal.Signals[f"SIG{name}"])
+    assert (code == 0) == (name == "QUIT")  # which a script without a terminal ignores
+    assert job.sentinel.exit_code == (0 if name == "QUIT" else None)
+    assert job.sentinel.started_at is not None
+
+
+def test_a_pre_command_that_leaves_the_script_is_no_good_end(directory: Path) -> None:
+    """The program has not run."""
+    job = shell(directory, "touch ran", pre_commands=("exit 0",))
+    job.run()
+    assert job.sentinel.exit_code is None
+    assert not (directory / "ran").exists()
+
+
+def test_the_script_is_utf8_whatever_words_it_carries(directory: Path) -> None:
+    """Flux refuses any other: 'does not appear to be a script, or failed to encode as utf-8'."""
+    odd = os.fsdecode(b"g\xf6nn 'it' \xff\xfe\xc3\xb6 $(x)")
+    job = shell(directory, "printf '%s|' \"$@\" \"$ODD\" # " + odd, args=(odd,), environment=(("ODD", odd),))
+    assert job.script.read_bytes().decode("utf-8")
+    assert job.run() == 0
+    assert (directory / "stdout.log").read_bytes() == (os.fsencode(odd) + b"|") * 2
+
+
 def children_of(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 

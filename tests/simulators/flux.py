@@ -26,6 +26,7 @@ _SHIFT = 24  # the lowest bits of an id count jobs of one moment; the time stand
 _AFTER = {"afterok": "ok", "afterany": "any", "afternotok": "notok"}
 _CALLED = {"afterok": "after-success", "afterany": "after-finish", "afternotok": "after-failure"}
 _RESULTS = {"COMPLETED": "COMPLETED", "CANCELLED": "CANCELED", "TIMEOUT": "TIMEOUT"}
+_THREE_QUOTES = re.compile(r"""^# flux: (.*["']{3}.+)$""", re.MULTILINE)  # they begin a value of several lines
 _SHORT = {"-n": "nslots", "-N": "nodes", "-c": "cores-per-slot", "-t": "time-limit", "-q": "queue", "-B": "bank"}
 
 
@@ -95,7 +96,14 @@ def _batch(system: Embedded, words: Sequence[str]) -> int:
         script = Path(path).read_bytes()
     except OSError:
         return _say(f"flux-batch: ERROR: No such file or directory: {path!r}")
-    asked, waits, unknown = _asked(script.decode("utf-8", "replace"), options)
+    try:
+        text = script.decode("utf-8")
+    except UnicodeDecodeError:
+        return _say(f"flux-batch: ERROR: {path} does not appear to be a script, or failed to encode as utf-8")
+    if quoted := _THREE_QUOTES.search(text):
+        line = text.count("\n", 0, quoted.start()) + 1
+        return _say(f"flux-batch: ERROR: {path}: line {line}: unclosed triple quote: {quoted[1]}")
+    asked, waits, unknown = _asked(text, options)
     if unknown:
         return _say(
             f"usage: flux batch [OPTIONS...] COMMAND [ARGS...]\nflux batch: error: unrecognized arguments: {unknown}", 2

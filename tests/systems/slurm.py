@@ -152,15 +152,13 @@ class SlurmCluster:
         def taken() -> list[int]:
             return [port for port in self.layout.ports if not self.layout.port_is_free(port)]
 
-        # those who were killed this moment may still hold theirs
-        wait_until(
-            lambda: not taken(),
-            10,
-            lambda: (
-                f"ports {taken()} of the cluster in {self.folder} are taken by processes that are not of this folder: "
-                f"end them (ss -ltnp shows them) or use another folder"
-            ),
-        )
+        def fault() -> str:
+            return (
+                f"port {', '.join(map(str, taken()))} of the cluster in {self.folder} is taken by a process that is not of "
+                f"this folder: end that process (ss -ltnp shows it) or use another folder"
+            )
+
+        wait_until(lambda: not taken(), 5, fault)  # one that was killed this moment may still hold its port
 
     def _check_others_can_enter(self) -> None:
         """munged and MariaDB run as users of their own and must reach their folders."""

@@ -5,6 +5,7 @@ An instance forgets its jobs when it ends, and keeps no other accounts.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -53,6 +54,16 @@ class Flux(Scheduler):
         if spec.nodes > 1 and spec.launcher not in ("single", "srun", "flux"):
             faults.append(f"under Flux {spec.launcher} starts ranks on the first node only: choose launcher flux")
         return faults
+
+    def quoted(self, text: str) -> str:
+        """A value in double quotes. Three quotes in a row, of whatever kinds, begin one of several lines."""
+        quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+        if re.search(r"""[\n\r\0]|["']{3}""", quoted) or not quoted.isprintable():
+            raise ConfigurationError(
+                f"{text!r} contains what no directive of Flux can hold: a line break, three quotes in a row, or bytes that "
+                f"are not UTF-8"
+            )
+        return quoted
 
     def log_path(self, spec: JobSpec, directory: str) -> str:
         if "{{" in directory:
