@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SubmitRefused
-from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.job import JobSpec, JobState
 from dagster_hpc.engine.schedulers.pbs.records import Record, used
 from dagster_hpc.engine.schedulers.pbs.replies import status_of
 from dagster_hpc.engine.schedulers.pbs.requests import PBS, Gadi, PlainPBS, WidePBS
+from dagster_hpc.engine.script import render_script
 from tests import transcripts
 from tests.transcripts import transcript
 
@@ -188,6 +189,28 @@ def test_a_log_without_such_words_says_nothing(text: str) -> None:
 
 
 # -- refusals
+
+
+@pytest.mark.parametrize(
+    ("line", "left"),
+    [
+        ("#PBS -l select=2:ncpus=4:bigmem=true", {"place", "walltime"}),
+        ("#PBS -lselect=2:ncpus=4", {"place", "walltime"}),
+        ("#PBS -l nodes=2:ppn=4", {"walltime"}),
+        ("#PBS -l walltime=10", {"select", "place"}),
+        ("#PBS -m e -l cput=5,walltime=10", {"select", "place"}),
+        ("#PBS -N select=1 -m e", {"select", "place", "walltime"}),
+        ("# -l select=1 is what a comment says", {"select", "place", "walltime"}),
+    ],
+)
+def test_what_a_line_of_the_profile_asks_for_is_not_asked_for_before_it(line: str, left: set[str]) -> None:
+    """Of two -l lines PBS takes the first: the escape hatch was shut for all that a job asks for (seen on main)."""
+    spec = JobSpec(name="x", executable="x", nodes=2, directives=(line,))
+    assert set(PBS().resources(spec)) == left
+    script = render_script(spec, PBS(), directory="/jobs/x", token="abcd2345").splitlines()
+    assert line in script
+    ours = [each for each in script if each.startswith("#PBS -l ") and each != line]
+    assert [each.removeprefix("#PBS -l ").partition("=")[0] for each in ours] == list(PBS().resources(spec))
 
 
 def test_a_stock_qsub_refuses_an_array_that_may_not_be_rerun_with_a_code_of_its_own() -> None:

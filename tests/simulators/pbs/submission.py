@@ -37,7 +37,10 @@ def qsub(server: Server, words: list[str]) -> int:
     if b"\r\n" in script:
         raise Refused(1, "qsub: script contains cr, lf")
     directives = [line[5:] for line in script.decode(errors="replace").splitlines() if line.startswith("#PBS ")]
-    asked = [option for line in directives for option in _options(shlex.split(line))[0]] + options
+    asked = [option for line in directives for option in _options(shlex.split(line))[0]]
+    resources = [option for option in asked if option[0] == "l"]
+    # Of two -l in a script the first holds, of two other options the last, and the command line before all (seen on main).
+    asked = [option for option in asked if option[0] != "l"] + resources[::-1] + options
     sequence = str(server.state["next"])
     server.state["next"] += 1  # a rejected submission uses up a number too
     job = _checked(server, sequence, asked, path.name)

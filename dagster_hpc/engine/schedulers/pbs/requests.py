@@ -60,6 +60,20 @@ class PBS(Scheduler):
 
     # -- what the script says
 
+    def resources(self, spec: JobSpec) -> dict[str, str]:
+        """What -l asks for. Of two lines PBS takes the first, so what a profile's own lines ask for is left to them."""
+        storage = spec.option("storage")
+        own = {
+            "select": self.select(spec),
+            "place": self.place(spec),
+            "walltime": self.walltime(spec),
+            "storage": self.value(storage) if storage else "",
+        }
+        theirs = {name for line in spec.directives for name in _resources_in(line)}
+        if "nodes" in theirs:  # as it was said before there was select; both in one job are refused
+            theirs |= {"select", "place"}
+        return {name: amount for name, amount in own.items() if amount and name not in theirs}
+
     def select(self, spec: JobSpec) -> str:
         """The chunks: one for each node."""
         parts = [str(spec.nodes), f"ncpus={spec.cores_per_node}", f"mpiprocs={spec.ranks_per_node}"]
@@ -231,6 +245,12 @@ class PlainPBS(PBS):
 
     def array_id(self, element_id: str) -> str:
         return element_id
+
+
+def _resources_in(directive: str) -> list[str]:
+    """The names that the -l options of a line ask for."""
+    lists = re.findall(r"\s-l\s*(\S+)", directive) if directive.startswith("#PBS") else []
+    return [item.partition("=")[0] for each in lists for item in each.split(",")]
 
 
 # A site's variant is asked in other words like any PBS: these tell of its jobs all the same.
