@@ -371,6 +371,22 @@ def test_it_says_143_after_sigterm_whichever_of_its_processes_hears_of_it_first(
     assert [job.sentinel.exit_code for job in jobs] == [143] * len(jobs)
 
 
+def test_an_order_to_end_that_comes_while_the_exit_code_is_written_does_not_lose_it(tmp_path: Path) -> None:
+    """It killed the mv that brings the file into its place."""
+    jobs = [Job(tmp_path / str(n), JobSpec(name="x", shell="sleep 60"), own_group=True).place() for n in range(40)]
+    for number, job in enumerate(jobs):
+        script = job.start()
+        eventually(lambda job=job: job.read(".job/started"))  # type: ignore[misc]
+        eventually(lambda script=script: len(children_of(script.pid)) > 0)  # type: ignore[misc]
+        for child in children_of(script.pid):
+            os.kill(child, signal.SIGTERM)
+        time.sleep(number * 0.0002)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(script.pid, signal.SIGTERM)
+        assert script.wait(60) == 143
+    assert [job.sentinel.exit_code for job in jobs] == [143] * len(jobs)
+
+
 def test_an_order_to_end_that_comes_before_the_program_has_begun_ends_it_all_the_same(directory: Path) -> None:
     """It was noted, and the program ran on until it was killed."""
     job = Job(directory, JobSpec(name="x", shell="sleep 60", pre_commands=("kill -TERM $$",))).place()

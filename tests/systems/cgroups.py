@@ -19,14 +19,15 @@ def processes(cgroup: Path) -> list[int]:
 def remove_cgroups(cgroups: Iterable[Path]) -> None:
     """Kill what is in them and remove them."""
     for cgroup in cgroups:
-        for state in cgroup.rglob("freezer.state"):
-            state.write_text("THAWED")  # what is frozen cannot die
-        kill_all(partial(processes, cgroup))
-        wait_until(partial(_remove, cgroup), 10, partial("{} cannot be removed".format, cgroup))
+        wait_until(partial(_remove, cgroup), 20, partial("{} cannot be removed".format, cgroup))
 
 
 def _remove(cgroup: Path) -> bool:
-    """Remove from the leaves up; False while the kernel still counts a dying process in one of them."""
+    """Empty it, and remove it from the leaves up. False while the kernel counts a dying process in one of them, or somebody
+    outside, as a job's own daemon that was just about to start it, has put another one in."""
+    for state in cgroup.rglob("freezer.state"):
+        state.write_text("THAWED")  # what is frozen cannot die
+    kill_all(partial(processes, cgroup))
     for folder, _, _ in os.walk(cgroup, topdown=False):
         try:
             os.rmdir(folder)
