@@ -49,7 +49,7 @@ def test_a_new_daemon_adopts_what_runs(batch: Batch) -> None:
     pid = batch.running(job).pid
     old = kill_daemon(batch)
     assert batch.query(job)[0]["state"] == "RUNNING"  # and this starts a daemon
-    (new,) = eventually(batch.daemons)
+    (new,) = eventually(lambda: batch.daemons() if len(batch.daemons()) == 1 else None)
     assert new != old
     (batch.root / "go").touch()
     end = batch.end(job)
@@ -101,12 +101,12 @@ def test_a_restart_of_the_machine_loses_the_running_jobs_only(batch: Batch) -> N
     running = batch.running(job)
     assert running.shepherd
     assert running.pid
-    os.kill(running.shepherd, signal.SIGSTOP)  # a shepherd that finds its daemon gone starts another
+    # First, for a daemon may be there at any moment: the shepherd starts one, or a submission that found none is late.
+    with Spool(batch.spool) as opened, opened.change() as sql:
+        sql.execute("UPDATE jobs SET boot = 'an earlier one' WHERE state = 'RUNNING'")
     kill_daemon(batch)
     os.kill(running.shepherd, signal.SIGKILL)
     os.killpg(running.pid, signal.SIGKILL)
-    with Spool(batch.spool) as opened, opened.change() as sql:
-        sql.execute("UPDATE jobs SET boot = 'an earlier one' WHERE state = 'RUNNING'")
     batch.query()
     end = batch.end(job)
     assert (end["state"], end["reason"]) == ("NODE_FAIL", "the machine was restarted while it ran")
