@@ -36,8 +36,6 @@ __all__ = [
 
 # Bash dies of a warning that the program inside may want to hear, unless it has a trap; its children do not inherit it.
 _SHELL = ("bash", "-eo", "pipefail", "-c", 'trap : USR1 USR2; . "$0"')
-
-
 _UNDECODED = re.compile("[\udc80-\udcff]+")  # what stands for bytes that are no UTF-8
 
 

@@ -26,6 +26,7 @@ from dagster_hpc.engine.process import NOBODY, new_owner, process_lives, this_pr
 
 T = TypeVar("T")
 CONTENDERS = 6
+PATIENCE_S = 60
 FORK = multiprocessing.get_context("fork")
 
 
@@ -71,12 +72,14 @@ def submitted(ledger: Ledger, token: str = "abcd2345", job_id: str = "42", **mor
 def _contend(function: Callable[..., Any], url: str, number: int, start: Any, results: Any) -> None:
     ledger = Ledger(url)
     start.wait()
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             results.put(function(ledger, number))
             break
         except LedgerUnavailable:  # on a machine that stalls, the others' turns take longer than one call waits
-            continue
+            if time.monotonic() > deadline:
+                raise
     ledger.close()
 
 
@@ -86,7 +89,7 @@ def all_at_once(url: str, function: Callable[[Ledger, int], T]) -> list[T]:
     processes = [FORK.Process(target=_contend, args=(function, url, n, start, results)) for n in range(CONTENDERS)]
     for process in processes:
         process.start()
-    answers = [results.get(timeout=60) for _ in processes]
+    answers = [results.get(timeout=PATIENCE_S) for _ in processes]
     for process in processes:
         process.join()
     return answers

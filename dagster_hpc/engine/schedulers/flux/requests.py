@@ -58,7 +58,7 @@ class Flux(Scheduler):
     def quoted(self, text: str) -> str:
         """A value in double quotes. Three quotes in a row, of whatever kinds, begin one of several lines."""
         quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
-        if re.search(r"""[\n\r\0]|["']{3}""", quoted) or not quoted.isprintable():
+        if re.search(r"""[\n\r\0\udc80-\udcff]|["']{3}""", quoted):
             raise ConfigurationError(
                 f"{text!r} contains what no directive of Flux can hold: a line break, three quotes in a row, or bytes that "
                 f"are not UTF-8"

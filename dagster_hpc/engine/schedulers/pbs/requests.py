@@ -69,7 +69,7 @@ class PBS(Scheduler):
             "walltime": self.walltime(spec),
             "storage": self.value(storage) if storage else "",
         }
-        theirs = {name for line in spec.directives for name in _resources_in(line)}
+        theirs = _resources_in(spec.directives)
         if "nodes" in theirs:  # as it was said before there was select; both in one job are refused
             theirs |= {"select", "place"}
         return {name: amount for name, amount in own.items() if amount and name not in theirs}
@@ -247,12 +247,6 @@ class PlainPBS(PBS):
         return element_id
 
 
-def _resources_in(directive: str) -> list[str]:
-    """The names that the -l options of a line ask for."""
-    lists = re.findall(r"\s-l\s*(\S+)", directive) if directive.startswith("#PBS") else []
-    return [item.partition("=")[0] for each in lists for item in each.split(",")]
-
-
 # A site's variant is asked in other words like any PBS: these tell of its jobs all the same.
 _PLAINER: dict[tuple[str, ...], type[PBS]] = {PBS._form: WidePBS, WidePBS._form: PlainPBS}
 
@@ -264,3 +258,9 @@ class Gadi(PBS):
     kind: ClassVar[str] = "gadi"
     dialect_of: ClassVar[str] = "pbs"
     most_elements: ClassVar[int | None] = 10  # its server's max_array_size, though max_queued is a thousand
+
+
+def _resources_in(directives: Sequence[str]) -> set[str]:
+    """The names that the -l options of these lines ask for."""
+    lists = [each for line in directives if line.startswith("#PBS") for each in re.findall(r"\s-l\s*(\S+)", line)]
+    return {item.partition("=")[0] for each in lists for item in each.split(",")}
