@@ -12,6 +12,7 @@ from dagster_hpc.lazy import lazy_names
 if TYPE_CHECKING:
     from dagster_hpc.dice.assets import DiceProblem, build_dice_asset
     from dagster_hpc.dice.dagster_types import DiceResultType, SCIResultType
+    from dagster_hpc.dice.embedded_solver import EmbeddedSolver
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
     from dagster_hpc.dice.h2 import DiceTrial
     from dagster_hpc.dice.io_manager import SCIResultIOManager
@@ -35,6 +36,7 @@ __all__ = [
     "DiceRun",
     "DiceSolver",
     "DiceTrial",
+    "EmbeddedSolver",
     "SCIResultIOManager",
     "SCIResultType",
     "build_dice_asset",
@@ -49,6 +51,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "assets": ("DiceProblem", "build_dice_asset"),
         "dagster_types": ("DiceResultType", "SCIResultType"),
+        "embedded_solver": ("EmbeddedSolver",),
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
         "h2": ("DiceTrial",),
         "io_manager": ("SCIResultIOManager",),

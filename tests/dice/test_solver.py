@@ -21,12 +21,11 @@ from dagster_hpc import (
     JobTimedOut,
     LocalTarget,
 )
-from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver
+from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver, EmbeddedSolver
 from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.h2 import h2_case, judge_h2
 from dagster_hpc.dice.job_script import STAGGER
-from dagster_hpc.dice.jobs import SolverJobs
 from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.engine.schedulers.local.requests import Local
 from tests.dice.golden import FOLDER, case
@@ -105,7 +104,8 @@ def test_good_files_are_the_answer_whatever_the_exit_code(hpc: HPCJobRunner, tmp
 
 
 def test_a_wrong_answer_with_exit_code_0_is_rejected_and_tried_again(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    dice = solver(hpc, tmp_path, f"{counted(tmp_path)}; {replay('_corrupt/shm_collision_lih')}; exit 0", max_retries=1)
+    script = f"{counted(tmp_path)}; {replay('_corrupt/shm_collision_lih')}; exit 0"
+    dice = solver(hpc, tmp_path, script, max_retries=1, fallback=False)
 
     with pytest.warns(UserWarning, match="tried again"), pytest.raises(DiceResultInvalid) as caught:
         dice.solve(*problem("_corrupt/shm_collision_lih"))
@@ -140,7 +140,7 @@ def test_a_run_that_died_without_an_answer_is_tried_again(hpc: HPCJobRunner, tmp
 
 
 def test_the_tries_are_bounded(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    dice = solver(hpc, tmp_path, f"{counted(tmp_path)}; echo lost >&2; exit 1", max_retries=1)
+    dice = solver(hpc, tmp_path, f"{counted(tmp_path)}; echo lost >&2; exit 1", max_retries=1, fallback=False)
 
     with pytest.warns(UserWarning, match="tried again"), pytest.raises(JobFailed, match="lost"):
         dice.solve(*problem("h2_sto3g"))
@@ -175,7 +175,7 @@ def test_a_job_that_was_stopped_has_no_answer_whatever_it_left(hpc: HPCJobRunner
 def test_what_an_attempt_left_is_gone_when_the_next_one_starts(hpc: HPCJobRunner, tmp_path: Path) -> None:
     hpc.profiles["dice-mpi"] = ExecutionProfile(pre_commands=[replay("h2_sto3g")])
     with pytest.raises(JobFailed):
-        solver(hpc, tmp_path, "exit 1", max_retries=0).solve(*problem("h2_sto3g"))
+        solver(hpc, tmp_path, "exit 1", max_retries=0, fallback=False).solve(*problem("h2_sto3g"))
 
 
 # -- what Dice cannot do
@@ -371,11 +371,10 @@ def test_staggered_starts_are_apart(tmp_path: Path) -> None:
     ],
 )
 def test_how_runs_are_kept_apart_follows_from_the_profile(hpc: HPCJobRunner, profile: dict[str, Any], way: str) -> None:
-    jobs = SolverJobs(hpc, "/apps/Dice", python="", isolation="auto")
-    start = jobs.start(ExecutionProfile(**profile), embedded=False)
+    start = DiceSolver(hpc=hpc, executable="/apps/Dice").start_lines(ExecutionProfile(**profile))
     assert ("unshare" in start) == (way == "private")
     assert "flock" in start
-    assert "unshare" not in jobs.start(ExecutionProfile(**profile), embedded=True)
+    assert "unshare" not in EmbeddedSolver(hpc=hpc).start_lines(ExecutionProfile(**profile))
     assert subprocess.run(["bash", "-n"], input=start, text=True).returncode == 0
 
 
