@@ -61,7 +61,10 @@ def to_bytes(value: Any) -> bytes:
         }  # fmt: skip
         arrays = {"alpha": value.occupancies[0], "beta": value.occupancies[1]}
     elif isinstance(value, Samples):
-        header = {"norb": value.norb, "nelec": value.nelec, "seed": value.seed, "source": dict(value.source)}
+        header = {
+            "norb": value.norb, "nelec": value.nelec, "seed": value.seed, "source": dict(value.source),
+            "hamiltonian": value.hamiltonian,
+        }  # fmt: skip
         arrays = {"bits": np.packbits(value.bitstrings, axis=1)}
     elif isinstance(value, SQDResult):
         header, arrays = _result_parts(value)

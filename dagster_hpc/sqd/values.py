@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
+from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, signature_of
 from dagster_hpc.sqd.spin import lowest_spin_sq
 
 if TYPE_CHECKING:
@@ -52,6 +52,11 @@ class Hamiltonian:
                 occupancies=same.initial_occupancies(),
             )
 
+    @property
+    def signature(self) -> str:
+        """By which samples know that they were drawn for it."""
+        return signature_of(self.integrals())
+
     def opened(self) -> _Opened:
         """A `Molecule` of the text, for as long as the block lasts."""
         return _Opened(self)
@@ -83,6 +88,7 @@ class Samples:
     nelec: tuple[int, int]
     seed: int
     source: Mapping[str, Any]
+    hamiltonian: str = ""  # signature of the Hamiltonian that they were drawn for; empty where nobody wrote it down
 
     @property
     def right_electrons(self) -> float:
