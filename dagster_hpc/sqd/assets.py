@@ -212,7 +212,7 @@ def _loop(
 
         return run_sqd(
             integrals,
-            samples.bitstrings,
+            samples,
             samples_per_batch=config.samples_per_batch,
             seed=samples.seed,
             num_batches=config.num_batches,

@@ -27,12 +27,12 @@ def curve_asset(
         known = [(place, found[place]) for place in order if place in found]
         if not known:
             raise dg.Failure(f"no partition of {result_key.to_user_string()} is materialized", allow_retries=False)
-        return dg.MaterializeResult(metadata=_curve_metadata(known))
+        return dg.MaterializeResult(metadata=curve_metadata(known))
 
     return curve
 
 
-def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
+def curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
     rows = [
         {
             "geometry": place,

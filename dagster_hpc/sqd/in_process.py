@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from qiskit_addon_sqd.fermion import SCIResult
 
     from dagster_hpc.sqd.molecule import MolecularIntegrals
     from dagster_hpc.sqd.values import Subspace
 
 
-def solve_here(subspace: Subspace, integrals: MolecularIntegrals, *, seed: int, spin_sq: float | None) -> SCIResult:
-    """The lowest state, by the embedded solver: what its jobs would find."""
-    from qiskit_addon_sqd.fermion import SCIResult, SCIState
+class Found(NamedTuple):
+    """An answer and its <S²>."""
 
-    from dagster_hpc.dice.embedded.iterations import TIGHTEST
-    from dagster_hpc.dice.embedded.problem import Problem
-    from dagster_hpc.dice.fcidump import integrals_of
-    from dagster_hpc.dice.hamiltonian import DeterminantSpace
+    result: SCIResult
+    spin_square: float
+
+
+def solve_here(subspace: Subspace, integrals: MolecularIntegrals, *, seed: int, spin_sq: float | None) -> Found:
+    """The lowest state, by the embedded solver: what its jobs would find. With a wanted spin, other states are raised."""
+    from qiskit_addon_sqd.fermion import SCIResult, SCIState, solve_sci
+
+    from dagster_hpc.dice.embedded import solve_product
 
     h, eri, _, norb, nelec = integrals
-    strings = [np.unique(one) for one in subspace]
-    space = DeterminantSpace.product(*(_occupations(one, norb) for one in strings))
-    states = Problem(integrals_of(h, eri, 0.0), 1, TIGHTEST, seed).solve(space, ())
-    amplitudes = states.vectors[:, 0].reshape(len(strings[0]), len(strings[1]))
-    weights = (amplitudes**2).sum(axis=1), (amplitudes**2).sum(axis=0)
-    occupancies = weights[0] @ space.alpha, weights[1] @ space.beta
-    state = SCIState(amplitudes, strings[0], strings[1], norb=norb, nelec=nelec)
-    return SCIResult(float(states.energies[0]), state, occupancies)
-
-
-def _occupations(strings: NDArray[Any], norb: int) -> NDArray[np.bool_]:
-    return np.array([[int(string) >> place & 1 for place in range(norb)] for string in strings], bool)
+    strings_a, strings_b = (np.unique(one) for one in subspace)
+    if spin_sq is not None and min(nelec) > 0:  # with electrons of one spin only there is one S
+        result = solve_sci((strings_a, strings_b), h, eri, norb=norb, nelec=nelec, spin_sq=spin_sq)
+        assert result.sci_state is not None  # of this solver, always
+        return Found(result, float(result.sci_state.spin_square()))
+    solution = solve_product(strings_a, strings_b, h, eri, norb, nelec, seed=seed)
+    state = solution.state()
+    amplitudes = np.zeros((len(strings_a), len(strings_b)))
+    amplitudes[state.index_a, state.index_b] = state.coefficients
+    dense = SCIState(amplitudes, strings_a, strings_b, norb=norb, nelec=nelec)
+    return Found(SCIResult(float(solution.energies[0]), dense, state.occupancies()), state.spin_square())

@@ -18,30 +18,30 @@ import numpy as np
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd.inputs import Settings, both_spins, refuse_misfit, refuse_nonsense, require_addon
 from dagster_hpc.sqd.iteration import Loop
-from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
+from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, require_same
 from dagster_hpc.sqd.policy import policy_settings
 from dagster_hpc.sqd.solver import IN_PROCESS_BELOW, Solver, is_subspace_solver
 from dagster_hpc.sqd.state import State, fingerprint
-from dagster_hpc.sqd.values import Iteration, Occupancies, Problem, SQDResult, best_of
+from dagster_hpc.sqd.values import Iteration, Occupancies, Problem, Samples, SQDResult, best_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit_addon_sqd.fermion import SCIState, SubspacePolicy
 
-    from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.resources.step import Context
     from dagster_hpc.sqd.inputs import CIString
     from dagster_hpc.sqd.solver import SCISolver
+    from dagster_hpc.subspace import SubspaceSolver
 
 
 def run_sqd(
     molecule: Molecule | MolecularIntegrals,
-    bitstrings: NDArray[np.bool_],
+    bitstrings: NDArray[np.bool_] | Samples,
     *,
     samples_per_batch: int,
     seed: int,
     num_batches: int = 1,
-    sci_solver: SCISolver | DiceSolver | None = None,
+    sci_solver: SCISolver | SubspaceSolver | None = None,
     max_iterations: int = 100,
     energy_tol: float = 1e-8,
     occupancies_tol: float = 1e-5,
@@ -69,10 +69,12 @@ def run_sqd(
     Args:
         molecule: Or its integrals. With `state_dir` those of the first start are kept: orbitals of equal energy do not
             turn under the samples when the loop is resumed.
-        bitstrings: One row per shot, alpha in the right half, as `sample_bitstrings` gives them.
+        bitstrings: One row per shot, alpha in the right half, as `sample_bitstrings` gives them; or `Samples`, which are
+            refused where they were drawn for another Hamiltonian.
         seed: All randomness of the loop comes from it.
-        sci_solver: Diagonalizes all subspaces of an iteration: a `DiceSolver`, whose jobs a resumed loop joins where they
-            still run, or a function as qiskit-addon-sqd defines it; default: its own one, in this process.
+        sci_solver: Diagonalizes all subspaces of an iteration: a `DiceSolver` or another `SubspaceSolver`, whose jobs
+            a resumed loop joins where they still run, or a function as qiskit-addon-sqd defines it; default: its own
+            one, in this process.
         include_configurations: Strings of every subspace, for both spins or a pair of lists; "hf" is the string of the
             reference determinant.
         spin_sq: The <S²> that is wanted, as 0 for a singlet: solvers that can raise the energy of other states. None:
@@ -88,8 +90,8 @@ def run_sqd(
         state_dir: Here each iteration is written, in a folder for these very inputs. None: nothing is kept.
         key: What else tells this calculation from others in `state_dir`, such as the settings of a solver function.
         callback: Called with each new iteration, once it is on disk.
-        context: Of the asset or op in which the loop runs; for a `DiceSolver`.
-        **how: For a `DiceSolver`, as in its `runs`: profile, overrides, reuse, …
+        context: Of the asset or op in which the loop runs; for a `SubspaceSolver`.
+        **how: For a `SubspaceSolver`, as in its `runs`: profile, overrides, reuse, …
 
     Example:
         result = run_sqd(molecule, bitstrings, samples_per_batch=300, seed=24, state_dir="~/sqd")
@@ -99,12 +101,14 @@ def run_sqd(
         both_spins(include_configurations), 1e-4 if carryover_threshold is None else carryover_threshold, seed,
         None if spin_sq is None else float(spin_sq), policy_settings(policy),
     )  # fmt: skip
-    matrix = np.asarray(bitstrings)
+    matrix = np.asarray(bitstrings.bitstrings if isinstance(bitstrings, Samples) else bitstrings)
     refuse_nonsense(settings, matrix, max_iterations)
     if policy is not None and carryover_threshold is not None:
         raise ConfigurationError("carryover_threshold is one of the policy's own settings: give it to the policy")
     if how and not is_subspace_solver(sci_solver):
-        raise ConfigurationError(f"{', '.join(how)}: only a DiceSolver takes that, or it is misspelt")
+        raise ConfigurationError(
+            f"{', '.join(how)}: only a SubspaceSolver such as DiceSolver takes that, or it is misspelt"
+        )
     require_addon()
     solver = Solver(sci_solver, context, how, seed, settings.spin_sq, in_process_below)
     state = None
@@ -114,6 +118,8 @@ def run_sqd(
         solver = replace(solver, name=name)
     problem = _problem_of(molecule, initial_occupancies, state)
     refuse_misfit(problem, matrix, settings)
+    if isinstance(bitstrings, Samples):
+        require_same(bitstrings.hamiltonian, problem.integrals)
     loop = Loop(problem, matrix, settings, solver, policy)
     return _run(loop, state, max_iterations, callback)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
@@ -16,11 +16,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit_addon_sqd.fermion import SCIResult
 
-    from dagster_hpc.dice.solver import DiceSolver
-    from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.engine.job import JobResult
     from dagster_hpc.resources.step import Context
     from dagster_hpc.sqd.molecule import MolecularIntegrals
+    from dagster_hpc.subspace import SolverRun, SubspaceSolver
 
 SCISolver: TypeAlias = (
     "Callable[[list[Subspace], NDArray[np.float64], NDArray[np.float64], int, tuple[int, int]], list[SCIResult]]"
@@ -43,14 +42,14 @@ class Answer:
     in_process: bool = False
 
     @classmethod
-    def of(cls, result: SCIResult, *, in_process: bool = False) -> Answer:
+    def of(cls, result: SCIResult) -> Answer:
         state = result.sci_state
         if state is None:
-            return cls(result, None, None, in_process=in_process)
-        return cls(result, float(state.spin_square()), int(state.amplitudes.size), in_process=in_process)
+            return cls(result, None, None)
+        return cls(result, float(state.spin_square()), int(state.amplitudes.size))
 
     @classmethod
-    def of_run(cls, result: SCIResult, run: DiceRun) -> Answer:
+    def of_run(cls, result: SCIResult, run: SolverRun[Any]) -> Answer:
         spin_square, dimension = run.result.spin_square, run.result.dimension
         return cls(
             result,
@@ -64,7 +63,7 @@ class Answer:
 class Solver:
     """Who diagonalizes, and what it is told."""
 
-    given: SCISolver | DiceSolver | None
+    given: SCISolver | SubspaceSolver | None
     context: Context | None
     how: Mapping[str, Any]
     seed: int
@@ -93,11 +92,11 @@ class Solver:
         return [answers[place] for place in range(len(subspaces))]
 
     def _as_jobs(self, subspaces: list[Subspace], asked: Any, iteration: int, round_index: int) -> list[Answer]:
-        runs: list[DiceRun] = []
+        runs: list[SolverRun[Any]] = []
         key = self.name and f"sqd-{self.name}-{iteration}-{round_index}"
-        collect: Callable[[Iterable[DiceRun]], None] = runs.extend
+        collect: Callable[[Iterable[SolverRun[Any]]], None] = runs.extend
         told = {**self.how, **({} if self.spin_sq is None else {"spin_sq": self.spin_sq})}
-        solve = self._seeded(iteration).as_sci_solver(self.context, key=key, on_runs=collect, **told)
+        solve = self.seeded(iteration).as_sci_solver(self.context, key=key, on_runs=collect, **told)
         results = solve(subspaces, *asked)
         return [Answer.of_run(result, run) for result, run in zip(results, runs, strict=True)]
 
@@ -105,16 +104,19 @@ class Solver:
         from dagster_hpc.sqd.in_process import solve_here
 
         found = [solve_here(one, integrals, seed=self.seed, spin_sq=self.spin_sq) for one in subspaces]
-        return [Answer.of(result, in_process=True) for result in found]
+        return [
+            Answer(result, spin_square, len(alpha) * len(beta), in_process=True)
+            for (result, spin_square), (alpha, beta) in zip(found, subspaces, strict=True)
+        ]
 
     def _is_small(self, subspace: Subspace) -> bool:
         grows = getattr(self.given, "select_cutoff", None) is not None  # the jobs would find more than the subspace
         return not grows and len(subspace[0]) * len(subspace[1]) < self.in_process_below
 
-    def _seeded(self, iteration: int) -> DiceSolver:
+    def seeded(self, iteration: int) -> SubspaceSolver:
         """The solver with a seed of the loop's, where it takes one and has none."""
-        solver = cast("DiceSolver", self.given)
-        if "seed" not in type(solver).model_fields or solver.seed is not None:
+        solver = cast("SubspaceSolver", self.given)
+        if "seed" not in type(solver).model_fields or getattr(solver, "seed") is not None:  # noqa: B009
             return solver
         derived = int(np.random.SeedSequence([self.seed, iteration]).generate_state(1)[0] >> 1)  # 31 bits
         return solver.model_copy(update={"seed": derived})
@@ -129,12 +131,12 @@ class Solver:
         return [type(self.given).__name__, identity_of(self.given), self.in_process_below]
 
 
-def is_subspace_solver(solver: SCISolver | DiceSolver | None) -> TypeGuard[DiceSolver]:
+def is_subspace_solver(solver: SCISolver | SubspaceSolver | None) -> TypeGuard[SubspaceSolver]:
     return hasattr(solver, "as_sci_solver")
 
 
-def identity_of(solver: DiceSolver) -> Any:
+def identity_of(solver: SubspaceSolver) -> Any:
     """What decides the numbers of a solver: its settings and the very program that its jobs start."""
     if hasattr(solver, "identity"):
         return solver.identity()
-    return [solver.executable, asdict(solver.options())]
+    return solver.model_dump(mode="json", exclude={"hpc", "profile"})
