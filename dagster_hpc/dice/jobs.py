@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 
-from dagster_hpc.dice.job_script import PAYLOAD, START, Isolation, isolation_for, start_lines
+from dagster_hpc.dice.job_script import START, Isolation, isolation_for, payload, start_lines
 from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, FCIDUMP, SPIN_RDM
 from dagster_hpc.dice.tasks import Asking, Task
 from dagster_hpc.engine.job import JobFailed, JobResult
@@ -44,8 +44,9 @@ class SolverJobs:
         above = "." if alone else ".."
         overrides["pre_commands"] = [*profile.pre_commands, f". {above}/{START}"]
         words = self._words(embedded)
-        command = Command.shell(PAYLOAD, args=[asking.fcidump, *words, *asking.args], name=_name(asking.context))
-        start = self.start(profile, embedded=embedded)
+        script = payload(embedded=embedded or self.executable is None)
+        command = Command.shell(script, args=[asking.fcidump, *words, *asking.args], name=_name(asking.context))
+        start = self.start(profile, embedded=embedded, attempt=attempt)
         again = f".retry{attempt}" if attempt else ""
         how: dict[str, Any] = {
             "profile": asking.profile,
@@ -71,10 +72,10 @@ class SolverJobs:
             return [self.python or sys.executable, "-m", EMBEDDED_MODULE]
         return [self.hpc.target.executable(self.executable)]
 
-    def start(self, profile: ExecutionProfile, *, embedded: bool) -> str:
+    def start(self, profile: ExecutionProfile, *, embedded: bool, attempt: int = 0) -> str:
         """The shell lines before the launcher. The embedded solver shares nothing with another one on its node."""
         way = self.isolation if self.isolation != "auto" else isolation_for(profile, self.hpc.target.scheduler.kind)
-        return start_lines("none" if embedded else way, profile.launcher)
+        return start_lines("none", profile.launcher) if embedded else start_lines(way, profile.launcher, attempt)
 
 
 def place_hamiltonian(hpc: HPCJobRunner, integrals: Integrals, nelec: tuple[int, int]) -> str:

@@ -15,7 +15,7 @@ from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, de
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, OUTPUT, SPIN_RDM
 from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
 from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.hamiltonian import Integrals
 
-_TEXTS = ("dice.out", "stdout.log")  # where the output is looked for when it is not given
+_TEXTS = (OUTPUT, "stdout.log")  # where the output is looked for when it is not given
 _LARGEST_FCIDUMP = 1 << 27
 _CANDIDATES = 10_000  # determinants among which those that Dice printed are looked for
 _ALL_PAIRS = 1 << 26  # products of strings that are marked one by one

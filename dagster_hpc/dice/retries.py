@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from dagster_hpc.dice.files import read_dice_outputs
+from dagster_hpc.dice.layout import OUTPUT
 from dagster_hpc.dice.output_text import DiceFailed, DiceNotConverged
 from dagster_hpc.dice.tasks import Asking, DiceRun, Task
 from dagster_hpc.dice.validation import DiceResultInvalid
@@ -72,7 +73,7 @@ class Attempts:
                 job.handle.work_dir,
                 norb=asking.norb,
                 nelec=asking.nelec,
-                stdout=Path(job.handle.work_dir, STDOUT),
+                stdout=_said(job),
                 integrals=asking.integrals,
                 parent_energy=task.parent_energy,
                 recompute_up_to=self.recompute_up_to,
@@ -93,6 +94,12 @@ def _tell(context: Context | None, tasks: list[Task], what_now: str) -> None:
             context.log.warning(message)
         else:
             warnings.warn(message, stacklevel=4)
+
+
+def _said(job: JobResult) -> Path:
+    """What the solver said, which its job keeps out of its own output; where it never came to start, that output."""
+    said = Path(job.handle.work_dir, OUTPUT)
+    return said if said.is_file() else Path(job.handle.work_dir, STDOUT)
 
 
 def _is_not_converged(error: HPCError) -> bool:

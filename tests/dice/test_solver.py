@@ -25,7 +25,6 @@ from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver
 from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.h2 import h2_case, judge_h2
-from dagster_hpc.dice.job_script import STAGGER
 from dagster_hpc.dice.jobs import SolverJobs
 from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.engine.schedulers.local.requests import Local
@@ -308,10 +307,11 @@ def test_dice_gets_a_shared_memory_of_its_own(hpc: HPCJobRunner, tmp_path: Path)
     solver(hpc, tmp_path, script, isolation="auto").solve(*problem("h2_sto3g"))
 
     seen = (tmp_path / "seen").read_text().split()
-    if seen != [mark]:
+    if "dagster_hpc-private" not in seen:
         Path("/dev/shm", mark).unlink()
         assert subprocess.run(["unshare", "--user", "--map-root-user", "--mount", "true"]).returncode != 0
         pytest.skip("this machine gives users no namespaces of their own")
+    assert set(seen) == {mark, "dagster_hpc-private"}
     assert not Path("/dev/shm", mark).exists()
 
 
@@ -341,7 +341,9 @@ def test_a_job_in_its_own_shared_memory_can_be_cancelled(hpc: HPCJobRunner, tmp_
 
 
 def test_where_users_have_no_namespaces_starts_are_staggered(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    hpc.profiles["dice-mpi"] = ExecutionProfile(pre_commands=["unshare() { return 1; }"])
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "unshare").symlink_to("/bin/false")
+    hpc.profiles["dice-mpi"] = ExecutionProfile(pre_commands=[f"PATH={tmp_path}/bin:$PATH"])
     script = f"date +%s.%N >>{tmp_path}/moments; sleep 1.6; {replay('h2_sto3g')}; exit 1"
     dice = solver(hpc, tmp_path, script, isolation="auto")
 
@@ -351,13 +353,6 @@ def test_where_users_have_no_namespaces_starts_are_staggered(hpc: HPCJobRunner, 
     moments = sorted(map(float, (tmp_path / "moments").read_text().split()))
     assert np.diff(moments).min() > 1.2
     assert all("no private /dev/shm" in run.jobs[0].stdout_tail for run in runs)
-
-
-def test_staggered_starts_are_apart(tmp_path: Path) -> None:
-    script = f"{STAGGER}\nhpc_dice_stagger\ndate +%s.%N"
-    running = [subprocess.Popen(["bash", "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    moments = sorted(float(process.communicate()[0]) for process in running)
-    assert np.diff(moments).min() > 1.2
 
 
 @pytest.mark.parametrize(
