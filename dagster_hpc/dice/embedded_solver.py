@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from dagster_hpc.dice.job_script import start_lines
+from dagster_hpc.dice.job_script import payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
@@ -46,6 +46,9 @@ class EmbeddedSolver(SelectedCISolver):
     def start_lines(self, profile: ExecutionProfile, attempt: int = 0) -> str:
         """It shares nothing with another one on its node."""
         return start_lines("none", profile.launcher)
+
+    def payload(self) -> str:
+        return payload(embedded=True)
 
     def read(self, folder: Path, subspace: Subspace, problem: Problem) -> "DiceResult":
         """With a penalty on its spin, the state is the lowest of another operator than H, and no eigenstate of H."""

@@ -16,7 +16,7 @@ from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, de
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, OUTPUT, SPIN_RDM
 from dagster_hpc.dice.output_text import (
     DiceReadsOtherStrings,
     DiceText,
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.hamiltonian import Integrals
 
-_TEXTS = ("dice.out", "stdout.log")  # where the output is looked for when it is not given
+_TEXTS = (OUTPUT, "stdout.log")  # where the output is looked for when it is not given
 _LARGEST_FCIDUMP = 1 << 27
 _HEADER = 1 << 14  # bytes of fcidump.txt in which NORB and NELEC stand
 _CANDIDATES = 10_000  # determinants among which those that Dice printed are looked for

@@ -10,8 +10,7 @@ from pydantic import Field
 
 from dagster_hpc.dice.files import dice_input_files, read_dice_outputs
 from dagster_hpc.dice.inputs import DiceOptions
-from dagster_hpc.dice.job_script import PAYLOAD
-from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, SPIN_RDM
+from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, OUTPUT, SPIN_RDM
 from dagster_hpc.engine.script import STDOUT
 from dagster_hpc.subspace.problem import Problem, Subspace
 from dagster_hpc.subspace.solver import SubspaceSolver
@@ -77,9 +76,6 @@ class SelectedCISolver(SubspaceSolver, ABC):
         text = Path(self.input_template).read_text(errors="replace") if self.input_template else None
         return {**super().settings(), "input_template": text}
 
-    def payload(self) -> str:
-        return PAYLOAD
-
     def read(self, folder: Path, subspace: Subspace, problem: Problem) -> "DiceResult":
         return self.answer(folder, subspace, problem)
 
@@ -87,11 +83,12 @@ class SelectedCISolver(SubspaceSolver, ABC):
         self, folder: Path, subspace: Subspace, problem: Problem, *, is_eigenstate: bool = True
     ) -> "DiceResult":
         """What the files say, after all checks that a state of this kind can be asked for."""
+        said = folder / OUTPUT  # where the solver came to start; else the job's own output may say why not
         return read_dice_outputs(
             folder,
             norb=problem.norb,
             nelec=problem.nelec,
-            stdout=folder / STDOUT,
+            stdout=said if said.is_file() else folder / STDOUT,
             integrals=problem.integrals,
             parent_energy=subspace.parent_energy,
             recompute_up_to=self.recompute_up_to,

@@ -15,7 +15,7 @@ from pydantic import Field
 from dagster_hpc.dice.advice import advised
 from dagster_hpc.dice.embedded_solver import EmbeddedSolver
 from dagster_hpc.dice.h2 import DiceTrial, h2_case, judge_h2
-from dagster_hpc.dice.job_script import Isolation, isolation_for, start_lines
+from dagster_hpc.dice.job_script import Isolation, isolation_for, payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -83,7 +83,10 @@ class DiceSolver(SelectedCISolver):
         return self.isolation if self.isolation != "auto" else isolation_for(profile, self.hpc.target.scheduler.kind)
 
     def start_lines(self, profile: ExecutionProfile, attempt: int = 0) -> str:
-        return start_lines(self.isolation_in(profile), profile.launcher)
+        return start_lines(self.isolation_in(profile), profile.launcher, attempt)
+
+    def payload(self) -> str:
+        return payload(embedded=False)
 
     def explained(self, errors: Sequence[HPCError], problem: Problem) -> HPCError:
         tolerance = self.options().tolerance
