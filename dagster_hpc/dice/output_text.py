@@ -96,6 +96,11 @@ def read_text(source: str | bytes | os.PathLike[str], folder: Path) -> str:
         return source
     raise DiceInputMissing(f"there is no output of Dice at {os.fspath(source)}", work_dir=str(folder))
 
+READS_OTHER_STRINGS = (
+    "use a Dice that reads AlphaDets.bin and BetaDets.bin in 16 bytes per string, as qiskit-addon-dice-solver needs it: the "
+    "stock Dice ignores them, and forks read strings of another width. `dagster-hpc doctor` tells them apart."
+)
+
 
 class DiceFailed(NoAnswer):
     """Dice ended without an answer. `words` is what it said."""
@@ -127,6 +132,12 @@ class DiceUnevenStrings(DiceFailed):
     inputs_at_fault = True
 
 
+class DiceReadsOtherStrings(DiceFailed):
+    summary = "this Dice reads other strings than were written: theirs have the right numbers of electrons"
+    default_advice = READS_OTHER_STRINGS
+    inputs_at_fault = True
+
+
 class DiceKeywordUnknown(DiceFailed):
     summary = "Dice does not know a keyword of input.dat"
     default_advice = "correct the template of input.dat, or use the Dice that it was written for."
@@ -147,8 +158,8 @@ class DiceNotConverged(DiceFailed):
 class DiceCrashed(DiceFailed):
     summary = "Dice crashed"
     default_advice = (
-        "try it again: two jobs that start on one node in the same second share their memory by mistake. "
-        "Exclusive nodes, or a private /dev/shm for each job, prevent it."
+        "try it again: where jobs have no /dev/shm of their own, two that start on one node in the same second share their "
+        "memory by mistake."
     )
     retryable = True
 

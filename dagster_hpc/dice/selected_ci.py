@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dagster_hpc.dice.files import dice_input_files, read_dice_outputs
 from dagster_hpc.dice.inputs import DiceOptions
-from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, SPIN_RDM
+from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, OUTPUT, SPIN_RDM
 from dagster_hpc.engine.script import STDOUT
 from dagster_hpc.subspace.problem import Problem, Subspace
 from dagster_hpc.subspace.solver import SubspaceSolver
@@ -25,7 +25,7 @@ class SelectedCISolver(SubspaceSolver, ABC):
 
     profile: str = Field(default="dice-mpi", description="Execution profile of the jobs.")
     select_cutoff: float | None = Field(
-        default=5e-4, description="Determinants with a larger |H c| join the given ones; null: none do."
+        default=None, description="Determinants with a larger |H c| join the given ones; null: none do."
     )
     davidson_tol: float | None = Field(
         default=None, description="Residual at the end; null: 1e-7, or 1e-5 with the reference keywords."
@@ -71,13 +71,26 @@ class SelectedCISolver(SubspaceSolver, ABC):
     def outputs(self) -> dict[str, str]:
         return {"energy": ENERGY, "determinants": DETERMINANTS, "density_matrix": SPIN_RDM}
 
+    def settings(self) -> dict[str, Any]:
+        """A template is what stands in it."""
+        text = Path(self.input_template).read_text(errors="replace") if self.input_template else None
+        return {**super().settings(), "input_template": text}
+
     def read(self, folder: Path, subspace: Subspace, problem: Problem) -> "DiceResult":
+        return self.answer(folder, subspace, problem)
+
+    def answer(
+        self, folder: Path, subspace: Subspace, problem: Problem, *, is_eigenstate: bool = True
+    ) -> "DiceResult":
+        """What the files say, after all checks that a state of this kind can be asked for."""
+        said = folder / OUTPUT  # where the solver came to start; else the job's own output may say why not
         return read_dice_outputs(
             folder,
             norb=problem.norb,
             nelec=problem.nelec,
-            stdout=folder / STDOUT,
+            stdout=said if said.is_file() else folder / STDOUT,
             integrals=problem.integrals,
             parent_energy=subspace.parent_energy,
             recompute_up_to=self.recompute_up_to,
+            is_eigenstate=is_eigenstate,
         )

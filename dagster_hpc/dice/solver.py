@@ -6,23 +6,31 @@ files that are complete and pass every check of `validation`.
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of a resource.
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
+from dagster_hpc.dice.advice import advised
 from dagster_hpc.dice.embedded_solver import EmbeddedSolver
 from dagster_hpc.dice.h2 import DiceTrial, h2_case, judge_h2
-from dagster_hpc.dice.job_script import isolation_for, start_lines
+from dagster_hpc.dice.job_script import Isolation, isolation_for, payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
-from dagster_hpc.engine.errors import ConfigurationError, HPCError
+from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.step import Context
-from dagster_hpc.subspace.problem import Problem
+from dagster_hpc.subspace.problem import Problem, Subspace
 from dagster_hpc.subspace.solver import SubspaceSolver
 
 __all__ = ["DiceSolver", "h2_case", "judge_h2"]  # the H2 case: for `dagster-hpc doctor`
+
+# Dice's Davidson ends early where its space holds all of the subspace, and then returns vectors that are neither orthogonal
+# nor normalised: of 2 x 2 strings without the Hartree-Fock one 7 of 8, of 4 x 4 still 1 of 8. Below this many determinants
+# all of LAPACK takes milliseconds and cannot miss a state.
+SMALLEST = 50
+TIGHTEST = 1e-9  # residual that a real Dice was seen to reach; at 1e-12 it ended with a state of norm 333 at -9196 Hartree
 
 
 class DiceSolver(SelectedCISolver):
@@ -52,14 +60,37 @@ class DiceSolver(SelectedCISolver):
     def name(self) -> str:
         return "dice"
 
-    def words(self, problem: Problem) -> list[str]:
-        if self.executable is None:
-            raise ConfigurationError("a DiceSolver without an executable starts no Dice")
-        return [self.hpc.target.executable(self.executable)]
+    def programs(self) -> list[str]:
+        return [] if self.executable is None else [self.hpc.target.executable(self.executable)]
 
-    def start_lines(self, profile: ExecutionProfile) -> str:
-        way = self.isolation if self.isolation != "auto" else isolation_for(profile, self.hpc.target.scheduler.kind)
-        return start_lines(way, profile.launcher)
+    def words(self, problem: Problem) -> list[str]:
+        return self.programs()
+
+    def faults(self, problem: Problem) -> list[str]:
+        if self.davidson_tol is None or self.davidson_tol >= TIGHTEST:
+            return []
+        return [
+            f"davidson_tol is {self.davidson_tol:g}; Dice's Davidson diverges below {TIGHTEST:g}, and 1e-7, the default, "
+            "gives energies to 1e-12 Hartree"
+        ]
+
+    def suits(self, subspace: Subspace, problem: Problem) -> bool:
+        """A growing set is soon larger than it begins."""
+        return self.select_cutoff is not None or subspace.size >= SMALLEST
+
+    def isolation_in(self, profile: ExecutionProfile) -> Isolation:
+        """How two Dice on a node are kept apart in jobs of this profile."""
+        return self.isolation if self.isolation != "auto" else isolation_for(profile, self.hpc.target.scheduler.kind)
+
+    def start_lines(self, profile: ExecutionProfile, attempt: int = 0) -> str:
+        return start_lines(self.isolation_in(profile), profile.launcher, attempt)
+
+    def payload(self) -> str:
+        return payload(embedded=False)
+
+    def explained(self, errors: Sequence[HPCError], problem: Problem) -> HPCError:
+        tolerance = self.options().tolerance
+        return advised(errors, isolation=self.isolation_in(problem.profile), tolerance=tolerance)
 
     def acting(self) -> SubspaceSolver:
         return self if self.executable is not None else self._embedded()

@@ -24,6 +24,8 @@ from dagster_hpc.subspace.checks import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from dagster_hpc.dice.determinants import Words
@@ -35,6 +37,7 @@ NORM_LIMIT = 1e-9
 RDM_LIMIT = 2e-6  # Dice leaves out entries below 1e-6 and writes eight digits
 PRINTED_LIMIT = 2e-9  # ten decimals are printed
 LOOSE_LIMIT = 1e-4  # between the last iteration and the tighter diagonalization after it
+SAMPLED_LIMIT = 0.01  # of a residual that a few random rows tell of
 DAVIDSON_CAP = 800  # per root; then Dice takes whatever it has
 ORDER_LIMIT = 1e-12
 _HUGE = 1e100  # no coefficient, no energy: the bytes of something else
@@ -66,7 +69,8 @@ NAMES = {
     "printed_determinants": "output and file have the same leading determinants",
     "expectation": "the energy is <psi|H|psi>, recomputed",
     "residual": "the state is an eigenstate of H among its determinants",
-    "local_energy": "the eigenvalue equation holds at the leading determinant",
+    "local_energy": "the eigenvalue equation holds at the leading determinants",
+    "sampled_residual": "the eigenvalue equation holds at random determinants, where there are too many for all of them",
     "variational_bound": "the energy is not above that of any single determinant",
     "parent_bound": "the energy is not above that of a subspace",
 }
@@ -85,7 +89,7 @@ class DiceResultInvalid(AnswerInvalid):
             return (
                 "solve this subspace with the embedded solver, or add determinants: sparse ones defeat Dice's Davidson."
             )
-        return "run it again; two jobs that start on one node in the same second overwrite each other's memory."
+        return "run it again, with nobody else's Dice on the node, or solve this subspace with the embedded solver."
 
     @property
     def not_converged(self) -> bool:
@@ -140,6 +144,14 @@ def input_duplicates(totals: dict[str, tuple[int, int]]) -> Check:
         f"Dice counts strings given twice as two: {'; '.join(faults)}" if faults else "every string is given once"
     )
     return Check("input_duplicates", not again, sentence, again, 0)
+
+
+def fcidump_header(name: str, found: Sequence[int | None], expected: Sequence[int]) -> Check:
+    """NORB and NELEC."""
+    norb, electrons = ("an unknown number of" if each is None else str(each) for each in found)
+    sentence = f"{name} is of {norb} orbitals and {electrons} electrons"
+    right = list(found) == list(expected)
+    return Check("input_fcidump", right, sentence if right else f"{sentence}; {expected[0]} and {expected[1]} are right")
 
 
 def finite(coefficients: NDArray[np.float64], energies: NDArray[np.float64]) -> Check:
@@ -286,8 +298,27 @@ def residual(size: float, tolerance: float) -> Check:
     return at_most("residual", size, limit, sentence)
 
 
-def local_energy(energy: float, found: float, coefficient: float, tolerance: float) -> Check:
-    """A residual that is small as a whole is small in one row; there it is divided by the coefficient."""
-    limit = max(1e-4, 20 * tolerance) / abs(coefficient)
-    sentence = f"the leading determinant sees an energy of {found:.8f} Hartree, shci.e says {energy:.8f}"
-    return at_most("local_energy", abs(found - energy), limit, sentence)
+def local_energy(energy: float, rows: Sequence[tuple[float, float]], tolerance: float) -> Check:
+    """A residual that is small as a whole is small in each row. `rows`: coefficients, the largest, and rows of H c."""
+    limit = max(1e-4, 20 * tolerance)
+    worst, seen = max(
+        ((abs(image - energy * c), image / c if c else math.nan) for c, image in rows), key=_size
+    )
+    sentence = f"a leading determinant sees an energy of {seen:.8f} Hartree, shci.e says {energy:.8f}"
+    return at_most("local_energy", worst, limit, sentence)
+
+
+def sampled_residual(energy: float, rows: Sequence[tuple[float, float]], count: int) -> Check:
+    """The residual as random rows of all `count` let it be estimated. `rows`: coefficients, and rows of H c.
+
+    The limit is far above the residual of an eigenstate, which may lie in a few rows: a small one says nothing against it.
+    """
+    square = sum((image - energy * coefficient) ** 2 for coefficient, image in rows) / len(rows)
+    size = math.sqrt(square * count)
+    sentence = f"|H psi - E psi| is about {size:.1e} by {len(rows)} random rows; a diverged state has far more than 0.01"
+    return at_most("sampled_residual", size, SAMPLED_LIMIT, sentence)
+
+
+def _size(row: tuple[float, float]) -> float:
+    """What is no number is the worst."""
+    return row[0] if math.isfinite(row[0]) else math.inf

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from dagster_hpc.subspace.result import StatelessResult, SubspaceResult
     from dagster_hpc.subspace.solver import SubspaceSolver
     from dagster_hpc.subspace.tasks import SolverRun
+    from dagster_hpc.subspace.unanswered import SubspacesUnanswered
 
 __all__ = [
     "AnswerInvalid",
@@ -27,6 +28,7 @@ __all__ = [
     "Subspace",
     "SubspaceResult",
     "SubspaceSolver",
+    "SubspacesUnanswered",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -37,5 +39,6 @@ __getattr__, __dir__ = lazy_names(
         "result": ("StatelessResult", "SubspaceResult"),
         "solver": ("SubspaceSolver",),
         "tasks": ("SolverRun",),
+        "unanswered": ("SubspacesUnanswered",),
     },
 )

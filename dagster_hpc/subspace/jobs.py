@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dagster_hpc.dice.job_script import PAYLOAD, START
 from dagster_hpc.dice.layout import FCIDUMP
 from dagster_hpc.engine.job import JobFailed, JobResult
 from dagster_hpc.resources.command import Command
+from dagster_hpc.subspace.program import program_line
 from dagster_hpc.subspace.tasks import Asking, Task
+
+START = "solver-start.sh"
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.hamiltonian import Integrals
@@ -33,9 +35,10 @@ def launch(
         overrides |= _on_one_node(hpc.profile(asking.profile, overrides))
     profile = hpc.profile(asking.profile, overrides)
     overrides["pre_commands"] = [*profile.pre_commands, f". {'.' if alone else '..'}/{START}"]
+    fcidump = place_hamiltonian(hpc, asking.problem.integrals, asking.problem.nelec)
     words = solver.words(replace(asking.problem, profile=profile))
-    command = Command.shell(PAYLOAD, args=[asking.fcidump, *words, *asking.args], name=_name(solver, asking.context))
-    inputs: dict[str, str | bytes | Path] = {START: solver.start_lines(profile)}
+    command = Command.shell(solver.payload(), args=[fcidump, *words, *asking.args], name=_name(solver, asking.context))
+    inputs: dict[str, str | bytes | Path] = {START: f"# {program_line(solver)}\n{solver.start_lines(profile, attempt)}"}
     again = f".retry{attempt}" if attempt else ""
     how: dict[str, Any] = {
         "profile": asking.profile,

@@ -16,22 +16,28 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 from pydantic import ConfigDict, Field
 
-from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.engine.errors import ConfigurationError, HPCError
 from dagster_hpc.engine.job import Reuse
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.step import Context
 from dagster_hpc.subspace.attempts import Attempts
-from dagster_hpc.subspace.jobs import place_hamiltonian
+from dagster_hpc.subspace.payload import PAYLOAD
 from dagster_hpc.subspace.problem import Problem, StringPair, Subspace
+from dagster_hpc.subspace.program import program_stamps
 from dagster_hpc.subspace.sci_solver import SCISolver
-from dagster_hpc.subspace.tasks import Asking, SolverRun, Task
+from dagster_hpc.subspace.tasks import Asking, SolverRun
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from dagster_hpc.subspace.result import SubspaceResult
+
+NO_NUMBERS = {
+    "hpc", "profile", "executable", "python", "isolation", "max_retries", "fallback", "recompute_up_to",
+}  # fmt: skip
+SPIN_LIMIT = 1e-2  # between the <S²> that is found and the one that is wanted
 
 
 class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -51,6 +57,9 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     max_retries: int = Field(default=2, ge=0, description="How often a run that failed by chance is tried again.")
     fallback: bool = Field(
         default=True, description="Solve what this solver cannot do with the embedded solver; False: an error."
+    )
+    spin_sq: float | None = Field(
+        default=None, description="The <S²> that is wanted: 0 of a singlet, 0.75, 2 of a triplet; null: any."
     )
     return_sci_state: bool = Field(
         default=True, description="Give qiskit-addon-sqd a dense state; False: only the strings to carry over."
@@ -82,9 +91,35 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     def read(self, folder: Path, subspace: Subspace, problem: Problem) -> "SubspaceResult":
         """The validated answer. Raises `AnswerInvalid` for one that is not to be believed, `NoAnswer` where it gave none."""
 
-    def start_lines(self, profile: ExecutionProfile) -> str:
-        """Shell lines of the job before the launcher."""
+    # -- what a solver may say besides
+
+    def programs(self) -> list[str]:
+        """The files on the target that decide its numbers: absolute paths of executables."""
+        return []
+
+    def settings(self) -> dict[str, Any]:
+        """What else decides them: every field but those that say only where, how often, or how closely looked at."""
+        return {name: value for name, value in self if name not in NO_NUMBERS}
+
+    def faults(self, problem: Problem) -> list[str]:
+        """What keeps it from any problem of this kind, in this profile; found before anything is submitted."""
+        return []
+
+    def suits(self, subspace: Subspace, problem: Problem) -> bool:
+        """Whether it is worth starting for this subspace; False: its stand-in solves it, if it has one."""
+        return True
+
+    def payload(self) -> str:
+        """What each rank runs: a script that gets the FCIDUMP's path, the words, and last the folder of the inputs."""
+        return PAYLOAD
+
+    def start_lines(self, profile: ExecutionProfile, attempt: int = 0) -> str:
+        """Shell lines of the job before the launcher. `attempt` counts from 0."""
         return ""
+
+    def explained(self, errors: Sequence[HPCError], problem: Problem) -> HPCError:
+        """The error of a subspace without an answer, after these of its attempts, with the advice that fits them."""
+        return errors[-1]
 
     def acting(self) -> "SubspaceSolver":
         """Who solves: this solver."""
@@ -95,6 +130,11 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         from dagster_hpc.dice.embedded_solver import EmbeddedSolver
 
         return EmbeddedSolver(hpc=self.hpc, profile=self.profile) if self.fallback else None
+
+    def identity(self) -> dict[str, Any]:
+        """What decides its numbers: settings, and the very programs. Another program under the same key is another one."""
+        solver = self.acting()
+        return {"solver": solver.name, **solver.settings(), "programs": program_stamps(solver)}
 
     # -- solving
 
@@ -159,9 +199,10 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> "list[SolverRun[Any]]":
         """As `solve_batch`, with the jobs behind each answer.
 
-        `core_energy` is written into the FCIDUMP and so is part of the energies. `spin_sq` is what <S²> should come out
-        as: a state that has another one is reported with a warning. `args`: appended to the solver's own. `key`: outside
-        of Dagster, calls with the same key mean the same jobs.
+        `core_energy` is written into the FCIDUMP and so is part of the energies. `spin_sq`: another <S²> than the field
+        says; a state that has not the wanted one is reported with a warning. `args`: appended to the solver's own. `key`:
+        outside of Dagster, calls with the same key mean the same jobs. Where a subspace of several has no answer in the
+        end, `SubspacesUnanswered` carries those of the others.
         """
         from dagster_hpc.dice.fcidump import integrals_of
 
@@ -171,22 +212,21 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         if integrals.norb != int(norb):
             raise ConfigurationError(f"the integrals are of {integrals.norb} orbitals, norb is {norb}")
         chosen = self.hpc.profile(profile or self.profile, overrides)
-        problem = Problem(int(norb), (int(nelec[0]), int(nelec[1])), integrals, chosen, spin_sq)
+        wanted = self.spin_sq if spin_sq is None else spin_sq
+        problem = Problem(int(norb), (int(nelec[0]), int(nelec[1])), integrals, chosen, wanted)
         solver = self.acting()
+        if faults := solver.faults(problem):
+            raise ConfigurationError(faults)
         parents = parent_energies or [None] * len(ci_strings)
-        tasks = []
-        for (alpha, beta), parent in zip(ci_strings, parents, strict=True):
-            subspace = Subspace(alpha, beta, parent)
-            tasks.append(Task(subspace, solver.input_files(subspace, problem)))
+        subspaces = [Subspace(*pair, parent) for pair, parent in zip(ci_strings, parents, strict=True)]
         asking = Asking(
-            problem, place_hamiltonian(self.hpc, integrals, problem.nelec), context, profile or self.profile,
-            tuple(args), dict(overrides or {}), key, timeout, reuse,
-        )  # fmt: skip
-        Attempts(solver, solver.stand_in(), asking).solve(tasks)
-        runs = [task.run for task in tasks if task.run is not None]
-        if spin_sq is not None:
+            problem, context, profile or self.profile, tuple(args), dict(overrides or {}), key, timeout, reuse
+        )
+        runs = Attempts(solver, solver.stand_in(), asking).solve(subspaces)
+        if wanted is not None:
             for run in runs:
-                _compare_spin(run.result.spin_square, spin_sq, context)
+                if sentence := other_spin(run, wanted):
+                    _warn(sentence, context)
         return runs
 
     def as_sci_solver(
@@ -204,11 +244,19 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         return SCISolver(self, context, key, on_runs, how)
 
 
-def _compare_spin(found: float | None, wanted: float, context: Context | None) -> None:
-    if found is not None and abs(found - wanted) < 1e-2:
-        return
-    message = f"<S²> of the lowest state is {found:.4f}, not {wanted:g}: the solver takes no wish for a spin"
+def other_spin(run: SolverRun[Any], wanted: float) -> str:
+    """A sentence where the state that was found has not the wanted spin, or does not tell its own."""
+    found = run.result.spin_square
+    if found is None:
+        return f"the solver {run.solver!r} does not tell <S²> of the lowest state; {wanted:g} is wanted"
+    if abs(found - wanted) < SPIN_LIMIT:
+        return ""
+    cannot = "" if run.solver == "embedded" else f": the solver {run.solver!r} takes no wish for a spin"
+    return f"<S²> of the lowest state is {found:.4f}, not {wanted:g}{cannot}"
+
+
+def _warn(message: str, context: Context | None) -> None:
     if context is not None:
         context.log.warning(message)
     else:
-        warnings.warn(message, stacklevel=4)
+        warnings.warn(message, stacklevel=3)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dagster_hpc.engine.job import JobResult, Reuse
     from dagster_hpc.resources.step import Context
     from dagster_hpc.subspace.problem import Problem, Subspace
+    from dagster_hpc.subspace.solver import SubspaceSolver
 
 Result = TypeVar("Result", bound=SubspaceResult, covariant=True)
 
@@ -33,7 +34,8 @@ class Task:
     """One subspace on its way."""
 
     subspace: Subspace
-    files: dict[str, bytes]  # of the solver that is asked next
+    solver: SubspaceSolver  # that is asked next, or was last
+    files: dict[str, bytes]  # for it
     jobs: list[JobResult] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     errors: list[HPCError] = field(default_factory=list)  # of every attempt
@@ -55,7 +57,8 @@ class Task:
     def is_for_another(self) -> bool:
         """Whether another solver may do what this one could not.
 
-        Not where the inputs are at fault, nor where the job was stopped: no time, no memory, no wish for it.
+        Not where the inputs are at fault, nor where the job was stopped: it had too little time or memory, its machine
+        failed, somebody cancelled it, or there is no such program. Another solver would only hide what is to be put right.
         """
         error = self.error
         return error is not None and (
@@ -65,10 +68,9 @@ class Task:
 
 @dataclass(frozen=True)
 class Asking:
-    """What is common to all jobs of one call. `fcidump`: the path of the Hamiltonian."""
+    """What is common to all jobs of one call."""
 
     problem: Problem
-    fcidump: str
     context: Context | None
     profile: str
     args: Sequence[str]
