@@ -50,6 +50,9 @@ class SBDSolver(SubspaceSolver):
     carryover_threshold: float = Field(
         default=1e-4, ge=SMALLEST_THRESHOLD, lt=1, description="Weight that the strings to carry over may leave out."
     )
+    integrals_tol: float = Field(
+        default=1e-7, gt=0, description="Hartree by which SBD's energy of one determinant may differ from ours."
+    )
     merge_spins: bool = Field(
         default=False, description="Put different alpha and beta strings into one list, in place of an error."
     )
@@ -114,7 +117,10 @@ class SBDSolver(SubspaceSolver):
 
     def read(self, folder: Path, subspace: Subspace, problem: Problem) -> StatelessResult:
         strings = strings_for(subspace, problem.norb, problem.nelec[0], merge=self.merge_spins)
-        return read_answer(folder, problem, strings, tolerance=self.tolerance, parent_energy=subspace.parent_energy)
+        return read_answer(
+            folder, problem, strings,
+            tolerance=self.tolerance, integrals_tol=self.integrals_tol, parent_energy=subspace.parent_energy,
+        )  # fmt: skip
 
 
 def ranks_of(profile: ExecutionProfile) -> int:

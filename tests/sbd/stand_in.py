@@ -2,7 +2,8 @@
 
     python stand_in.py --fcidump F --adetfile S --carryoverfile C --carryover_threshold T --tolerance R ...
 
-`SBD_RANKS` in the environment is the number of ranks, `SBD_RESIDUAL` the residual at which its Davidson "ends".
+`SBD_RANKS` in the environment is the number of ranks, `SBD_RESIDUAL` the residual at which its Davidson "ends". With
+`SBD_DIGITS` it rounds the integrals to so many digits, as SBD did with six before its version 1.3.0.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from dagster_hpc.dice.fcidump import read_fcidump
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, hamiltonian_matrix
+from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, hamiltonian_matrix
 
 
 def die(words: str) -> None:
@@ -33,8 +34,15 @@ def main(arguments: list[str]) -> None:
     lines = sorted(Path(given["--adetfile"]).read_text().split())  # SBD sorts them
     bits = np.array([[letter == "1" for letter in reversed(line)] for line in lines])
     space = DeterminantSpace.product(bits, bits)
-    energies, vectors = np.linalg.eigh(hamiltonian_matrix(space, dump.integrals).toarray())
-    energy, state = energies[0] + dump.integrals.core_energy, vectors[:, 0].reshape(len(lines), len(lines))
+    integrals = dump.integrals
+    if digits := os.environ.get("SBD_DIGITS"):
+        rounded = np.vectorize(lambda value: float(f"{value:.{digits}g}"))
+        integrals = Integrals(
+            float(f"{integrals.core_energy:.{digits}g}"), rounded(integrals.one_body), rounded(integrals.pair_integrals)
+        )
+    matrix = hamiltonian_matrix(space, integrals).toarray()
+    energies, vectors = np.linalg.eigh(matrix)
+    energy, state = energies[0] + integrals.core_energy, vectors[:, 0].reshape(len(lines), len(lines))
     weights = (state**2).sum(axis=1)
     density = weights @ bits + (state**2).sum(axis=0) @ bits
     order = np.argsort(-weights, kind="stable")
@@ -42,7 +50,7 @@ def main(arguments: list[str]) -> None:
 
     residual = os.environ.get("SBD_RESIDUAL", "3.1e-07")
     print(" Elapsed time for helper construction 0.0001 (sec) ")
-    print(f" Davidson iteration 0.0 (tol=0.25): {energy + 0.1:.16g}")
+    print(f" Davidson iteration 0.0 (tol=0.25): {matrix[0, 0] + integrals.core_energy:.16g}")
     print(f" Davidson iteration 0.1 (tol={residual}): {energy:.16g} {energies[-1]:.16g}")
     print(f" Energy = {energy:.16g}")
     print(f" Sample-based diagonalization: Energy = {energy:.16g}")

@@ -37,8 +37,12 @@ def test_an_answer_without_a_state(hpc: HPCJobRunner, tmp_path: Path) -> None:
     assert (result.spin_square, result.dimension) == (None, 225)
     assert [part.sum() for part in result.orbital_occupancies] == [pytest.approx(2), pytest.approx(2)]
     assert {check.name: check.passed for check in result.checks} == dict.fromkeys(
-        ("files", "finite", "davidson", "printed_energy", "electrons", "carryover", "variational_bound"), True
-    )
+        (
+            "files", "finite", "davidson", "printed_energy", "first_determinant", "electrons", "carryover",
+            "variational_bound",
+        ),
+        True,
+    )  # fmt: skip
     found = result.sci_result()
     assert found.sci_state is None
     assert int(found.carryover[0][0]) == 3  # the Hartree-Fock string weighs most
@@ -116,6 +120,18 @@ def test_wrong_answers_are_not_believed(
     with pytest.raises(SBDResultInvalid) as caught:
         sbd(hpc, tmp_path, after=after, fallback=False, max_retries=0).solve(*problem("lih_sto3g"))
     assert caught.value.names == names
+
+
+def test_an_sbd_that_rounds_the_integrals_is_named(hpc: HPCJobRunner, tmp_path: Path) -> None:
+    """Its state is converged, its energy off by up to 1e-4 Hartree; older ones and forks do this."""
+    rounding = "export SBD_DIGITS=6"
+    with pytest.raises(SBDResultInvalid, match="energy of the first determinant") as caught:
+        sbd(hpc, tmp_path, rounding).solve(*problem("h2o_sto3g"))
+    assert caught.value.names == ("first_determinant",)
+    assert "1.3.0" in caught.value.advice
+    assert len(hpc.jobs()) == 1
+    result = sbd(hpc, tmp_path, rounding, integrals_tol=1e-3).solve(*problem("h2o_sto3g"))
+    assert 1e-6 < abs(result.energy - case("h2o_sto3g").meta["energy"]) < 1e-3
 
 
 def test_sbds_words_are_told_and_not_repeated(hpc: HPCJobRunner, tmp_path: Path) -> None:
