@@ -13,8 +13,11 @@ from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
 from dagster_hpc.dice import DiceSolver
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Molecule, Samples, run_sqd, sample_bitstrings
+from dagster_hpc.sqd.files import from_bytes, to_bytes
+from dagster_hpc.sqd.metadata import sqd_metadata
 from dagster_hpc.sqd.molecule import signature_of
 from dagster_hpc.sqd.solver import Solver
+from dagster_hpc.subspace import SolverRun, StatelessResult
 
 fermion = pytest.importorskip("qiskit_addon_sqd.fermion")
 
@@ -93,6 +96,31 @@ def test_another_program_is_another_calculation(dice: DiceSolver, tmp_path: Path
         run_sqd(N2, bits(), sci_solver=solver, state_dir=tmp_path / "state", **{**LOOP, "max_iterations": 1})
         names = {folder.name for folder in (tmp_path / "state").iterdir()}
     assert len(names) == 2
+
+
+class Stateless(DiceSolver):
+    """As a solver that keeps a distributed state to itself: it says what to carry over, and no more."""
+
+    def runs(self, ci_strings: Any, *asked: Any, **how: Any) -> Any:
+        policy = fermion.StandardPolicy()
+        found = fermion.solve_sci_batch(ci_strings, *asked)
+        return [
+            SolverRun(StatelessResult(one.energy, one.orbital_occupancies, policy.select_carryover(one)), (), "stateless")
+            for one in found
+        ]
+
+
+def test_answers_without_a_state_are_answers(dice: DiceSolver, tmp_path: Path) -> None:
+    solver = Stateless(hpc=dice.hpc, profile="dice", select_cutoff=None)
+    asked: dict[str, Any] = {"sci_solver": solver, "in_process_below": 0, "state_dir": tmp_path / "state", **LOOP}
+    ours, theirs = run_sqd(N2, bits(), **asked), run_sqd(N2, bits(), **LOOP)
+    assert [one.energies for one in ours.iterations] == [one.energies for one in theirs.iterations]
+    assert (ours.sci_state, ours.spin_square) == (None, None)
+    assert ours.determinants == ours.best.largest_subspace
+    assert run_sqd(N2, bits(), **asked).resumed == 2
+    assert sqd_metadata(ours)["spin_square"].value is None
+    back = from_bytes(to_bytes(ours))
+    assert (back.sci_state, back.spin_square, back.energy) == (None, None, ours.energy)
 
 
 def test_samples_of_another_hamiltonian_are_refused() -> None:
