@@ -101,9 +101,16 @@ class Solver:
         return [Answer.of_run(result, run) for result, run in zip(results, runs, strict=True)]
 
     def _here(self, subspaces: Sequence[Subspace], integrals: MolecularIntegrals) -> list[Answer]:
+        from dagster_hpc.dice.davidson import EigenError
         from dagster_hpc.sqd.in_process import solve_here
 
-        found = [solve_here(one, integrals, seed=self.seed, spin_sq=self.spin_sq) for one in subspaces]
+        try:
+            found = [solve_here(one, integrals, seed=self.seed, spin_sq=self.spin_sq) for one in subspaces]
+        except EigenError as error:
+            raise SolverFailed(
+                f"a subspace of less than {self.in_process_below} determinants was not solved in this process: {error}",
+                advice="with in_process_below=0 it becomes a job of the solver.",
+            ) from error
         return [
             Answer(result, spin_square, len(alpha) * len(beta), in_process=True)
             for (result, spin_square), (alpha, beta) in zip(found, subspaces, strict=True)

@@ -11,15 +11,17 @@ import pytest
 
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
 from dagster_hpc.dice import DiceSolver
+from dagster_hpc.dice.davidson import EigenError
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Molecule, Samples, run_sqd, sample_bitstrings
 from dagster_hpc.sqd.files import from_bytes, to_bytes
 from dagster_hpc.sqd.metadata import sqd_metadata
 from dagster_hpc.sqd.molecule import signature_of
-from dagster_hpc.sqd.solver import Solver
+from dagster_hpc.sqd.solver import Solver, SolverFailed
 from dagster_hpc.subspace import SolverRun, StatelessResult
 
 fermion = pytest.importorskip("qiskit_addon_sqd.fermion")
+TrimPolicy = pytest.importorskip("qiskit_addon_sqd.trim").TrimPolicy
 
 N2 = Molecule(geometry="N 0 0 0; N 0 0 1.2", basis="6-31g", symmetry=True, active_space=(6, 6))
 LOOP: dict[str, Any] = {"samples_per_batch": 6, "num_batches": 2, "seed": 24, "max_iterations": 2}
@@ -98,6 +100,14 @@ def test_another_program_is_another_calculation(dice: DiceSolver, tmp_path: Path
     assert len(names) == 2
 
 
+def test_the_rounds_of_a_policy_are_jobs_of_their_own(dice: DiceSolver, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"policy": TrimPolicy(trim_ratio=0.5), **LOOP, "max_iterations": 1}
+    ours = run_sqd(N2, bits(), sci_solver=dice, in_process_below=0, state_dir=tmp_path / "state", **asked)
+    assert ours.iterations[0].rounds == 2
+    assert len({job["token"] for job in ours.jobs}) == 3  # two batches, and what survived of them
+    assert ours.energy == pytest.approx(run_sqd(N2, bits(), **asked).energy, abs=1e-8)
+
+
 class Stateless(DiceSolver):
     """As a solver that keeps a distributed state to itself: it says what to carry over, and no more."""
 
@@ -121,6 +131,15 @@ def test_answers_without_a_state_are_answers(dice: DiceSolver, tmp_path: Path) -
     assert sqd_metadata(ours)["spin_square"].value is None
     back = from_bytes(to_bytes(ours))
     assert (back.sci_state, back.spin_square, back.energy) == (None, None, ours.energy)
+
+
+def test_a_subspace_that_is_not_solved_here_is_said(dice: DiceSolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hopeless(*asked: Any, **how: Any) -> Any:
+        raise EigenError("Davidson is not converged")
+
+    monkeypatch.setattr("dagster_hpc.dice.embedded.solve_product", hopeless)
+    with pytest.raises(SolverFailed, match="Davidson is not converged"):
+        run_sqd(N2, bits(), sci_solver=dice, **LOOP)
 
 
 def test_samples_of_another_hamiltonian_are_refused() -> None:
