@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.assets import DiceProblem, build_dice_asset
     from dagster_hpc.dice.dagster_types import DiceResultType, SCIResultType
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
-    from dagster_hpc.dice.h2 import DiceTrial
     from dagster_hpc.dice.io_manager import SCIResultIOManager
     from dagster_hpc.dice.metadata import dice_metadata
     from dagster_hpc.dice.output_text import DiceFailed
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
     from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.dice.tasks import DiceRun
+    from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
 
 __all__ = [
@@ -50,7 +50,6 @@ __getattr__, __dir__ = lazy_names(
         "assets": ("DiceProblem", "build_dice_asset"),
         "dagster_types": ("DiceResultType", "SCIResultType"),
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
-        "h2": ("DiceTrial",),
         "io_manager": ("SCIResultIOManager",),
         "metadata": ("dice_metadata",),
         "output_text": ("DiceFailed",),
@@ -58,6 +57,7 @@ __getattr__, __dir__ = lazy_names(
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),
         "tasks": ("DiceRun",),
+        "trial": ("DiceTrial",),
         "validation": ("Check", "DiceResultInvalid"),
     },
 )

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagster_hpc.dice.determinants import STRING_BYTES
+from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.engine.errors import HPCError
 
 if TYPE_CHECKING:
@@ -125,6 +127,13 @@ class DiceUnevenStrings(DiceFailed):
     default_advice = "keep only strings with the right number of electrons; write_dice_inputs checks that."
 
 
+class DiceOtherStrings(DiceFailed):
+    summary = "this Dice does not read the strings that it was given, which have the right electrons"
+    default_advice = (
+        "use a Dice that reads AlphaDets.bin and BetaDets.bin in 16 bytes per string; `dagster-hpc doctor` tries it."
+    )
+
+
 class DiceKeywordUnknown(DiceFailed):
     summary = "Dice does not know a keyword of input.dat"
     default_advice = "correct the template of input.dat, or use the Dice that it was written for."
@@ -132,7 +141,9 @@ class DiceKeywordUnknown(DiceFailed):
 
 class DiceTooManyOrbitals(DiceFailed):
     summary = "this Dice was compiled for fewer orbitals"
-    default_advice = "compile Dice with the DetLen that it asks for, or choose a smaller active space."
+    default_advice = (
+        "compile Dice with the DetLen that it asks for, or the next even number, or choose a smaller active space."
+    )
 
 
 class DiceNotConverged(DiceFailed):
@@ -178,10 +189,21 @@ def dice_failure(text: str, work_dir: str | Path | None = None, *, files: Sequen
             continue
         words = found[1].strip()
         missing = [name for name in files if folder and not _has_content(Path(folder) / name)]
+        if kind is DiceUnevenStrings and folder and all(_is_even(Path(folder, name)) for name in (ALPHA, BETA)):
+            return DiceOtherStrings(words, work_dir=folder)
         if kind is DiceCrashed and missing:
             return DiceInputMissing(f"{', '.join(missing)} missing or empty. {words}", work_dir=folder)
         return kind(words, work_dir=folder)
     return None
+
+
+def _is_even(path: Path) -> bool:
+    """Whether all strings of this file have as many electrons, when they are read as they were written."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    strings = (data[at : at + STRING_BYTES] for at in range(0, len(data), STRING_BYTES))
+    return len({int.from_bytes(string, "big").bit_count() for string in strings}) == 1
 
 
 def _has_content(path: Path) -> bool:

@@ -16,12 +16,12 @@ from pydantic import ConfigDict, Field
 
 from dagster_hpc.dice.fcidump import integrals_of
 from dagster_hpc.dice.files import dice_input_files
-from dagster_hpc.dice.h2 import DiceTrial, h2_case, judge_h2
 from dagster_hpc.dice.inputs import DiceOptions
 from dagster_hpc.dice.jobs import SolverJobs, place_hamiltonian
 from dagster_hpc.dice.retries import Attempts
 from dagster_hpc.dice.sci_solver import SCISolver
 from dagster_hpc.dice.tasks import Asking, DiceRun, Subspace, Task
+from dagster_hpc.dice.trial import DiceTrial, try_dice
 from dagster_hpc.engine.errors import ConfigurationError, HPCError
 from dagster_hpc.engine.job import Reuse
 from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -32,8 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_hpc.dice.result import DiceResult
-
-__all__ = ["DiceSolver", "h2_case", "judge_h2"]  # the H2 case: for `dagster-hpc doctor`
+    from dagster_hpc.dice.trial import TrialCase
 
 
 class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -204,14 +203,21 @@ class DiceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
             reference_keywords=self.reference_keywords,
         )
 
-    def try_h2(self, context: Context | None = None, **how: Any) -> DiceTrial:
-        """The H2 case, as a job: is this a Dice that reads the determinant files?"""
+    def try_out(self, context: Context | None = None, **how: Any) -> DiceTrial:
+        """A small case with different alpha and beta strings, as a job: is this a Dice that reads them?"""
         alone = self.model_copy(update={"fallback": False, "max_retries": 0, "select_cutoff": None})
-        try:
-            result = alone.solve(*h2_case(), context=context, **how)
-        except (HPCError, dg.Failure) as error:
-            return judge_h2(error)
-        return judge_h2(result)
+
+        def ask(case: "TrialCase") -> "DiceResult | Exception":
+            try:
+                return alone.solve(*case, context=context, **how)
+            except (HPCError, dg.Failure) as error:
+                return error
+
+        return try_dice(ask)
+
+    def try_h2(self, context: Context | None = None, **how: Any) -> DiceTrial:
+        """`try_out`, by the name that it had when the case was H2."""
+        return self.try_out(context, **how)
 
 
 def _compare_spin(found: float, wanted: float, context: Context | None) -> None:
