@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import sys
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -41,6 +42,7 @@ class SolverJobs:
         alone = len(tasks) == 1
         overrides = {**asking.overrides, **(_SERIAL if embedded and self.executable is not None else {})}
         profile = self.hpc.profile(asking.profile, overrides)
+        overrides |= self._memory(tasks, asking, profile, attempt, embedded=embedded or self.executable is None)
         above = "." if alone else ".."
         overrides["pre_commands"] = [*profile.pre_commands, f". {above}/{START}"]
         words = self._words(embedded)
@@ -66,6 +68,25 @@ class SolverJobs:
             inputs |= {f"subspaces/{index}/{name}": content for name, content in task.files.items()}
         folders = [[f"../subspaces/{index}"] for index in range(len(tasks))]
         return self.hpc.map(command, folders, inputs=inputs, **how)
+
+    def _memory(
+        self, tasks: list[Task], asking: Asking, profile: ExecutionProfile, attempt: int, *, embedded: bool
+    ) -> dict[str, Any]:
+        """Overrides for what the largest subspace takes. Where the profile asks for too little, that is told."""
+        from dagster_hpc.dice import estimate as sizes
+
+        program: Literal["dice", "embedded"] = "embedded" if embedded else "dice"
+        nodes, ranks = (1, profile.ompthreads or 1) if embedded else (profile.num_nodes, profile.mpiprocs)
+        load = max((sizes.workload_of(task.strings, asking.norb) for task in tasks), key=lambda one: one.connections)
+        expected = sizes.estimate(program, load, nodes=nodes, ranks=ranks)
+        if attempt == 0 and load.connections > sizes.WORTH_A_LOOK:
+            words = [asking.fcidump, self._words(embedded)[-1]]
+            earlier = sizes.earlier_jobs(self.hpc.jobs(limit=50), asking.norb, words)
+            likely = sizes.estimate(program, load, nodes=nodes, ranks=ranks, earlier=earlier)
+            for doubt in sizes.doubts(likely, profile):
+                tell(asking.context, f"a subspace of {load.determinants} determinants: {doubt}")
+        # The local machine gives its memory to whoever comes; a request that is larger than it could never start.
+        return sizes.memory_to_ask(expected, profile) if self.hpc.target.scheduler.kind != "local" else {}
 
     def _words(self, embedded: bool) -> list[str]:
         if embedded or self.executable is None:
@@ -105,6 +126,14 @@ class _FailedJob:
             return False
         self.result = cause.result
         return True
+
+
+def tell(context: Context | None, message: str) -> None:
+    """In Dagster's event log; as a warning in a plain script."""
+    if context is not None:
+        context.log.warning(message)
+    else:
+        warnings.warn(message, stacklevel=5)
 
 
 def _name(context: Context | None) -> str | None:
