@@ -27,7 +27,7 @@ FLOORS = [
     ["metadata"],
     ["resources"],
     ["assets"],
-    ["dice"],
+    ["dice", "quantum"],
     ["sqd"],
 ]
 ENGINE_FLOORS = [
