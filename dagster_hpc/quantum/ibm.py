@@ -106,7 +106,12 @@ class IBMSampler(QuantumSampler):
         if self._is_fake:
             return None
         with _in_ibms_words("list the jobs", "nothing was submitted"):
-            found = self._opened().jobs(limit=None, job_tags=[tag_of(row.key)], descending=False)
+            service, tags = self._opened(), [tag_of(row.key)]
+            found = [
+                job
+                for instance in self._instances(service)
+                for job in service.jobs(limit=None, job_tags=tags, descending=False, instance=instance)
+            ]
             alive = [job.job_id() for job in found if _word(job.status()) not in ("ERROR", "CANCELLED")]
         for copy in alive[1:]:
             self.ledger.quantum.add_copy(row.token, copy)
@@ -166,13 +171,25 @@ class IBMSampler(QuantumSampler):
             self._service = ibm_runtime().QiskitRuntimeService(name=account, instance=instance)
         return self._service
 
+    def _instances(self, service: Any) -> list[str | None]:
+        """Where a job of this sampler may be: the least busy device is in any instance of the account."""
+        if self.instance is not None:
+            return [None]
+        return [one["crn"] for one in service.instances()] or [None]
+
     def _job(self, job_id: str) -> Any:
         ibm_runtime()
         from qiskit_ibm_runtime.exceptions import RuntimeJobNotFound
 
         with _in_ibms_words("be asked for the job", "the job is not touched: fetch it again"):
+            service = self._opened()
             try:
-                return self._opened().job(job_id)
+                return service.job(job_id)
+            except RuntimeJobNotFound:
+                for instance in self._instances(service):  # the client looks only where it has been before
+                    service.jobs(limit=1, instance=instance)
+            try:
+                return service.job(job_id)
             except RuntimeJobNotFound as error:
                 raise ConfigurationError(
                     f"IBM Quantum knows no job {job_id}: {error}",

@@ -221,13 +221,14 @@ def _key(asked: Mapping[str, Any], context: Context | None, *, anew: bool) -> st
 
 def _cut(shots: Shots, job: QuantumJob) -> Shots:
     """As many shots of each circuit as were asked for; a service that takes one number for all gives some too many."""
-    parts = [part[:share] for part, share in zip(shots.parts, shares(job.shots, max(1, len(shots.parts))), strict=True)]
-    got = sum(len(part) for part in parts)
-    if got != job.shots:
+    wanted = shares(job.shots, len(job.circuits))
+    got = [len(part) for part in shots.parts]
+    if len(got) != len(wanted) or any(one < share for one, share in zip(got, wanted, strict=True)):
         raise SamplesDamaged(
-            f"job {job.reference} on {job.backend} gave {got} of {job.shots} shots", advice="submit it again."
+            f"job {job.reference} on {job.backend} gave {got} shots of its circuits, asked for were {wanted}",
+            advice="ask again: they are measured anew.",
         )
-    return replace(shots, parts=tuple(parts))
+    return replace(shots, parts=tuple(part[:share] for part, share in zip(shots.parts, wanted, strict=True)))
 
 
 def _tell(context: Context | None) -> Tell:

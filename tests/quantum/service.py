@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ class Service:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.asked: list[Any] = []  # accounts and backends, as they were asked for
+        self.sends_to = "crn:1"  # the instance of the device
+        self.open = ["crn:1"]  # the instances that this client has looked at; the last one is active
         folder.mkdir(exist_ok=True)
 
     def install(self) -> Service:
@@ -39,15 +42,23 @@ class Service:
         self.asked.append("least busy")
         return _device()
 
-    def job(self, job_id: str) -> Job:
-        if not (self.folder / job_id).exists():
-            raise qiskit_ibm_runtime.exceptions.RuntimeJobNotFound(f"no job {job_id}")
-        return Job(self.folder / job_id)
+    def instances(self) -> list[dict[str, str]]:
+        return [{"crn": "crn:1"}, {"crn": "crn:2"}]
 
-    def jobs(self, *, limit: int | None, job_tags: list[str], descending: bool) -> list[Job]:
-        assert limit is None
+    def job(self, job_id: str) -> Job:
+        found = Job(self.folder / job_id)
+        if not found.path.exists() or found.told["instance"] not in self.open:
+            raise qiskit_ibm_runtime.exceptions.RuntimeJobNotFound(f"no job {job_id}")
+        return found
+
+    def jobs(
+        self, *, limit: int | None, job_tags: Sequence[str] = (), instance: str | None = None, descending: bool = True
+    ) -> list[Job]:
+        if instance is not None:
+            self.open = [*(one for one in self.open if one != instance), instance]
         found = [Job(path) for path in sorted(self.folder.glob("job-*"), reverse=descending)]
-        return [job for job in found if set(job_tags) <= set(job.told["tags"])]
+        mine = [one for one in found if set(job_tags) <= set(one.told["tags"]) and one.told["instance"] == self.open[-1]]
+        return mine[:limit]
 
     def ids(self) -> list[str]:
         return sorted(path.name for path in self.folder.glob("job-*"))
@@ -58,7 +69,7 @@ class Service:
         path = self.folder / f".{name}"
         path.mkdir()
         (path / "result").write_bytes(pickle.dumps(list(outcome)))
-        (path / "told").write_text(json.dumps({"tags": tags, "status": status}))
+        (path / "told").write_text(json.dumps({"tags": tags, "status": status, "instance": self.sends_to}))
         path.rename(self.folder / name)
         return Job(self.folder / name)
 

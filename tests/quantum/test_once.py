@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("qiskit_ibm_runtime")
 
-from dagster_hpc.engine.errors import SchedulerUnavailable
+from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.engine.ledger.quantum import QuantumRow
 from dagster_hpc.engine.process import new_owner
@@ -96,7 +96,7 @@ def test_a_job_that_turns_up_late_is_waited_for(service: Service, sampler: IBMSa
     service.jobs = late  # type: ignore[method-assign]
 
     assert sampled(patient) == (path.name, True)
-    assert len(looked) == 3
+    assert len(looked) >= 3
 
 
 def test_several_at_the_same_moment_submit_once(service: Service, ledger_url: str, tmp_path: Path) -> None:
@@ -139,6 +139,29 @@ def test_a_lost_ledger_pays_nothing_twice(service: Service, sampler: IBMSampler,
 
     assert (reference, joined) == (first, True)
     assert service.ids() == [first]
+
+
+def test_a_job_in_another_instance_of_the_account_is_found(service: Service, sampler: IBMSampler) -> None:
+    """The least busy device may be in any of them, and IBM's client looks only where it has been."""
+    service.sends_to = "crn:2"
+    job = sampler.submit([bell()], shots=50, seed=1)
+
+    service.open = ["crn:1"]  # as in another process
+    assert len(sampler.fetch(job).bits) == 50
+    service.open = ["crn:1"]
+    again = IBMSampler(search=0.0, ledger_url=f"sqlite:///{service.folder}/new.db")
+    assert again.submit([bell()], shots=50, seed=1).reference == job.reference
+
+
+def test_a_job_that_the_service_does_not_know_is_not_given_up(service: Service, sampler: IBMSampler) -> None:
+    """It may be another account's: nothing is submitted again without a word."""
+    job = sampler.submit([bell()], shots=50, seed=1)
+    (service.folder / job.reference).rename(service.folder / "gone")
+
+    with pytest.raises(ConfigurationError, match=f"knows no job {job.reference}"):
+        sampler.fetch(job)
+
+    assert sampler.submit([bell()], shots=50, seed=1).joined
 
 
 def test_a_failed_job_is_told_and_submitted_anew(service: Service, sampler: IBMSampler) -> None:

@@ -29,6 +29,7 @@ from dagster_hpc.quantum import (
 )
 from tests.quantum.client import bell
 from tests.systems.needs import REPOSITORY
+from tests.systems.slurm import SlurmCluster
 
 KINDS = ["local", "ibm", "slurm"]
 
@@ -171,6 +172,22 @@ def test_the_quantum_resource_of_slurm_is_asked_for(tmp_path: Path) -> None:
     assert "#SBATCH --qpu=ibm_kawasaki" in script
     assert "dagster_hpc.quantum.worker" in script
     assert sampler.settings()["backend"] == "ibm_kawasaki"
+
+
+@pytest.mark.needs("slurm")
+def test_a_node_of_a_real_slurm_measures(tmp_path: Path, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", slurm.environment["SLURM_CONF"])
+    hpc = HPCJobRunner(
+        target=SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=1.0),
+        profiles={"qpu": ExecutionProfile(walltime="00:05:00")},
+        work_root=str(tmp_path),
+    )
+
+    shots = SlurmSampler(hpc=hpc, profile="qpu").sample([bell()], shots=20, seed=1)
+
+    assert shots.bits.shape == (20, 3)
+    assert shots.result is not None
+    assert shots.result.scheduler == "slurm"
 
 
 def test_several_registers_are_read_as_one() -> None:
