@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.ledger.quantum import QuantumJobs, QuantumRow
 from dagster_hpc.engine.process import process_lives
 
@@ -47,7 +49,8 @@ def submit_once(jobs: QuantumJobs, wanted: QuantumRow, sender: Sender) -> tuple[
         try:
             done = _settle(jobs, row, sender, me, taken)
         except BaseException as error:
-            jobs.let_go(row.token, me, f"{type(error).__name__}: {error}"[:500])
+            with suppress(LedgerError):  # then it is taken over when this process is gone, or silent for long
+                jobs.let_go(row.token, me, f"{type(error).__name__}: {error}"[:500])
             raise
         if done is not None:
             return done

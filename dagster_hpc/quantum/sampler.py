@@ -79,7 +79,7 @@ class QuantumSampler(dg.ConfigurableResource):  # type: ignore[type-arg]
         context: Context | None = None,
         reuse: Literal["succeeded", "never"] = "succeeded",
     ) -> QuantumJob:
-        """Submit these circuits, all qubits measured, unless they were submitted before; return what finds their shots.
+        """Submit these circuits, unless they were submitted before; return what finds the shots of all that they measure.
 
         Args:
             circuits: Qiskit's; or a function that builds them, which is called only if they have to be submitted.
@@ -98,7 +98,7 @@ class QuantumSampler(dg.ConfigurableResource):  # type: ignore[type-arg]
         _tell(context)(
             f"submitted quantum job {row.reference} to {row.backend}"
             if mine
-            else f"these circuits are quantum job {row.reference} on {row.backend} already: its shots are fetched"
+            else f"these circuits are quantum job {row.reference} on {row.backend} already, and not submitted again"
         )
         if context is not None:
             context.instance.add_run_tags(context.run.run_id, {TAG_QUANTUM_JOB: str(row.reference)})

@@ -14,9 +14,10 @@ pytest.importorskip("qiskit_ibm_runtime")
 
 from qiskit import QuantumCircuit
 
+from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
 from dagster_hpc.dagster_values import plain
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.quantum import IBMSampler, LocalSampler, QuantumTimes, Shots, build_quantum_assets
+from dagster_hpc.quantum import IBMSampler, LocalSampler, QuantumTimes, Shots, SlurmSampler, build_quantum_assets
 from dagster_hpc.quantum.files import from_bytes, to_bytes
 from tests.quantum.client import bell
 from tests.quantum.service import Service
@@ -137,6 +138,25 @@ def test_a_job_without_samples_fails_its_step_with_its_words(instance: dg.Dagste
 
     with pytest.raises(dg.Failure, match=f"job {job['quantum_job']} on ibm_miyazaki ended as CANCELLED"):
         materialize(instance, assets, sampler, selection=["entangled_shots"])
+
+
+def test_a_batch_job_is_an_asset_too(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")
+    hpc = HPCJobRunner(
+        target=LocalTarget(poll_interval=0.2), profiles={"qpu": ExecutionProfile()}, work_root=str(tmp_path / "work")
+    )
+    assets = [repetitions, *build_quantum_assets(entangled, shots=10)]
+    result = materialize(instance, assets, SlurmSampler(hpc=hpc, profile="qpu"))
+    job, shots = told(result, "entangled_job"), told(result, "entangled_shots")
+    (row,) = hpc.jobs()
+    assert (row.token, row.job_id, row.asset_key) == (job["quantum_job"], shots["job_id"], "entangled_job")
+    assert shots["node_hours"] is not None
+
+    with pytest.raises(dg.Failure, match="there is no device") as failed:
+        materialize(instance, assets, SlurmSampler(hpc=hpc, profile="qpu", device="nowhere.to:run"))
+    assert failed.value.metadata["state"].value == "FAILED"
 
 
 def test_a_word_that_is_none_is_refused(instance: dg.DagsterInstance) -> None:
