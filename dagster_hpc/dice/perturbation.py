@@ -48,7 +48,7 @@ class Extrapolation(NamedTuple):
     slope: float
 
 
-def correction(
+def epstein_nesbet(
     state: SparseState, energy: float, integrals: Integrals, *, cutoff: float = 1e-8, most: int = _MOST
 ) -> Correction:
     """E2 of a state whose energy, the core of `integrals` included, is `energy`.

@@ -10,7 +10,7 @@ import pytest
 from dagster_hpc.dice.determinants import words_of
 from dagster_hpc.dice.fcidump import integrals_of
 from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, hamiltonian_matrix
-from dagster_hpc.dice.perturbation import Correction, correction, extrapolate
+from dagster_hpc.dice.perturbation import Correction, epstein_nesbet, extrapolate
 from dagster_hpc.dice.state import SparseState
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.dice.made import random_strings
@@ -66,7 +66,7 @@ def test_it_is_the_sum_over_all_connected_determinants(
 ) -> None:
     problem = Problem(norb, nelec, size)
     expected = problem.by_the_formula(cutoff)
-    found = correction(problem.state, problem.energy, problem.integrals, cutoff=cutoff)
+    found = epstein_nesbet(problem.state, problem.energy, problem.integrals, cutoff=cutoff)
     assert found.energy == pytest.approx(expected.energy, abs=1e-12)
     assert found.determinants == expected.determinants
 
@@ -74,8 +74,8 @@ def test_it_is_the_sum_over_all_connected_determinants(
 @pytest.mark.parametrize("most", [10, 30, 100])
 def test_little_memory_changes_nothing(most: int) -> None:
     problem = Problem(6, (3, 3), 60)
-    whole = correction(problem.state, problem.energy, problem.integrals)
-    parts = correction(problem.state, problem.energy, problem.integrals, most=most)
+    whole = epstein_nesbet(problem.state, problem.energy, problem.integrals)
+    parts = epstein_nesbet(problem.state, problem.energy, problem.integrals, most=most)
     assert parts.determinants == whole.determinants > most
     assert parts.energy == pytest.approx(whole.energy, abs=1e-13)
 
@@ -96,11 +96,9 @@ def test_determinants_of_many_orbitals(norb: int) -> None:
         return words_of([sum(1 << int(place[p]) for p in range(4) if int(one) >> p & 1) for one in words[:, 0]], norb)
 
     state = small.state
-    same = SparseState.of(
-        moved(state.alpha)[state.index_a], moved(state.beta)[state.index_b], state.coefficients, norb
-    )
-    expected = correction(state, small.energy, small.integrals)
-    found = correction(same, small.energy, wide)
+    same = SparseState.of(moved(state.alpha)[state.index_a], moved(state.beta)[state.index_b], state.coefficients, norb)
+    expected = epstein_nesbet(state, small.energy, small.integrals)
+    found = epstein_nesbet(same, small.energy, wide)
     assert found.determinants == expected.determinants
     assert found.energy == pytest.approx(expected.energy, abs=1e-12)
 
@@ -118,7 +116,7 @@ def test_both_lead_to_full_ci() -> None:
     sizes = (20, 40, 80)
     problems = [Problem(6, (3, 3), size, integrals) for size in sizes]
     exact = float(np.linalg.eigvalsh(problems[0].matrix)[0]) + integrals.core_energy
-    found = [correction(one.state, one.energy, integrals).energy for one in problems]
+    found = [epstein_nesbet(one.state, one.energy, integrals).energy for one in problems]
     for problem, energy in zip(problems, found, strict=True):
         assert energy < 0
         assert abs(problem.energy + energy - exact) < abs(problem.energy - exact)
