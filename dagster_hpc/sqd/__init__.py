@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from dagster_hpc.sqd.assets import build_sqd_assets
     from dagster_hpc.sqd.config import SQDConfig
     from dagster_hpc.sqd.cost import CostModel, Observation, Recommendation, fit_cost, observations, recommend
+    from dagster_hpc.sqd.extended import extend
     from dagster_hpc.sqd.files import SQDFiles
     from dagster_hpc.sqd.loop import run_sqd
     from dagster_hpc.sqd.metadata import sqd_metadata
     from dagster_hpc.sqd.molecule import Amplitudes, MolecularIntegrals, Molecule
+    from dagster_hpc.sqd.properties import dipole
     from dagster_hpc.sqd.samples import (
         CountsSource,
         IBMSource,
@@ -46,6 +48,8 @@ __all__ = [
     "Samples",
     "UniformSource",
     "build_sqd_assets",
+    "dipole",
+    "extend",
     "fit_cost",
     "observations",
     "recommend",
@@ -60,10 +64,12 @@ __getattr__, __dir__ = lazy_names(
         "assets": ("build_sqd_assets",),
         "config": ("SQDConfig",),
         "cost": ("CostModel", "Observation", "Recommendation", "fit_cost", "observations", "recommend"),
+        "extended": ("extend",),
         "files": ("SQDFiles",),
         "loop": ("run_sqd",),
         "metadata": ("sqd_metadata",),
         "molecule": ("Amplitudes", "MolecularIntegrals", "Molecule"),
+        "properties": ("dipole",),
         "samples": ("CountsSource", "IBMSource", "KrylovSource", "LUCJSource", "UniformSource", "sample_bitstrings"),
         "values": ("Hamiltonian", "Iteration", "SQDResult", "Samples"),
     },

@@ -84,11 +84,11 @@ class Loop:
             rng_state=dict(rng.bit_generator.state),
             spin_square=spin_square,
             determinants=determinants,
-            jobs=tuple(_cost(job) for run in runs for job in run.jobs),
+            jobs=tuple(job_record(job) for run in runs for job in run.jobs),
         ), state
 
 
-def _cost(job: JobResult) -> dict[str, Any]:
+def job_record(job: JobResult) -> dict[str, Any]:
     """A job in the record of its iteration."""
     metrics = asdict(job.metrics)
     del metrics["raw"]
