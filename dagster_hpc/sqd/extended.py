@@ -10,18 +10,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.sqd.answers import Answer, answers_for
 from dagster_hpc.sqd.inputs import require_addon
-from dagster_hpc.sqd.iteration import job_record
 from dagster_hpc.sqd.molecule import MolecularIntegrals
-from dagster_hpc.sqd.solver import Solver, SolverFailed, is_dice
+from dagster_hpc.sqd.solver import SolverFailed, is_dice
 from dagster_hpc.sqd.values import Iteration, SQDResult, Subspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from qiskit_addon_sqd.fermion import SCIResult
 
     from dagster_hpc.dice.solver import DiceSolver
-    from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.resources.step import Context
     from dagster_hpc.sqd.molecule import Molecule
     from dagster_hpc.sqd.solver import SCISolver
@@ -68,21 +66,20 @@ def extend(
     )
     if is_dice(sci_solver) and result.sci_state is not None:
         how = {"parent_energies": [result.energy], **how}
-    started, runs, number = time.monotonic(), list[Any](), len(result.iterations) + 1
-    solve = Solver(sci_solver, context, how, key).of_iteration(number, runs)
-    answer = solve([(alpha, beta)], integrals.one_body, integrals.two_body, integrals.norb, integrals.nelec)[0]
-    energy = float(answer.energy)
+    started = time.monotonic()
+    (answer,) = answers_for([(alpha, beta)], integrals, sci_solver, context=context, key=key, how=how)
+    energy = float(answer.result.energy)
     if not np.isfinite(energy) or (result.sci_state is not None and energy > result.energy + _RISE):
         raise SolverFailed(
             f"the energy of the extended subspace came out as {energy}, that of the subspace in it was {result.energy}",
             advice="the solver has missed the lowest state: solve it with a DiceSolver, which looks for that.",
         )
-    added = _iteration(result.iterations[-1], number, answer, (alpha, beta), runs, time.monotonic() - started)
+    added = _iteration(result.iterations, answer, (alpha, beta), time.monotonic() - started)
     return replace(
         result,
         energy=min(energy, result.energy),
         occupancies=added.occupancies if energy < result.energy else result.occupancies,
-        sci_state=answer.sci_state if energy < result.energy else result.sci_state,
+        sci_state=answer.result.sci_state if energy < result.energy else result.sci_state,
         iterations=(*result.iterations, added),
     )
 
@@ -123,29 +120,22 @@ def _enlarged(kept: NDArray[Any], important: NDArray[Any], norb: int, rank: int,
     return np.array(sorted(strings), object if norb > 63 else np.int64)  # PySCF wants them ascending
 
 
-def _iteration(
-    last: Iteration, number: int, answer: SCIResult, subspace: Subspace, runs: list[DiceRun], seconds: float
-) -> Iteration:
+def _iteration(done: Sequence[Iteration], answer: Answer, subspace: Subspace, seconds: float) -> Iteration:
     from qiskit_addon_sqd.fermion import StandardPolicy
 
-    spin_square = determinants = None
-    if runs:
-        spin_square, determinants = runs[0].result.spin_square, runs[0].result.dimension
-    elif answer.sci_state is not None:
-        spin_square, determinants = float(answer.sci_state.spin_square()), int(answer.sci_state.amplitudes.size)
-    alpha, beta = (np.array(part, np.float64) for part in answer.orbital_occupancies)
+    alpha, beta = (np.array(part, np.float64) for part in answer.result.orbital_occupancies)
     return replace(
-        last,
-        number=number,
-        energies=(float(answer.energy),),
-        energy=float(answer.energy),
+        done[-1],
+        number=len(done) + 1,
+        energies=(float(answer.result.energy),),
+        energy=float(answer.result.energy),
         occupancies=(alpha, beta),
-        carryover=StandardPolicy().select_carryover(answer),
+        carryover=StandardPolicy().select_carryover(answer.result),
         subspaces=((len(subspace[0]), len(subspace[1])),),
         seconds=seconds,
-        spin_square=spin_square,
-        determinants=determinants,
-        jobs=tuple(job_record(job) for run in runs for job in run.jobs),
+        spin_square=answer.spin_square,
+        determinants=answer.determinants,
+        jobs=answer.jobs,
     )
 
 

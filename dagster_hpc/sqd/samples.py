@@ -266,7 +266,7 @@ def _simulated(
     rng = _stream(seed, _SAMPLING)
     if isinstance(source, LUCJSource):
         state = ffsim.apply_unitary(reference, lucj_operator(source, molecule), norb=norb, nelec=nelec)
-        exact = _measured(ffsim, state, norb, nelec, shots, rng)
+        exact = measured(ffsim, state, norb, nelec, shots, rng)
     else:
         hamiltonian = _factorized(ffsim, integrals)
         parts, state = [], reference
@@ -276,9 +276,9 @@ def _simulated(
                     state, hamiltonian, source.time_step,
                     norb=norb, nelec=nelec, n_steps=source.trotter_steps, order=source.order,
                 )  # fmt: skip
-            parts.append(_measured(ffsim, state, norb, nelec, share, rng))
+            parts.append(measured(ffsim, state, norb, nelec, share, rng))
         exact = np.vstack(parts)
-    return _noisy(exact, source, _stream(seed, _NOISE))
+    return noisy(exact, source, _stream(seed, _NOISE))
 
 
 def _ffsim(kind: str) -> Any:
@@ -297,7 +297,7 @@ def lucj_operator(source: LUCJSource, molecule: Molecule) -> Any:
     norb, amplitudes = molecule.integrals().norb, molecule.amplitudes()
     if not all(np.all(np.isfinite(array)) for array in (*_arrays(amplitudes.t1), *_arrays(amplitudes.t2))):
         raise ConfigurationError("CCSD diverges for this molecule, so that there are no parameters for an LUCJ circuit")
-    chain, rungs = _pairs(source.connectivity, norb)
+    chain, rungs = interaction_pairs(source.connectivity, norb)
     if isinstance(amplitudes.t1, tuple):
         return ffsim.UCJOpSpinUnbalanced.from_t_amplitudes(
             amplitudes.t2, t1=amplitudes.t1, n_reps=source.layers, interaction_pairs=(chain, rungs, chain)
@@ -311,7 +311,9 @@ def _arrays(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _pairs(connectivity: str, norb: int) -> tuple[list[tuple[int, int]] | None, list[tuple[int, int]] | None]:
+def interaction_pairs(
+    connectivity: str, norb: int
+) -> tuple[list[tuple[int, int]] | None, list[tuple[int, int]] | None]:
     """Orbitals that interact within a spin, and across spins."""
     if connectivity == "all-to-all":
         return None, None
@@ -328,7 +330,7 @@ def _shares(shots: int, parts: int) -> list[int]:
     return [shots // parts + (part < shots % parts) for part in range(parts)]
 
 
-def _measured(
+def measured(
     ffsim: Any, state: Any, norb: int, nelec: tuple[int, int], shots: int, rng: np.random.Generator
 ) -> Bitstrings:
     """Shots of a state of given electrons, drawn from its probabilities."""
@@ -343,7 +345,7 @@ def _measured(
     return np.hstack([np.asarray(beta, dtype=bool), np.asarray(alpha, dtype=bool)])
 
 
-def _noisy(exact: Bitstrings, source: LUCJSource | KrylovSource, rng: np.random.Generator) -> Bitstrings:
+def noisy(exact: Bitstrings, source: LUCJSource | KrylovSource, rng: np.random.Generator) -> Bitstrings:
     lost = rng.random(len(exact)) < source.depolarizing
     noise = rng.integers(2, size=exact.shape, dtype=bool)
     flipped = rng.random(exact.shape) < source.bit_flip
