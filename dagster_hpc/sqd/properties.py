@@ -25,11 +25,11 @@ class HasDipoleIntegrals(Protocol):
     """A `Molecule` of atoms: an FCIDUMP file does not say where the orbitals are."""
 
     def dipole_integrals(self) -> tuple[Array, Array]:
-        """<p|r|q> of the active orbitals, of shape (3, norb, norb); the moment of the nuclei and the frozen electrons."""
+        """The moment of active electrons, -<p|r|q> of shape (3, norb, norb); that of nuclei and frozen electrons."""
         ...
 
 
 def dipole(result: HasDensity, molecule: HasDipoleIntegrals) -> Array:
     """The dipole moment (x, y, z) in e·bohr; times `DEBYE` in Debye. Of an ion, with respect to the origin."""
-    integrals, constant = molecule.dipole_integrals()
-    return np.asarray(constant - np.einsum("kpq,pq->k", integrals, result.rdm1))
+    one_body, core = molecule.dipole_integrals()
+    return np.asarray(core + np.einsum("kpq,pq->k", one_body, result.rdm1))

@@ -86,10 +86,10 @@ class Water:
     def dipole_integrals(self) -> tuple[Any, Any]:
         orbitals = self.field.mo_coeff
         inside, core = orbitals[:, 1:7], orbitals[:, :1]
-        r = self.mol.intor("int1e_r")
+        moments = -self.mol.intor("int1e_r")
         nuclei = self.mol.atom_charges() @ self.mol.atom_coords()
-        frozen = 2 * np.einsum("kab,ai,bi->k", r, core, core)
-        return np.einsum("kab,ap,bq->kpq", r, inside, inside), nuclei - frozen
+        frozen = 2 * np.einsum("kab,ai,bi->k", moments, core, core)
+        return np.einsum("kab,ap,bq->kpq", moments, inside, inside), nuclei + frozen
 
 
 @pytest.fixture(scope="module")
