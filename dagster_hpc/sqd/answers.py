@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from dagster_hpc.sqd.iteration import job_record
-from dagster_hpc.sqd.solver import SolverFailed, is_dice
+from dagster_hpc.sqd.solver import Solver, SolverFailed, is_dice
 
 if TYPE_CHECKING:
     from qiskit_addon_sqd.fermion import SCIResult
@@ -58,6 +58,11 @@ def answers_for(
     if runs:
         return [_of_run(result, run) for result, run in zip(results, runs, strict=True)]
     return [_of_state(result) for result in results]
+
+
+def settings_of(solver: SCISolver | DiceSolver | None) -> Any:
+    """What changes the answers of a solver, for the name of a calculation."""
+    return Solver(solver, None, {}).settings
 
 
 def _of_run(result: SCIResult, run: DiceRun) -> Answer:

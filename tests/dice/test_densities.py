@@ -11,10 +11,13 @@ import pytest
 
 from dagster_hpc.dice import densities
 from dagster_hpc.dice.determinants import words_of
+from dagster_hpc.dice.fcidump import read_fcidump
+from dagster_hpc.dice.files import read_dice_outputs
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.state import SparseState
 from dagster_hpc.sqd.properties import dipole
 from dagster_hpc.sqd.values import SQDResult, StateNotKnown
+from tests.dice.golden import case
 from tests.dice.made import grown
 
 fci = pytest.importorskip("pyscf.fci")
@@ -107,6 +110,17 @@ def test_the_energy_comes_back(water: Water, solved: DiceResult) -> None:
     one = np.sum(water.h * solved.rdm1)
     two = 0.5 * np.sum(water.eri * solved.rdm2)
     assert water.core + one + two == pytest.approx(water.energy, abs=1e-10)
+
+
+@pytest.mark.parametrize("name", ["h2o_sto3g", "n2_pyscf_subset", "ppp_norb40_3a2b"])
+def test_the_energy_of_a_real_dice_comes_back(name: str) -> None:
+    """From the coefficients that Dice wrote, which are good to half the digits of its energy."""
+    golden = case(name)
+    result = read_dice_outputs(golden.folder, norb=golden.norb, nelec=golden.nelec)
+    integrals = read_fcidump(golden.folder / "fcidump.txt").integrals
+    eri = integrals.pair_integrals[integrals.pair[:, :, None, None], integrals.pair]
+    energy = integrals.core_energy + np.sum(integrals.one_body * result.rdm1) + 0.5 * np.sum(eri * result.rdm2)
+    assert energy == pytest.approx(result.energy, abs=1e-8)
 
 
 def test_the_dipole_moment_is_that_of_pyscf(water: Water, solved: DiceResult) -> None:

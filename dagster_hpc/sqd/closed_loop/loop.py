@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.sqd.answers import Answer, answers_for
+from dagster_hpc.sqd.answers import Answer, answers_for, settings_of
 from dagster_hpc.sqd.closed_loop.circuit import LUCJCircuit, Sampler
 from dagster_hpc.sqd.closed_loop.evolution import SMALLEST, Evolution, select
 from dagster_hpc.sqd.closed_loop.state import ClosedLoopState, Inputs, fingerprint
@@ -29,7 +29,7 @@ from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult, Generation
 from dagster_hpc.sqd.inputs import require_addon
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
 from dagster_hpc.sqd.samples import LUCJSource
-from dagster_hpc.sqd.solver import Solver, SolverFailed, is_dice
+from dagster_hpc.sqd.solver import SolverFailed, is_dice
 from dagster_hpc.sqd.values import Occupancies, Problem, Subspace
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def optimize_circuit(
     folder, name = None, None
     if state_dir is not None:
         sampled_by = source.model_dump(mode="json") if sampler is None else "function"
-        described = [asdict(settings), asdict(evolution), sampled_by, Solver(solver, None, {}).settings, key]
+        described = [asdict(settings), asdict(evolution), sampled_by, settings_of(solver), key]
         name = fingerprint(molecule, start, initial_occupancies, described)
         folder = ClosedLoopState(Path(os.path.expanduser(state_dir)) / name)
     inputs = _inputs(molecule, source, start, initial_occupancies, folder)
