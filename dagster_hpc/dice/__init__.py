@@ -12,6 +12,7 @@ from dagster_hpc.lazy import lazy_names
 if TYPE_CHECKING:
     from dagster_hpc.dice.assets import DiceProblem, build_dice_asset
     from dagster_hpc.dice.dagster_types import DiceResultType, SCIResultType
+    from dagster_hpc.dice.embedded_solver import EmbeddedSolver
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
     from dagster_hpc.dice.growth import GrowthStudy, growth_study
     from dagster_hpc.dice.growth_asset import build_dice_growth_asset
@@ -38,6 +39,7 @@ __all__ = [
     "DiceRun",
     "DiceSolver",
     "DiceTrial",
+    "EmbeddedSolver",
     "Extrapolation",
     "GrowthStudy",
     "SCIResultIOManager",
@@ -58,6 +60,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "assets": ("DiceProblem", "build_dice_asset"),
         "dagster_types": ("DiceResultType", "SCIResultType"),
+        "embedded_solver": ("EmbeddedSolver",),
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
         "growth": ("GrowthStudy", "growth_study"),
         "growth_asset": ("build_dice_growth_asset",),

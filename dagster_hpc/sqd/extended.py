@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.sqd.answers import Answer, answers_for
 from dagster_hpc.sqd.inputs import require_addon
+from dagster_hpc.sqd.iteration import job_record, strings_not_met
 from dagster_hpc.sqd.molecule import MolecularIntegrals
-from dagster_hpc.sqd.solver import SolverFailed, is_dice
+from dagster_hpc.sqd.solver import IN_PROCESS_BELOW, Answer, Solver, SolverFailed, is_subspace_solver
 from dagster_hpc.sqd.values import Iteration, SQDResult, Subspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.resources.step import Context
     from dagster_hpc.sqd.molecule import Molecule
     from dagster_hpc.sqd.solver import SCISolver
     from dagster_hpc.sqd.values import Hamiltonian
+    from dagster_hpc.subspace import SubspaceSolver
 
 _RISE = 1e-7  # Hartree: a larger subspace with a higher energy is no lowest state
 
@@ -35,7 +35,8 @@ def extend(
     rank: Literal[1, 2] = 1,
     threshold: float = 0.02,
     max_dim: int | None = None,
-    sci_solver: SCISolver | DiceSolver | None = None,
+    sci_solver: SCISolver | SubspaceSolver | None = None,
+    in_process_below: int = IN_PROCESS_BELOW,
     key: str | None = None,
     context: Context | None = None,
     **how: Any,
@@ -51,7 +52,7 @@ def extend(
         threshold: Strings in a determinant with a coefficient of at least this are excited.
         max_dim: Most strings of each spin; those of the result are never left out, and the excitations of the most
             important strings come first.
-        sci_solver, key, context, **how: As in `run_sqd`.
+        sci_solver, in_process_below, key, context, **how: As in `run_sqd`. The spin that is wanted is that of the result.
 
     Example:
         larger = extend(result, molecule, threshold=0.05, sci_solver=dice)
@@ -64,12 +65,14 @@ def extend(
     alpha, beta = (
         _enlarged(kept, chosen, integrals.norb, rank, max_dim) for kept, chosen in zip(own, important, strict=True)
     )
-    if is_dice(sci_solver) and result.sci_state is not None:
+    is_bounded = result.sci_state is not None and result.spin_sq is None  # all of that state is in the larger subspace
+    if is_subspace_solver(sci_solver) and is_bounded:
         how = {"parent_energies": [result.energy], **how}
-    started = time.monotonic()
-    (answer,) = answers_for([(alpha, beta)], integrals, sci_solver, context=context, key=key, how=how)
+    started, number = time.monotonic(), len(result.iterations) + 1
+    solver = Solver(sci_solver, context, how, result.seed, result.spin_sq, in_process_below, key)
+    (answer,) = solver.solve([(alpha, beta)], integrals, number, 0)
     energy = float(answer.result.energy)
-    if not np.isfinite(energy) or (result.sci_state is not None and energy > result.energy + _RISE):
+    if not np.isfinite(energy) or (is_bounded and energy > result.energy + _RISE):
         raise SolverFailed(
             f"the energy of the extended subspace came out as {energy}, that of the subspace in it was {result.energy}",
             advice="the solver has missed the lowest state: solve it with a DiceSolver, which looks for that.",
@@ -135,7 +138,12 @@ def _iteration(done: Sequence[Iteration], answer: Answer, subspace: Subspace, se
         seconds=seconds,
         spin_square=answer.spin_square,
         determinants=answer.determinants,
-        jobs=answer.jobs,
+        jobs=tuple(job_record(job) for job in answer.jobs),
+        recovered=0.0,
+        made=0,
+        new_strings=(strings_not_met([subspace], done, 0), strings_not_met([subspace], done, 1)),
+        rounds=1,
+        in_process=int(answer.in_process),
     )
 
 
@@ -152,7 +160,7 @@ def _refuse_misfit(
         faults.append(f"rank is {rank}; it is 1 (single excitations) or 2 (double ones too)")
     if not 0 <= threshold <= 1:
         faults.append(f"threshold is {threshold}; it is a coefficient, from 0 to 1")
-    if how and not is_dice(solver):
-        faults.append(f"{', '.join(how)}: only a DiceSolver takes that, or it is misspelt")
+    if how and not is_subspace_solver(solver):
+        faults.append(f"{', '.join(how)}: only a SubspaceSolver such as DiceSolver takes that, or it is misspelt")
     if faults:
         raise ConfigurationError(faults)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -13,7 +14,8 @@ import numpy as np
 from dagster_hpc.dice.densities import summed
 from dagster_hpc.dice.state import SparseState
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
+from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, signature_of
+from dagster_hpc.sqd.spin import lowest_spin_sq
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,6 +26,7 @@ Subspace: TypeAlias = "tuple[Strings, Strings]"
 Occupancies: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 MILLI = 1000.0
+NO_STRINGS: Subspace = (np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 class StateNotKnown(HPCError):
@@ -56,6 +59,11 @@ class Hamiltonian:
                 occupancies=same.initial_occupancies(),
             )
 
+    @property
+    def signature(self) -> str:
+        """By which samples know that they were drawn for it."""
+        return signature_of(self.integrals())
+
     def opened(self) -> _Opened:
         """A `Molecule` of the text, for as long as the block lasts."""
         return _Opened(self)
@@ -87,6 +95,7 @@ class Samples:
     nelec: tuple[int, int]
     seed: int
     source: Mapping[str, Any]
+    hamiltonian: str = ""  # signature of the Hamiltonian that they were drawn for; empty where nobody wrote it down
 
     @property
     def right_electrons(self) -> float:
@@ -115,11 +124,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one iteration came to. Energies are of the active electrons, without the core."""
+    """What one iteration came to. Energies are of the active electrons, without the core.
+
+    What stands after `jobs` is None, or nothing, in values that version 0.1 stored.
+    """
 
     number: int  # the first is 1
-    energies: tuple[float, ...]  # of all batches
-    energy: float  # the lowest of them
+    energies: tuple[float, ...]  # of all batches; with a policy of several rounds, of the last
+    energy: float  # of the state that the policy chose; the lowest, unless it says otherwise
     occupancies: Occupancies
     carryover: Subspace
     subspaces: tuple[tuple[int, int], ...]  # alpha and beta strings of each batch
@@ -128,6 +140,13 @@ class Iteration:
     spin_square: float | None = None
     determinants: int | None = None  # of the lowest state; None where only the subspace is known
     jobs: tuple[Mapping[str, Any], ...] = ()  # what each job cost
+    samples: int | None = None  # different configurations, all with the right electrons, that batches are drawn from
+    right_shots: float | None = None  # share of the shots that were measured with the right electrons
+    recovered: float | None = None  # share of the shots to which recovery gave the right electrons
+    made: int | None = None  # of the samples, those that recovery made and nobody measured
+    new_strings: Subspace = NO_STRINGS  # alpha and beta strings that were in no subspace before
+    rounds: int = 1  # of diagonalizations
+    in_process: int = 0  # subspaces that were solved in the process of the step, without a job
 
     @property
     def largest_subspace(self) -> int:
@@ -159,6 +178,7 @@ class SQDResult:
     nelec: tuple[int, int]
     seed: int
     resumed: int = 0  # so many iterations were there already
+    spin_sq: float | None = None  # the <S²> that was asked for
 
     @property
     def total_energy(self) -> float:
@@ -195,6 +215,17 @@ class SQDResult:
     @property
     def spin_square(self) -> float | None:
         return self.best.spin_square
+
+    @property
+    def wanted_spin_sq(self) -> float:
+        """What <S²> should be: as it was asked for, else that of the lowest spin that these electrons can have."""
+        return lowest_spin_sq(self.nelec) if self.spin_sq is None else self.spin_sq
+
+    @property
+    def complete(self) -> bool:
+        """Whether all determinants of these orbitals were in a subspace: there is nothing more to sample."""
+        everything = comb(self.norb, self.nelec[0]) * comb(self.norb, self.nelec[1])
+        return any(one.largest_subspace == everything for one in self.iterations)
 
     @property
     def determinants(self) -> int:

@@ -27,7 +27,8 @@ FLOORS = [
     ["metadata"],
     ["resources"],
     ["assets"],
-    ["dice"],
+    ["dice", "subspace"],  # solvers of subspaces read and write Dice's formats
+    ["sbd"],
     ["sqd"],
 ]
 ENGINE_FLOORS = [

@@ -65,7 +65,7 @@ def test_so_many_strings_at_most(small: SQDResult) -> None:
 
 
 def test_as_a_job(small: SQDResult, hpc: HPCJobRunner) -> None:
-    larger = extend(small, N2, sci_solver=DiceSolver(hpc=hpc, select_cutoff=None))
+    larger = extend(small, N2, sci_solver=DiceSolver(hpc=hpc, select_cutoff=None), in_process_below=0)
     assert larger.energy == pytest.approx(extend(small, N2).energy, abs=1e-8)
     assert len(larger.best.jobs) == 1
 

@@ -133,7 +133,7 @@ def test_nothing_to_excite_to() -> None:
 
 def test_occupancies_without_a_coupled_cluster_solution_come_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     diverged = replace(OH.amplitudes(), converged=False)
-    monkeypatch.setattr("dagster_hpc.sqd.molecule._amplitudes", lambda *_: diverged)
+    monkeypatch.setattr("dagster_hpc.sqd.molecule.model._amplitudes", lambda *_: diverged)
 
     with pytest.warns(UserWarning, match="CCSD does not converge"):
         alpha, _ = OH.initial_occupancies()

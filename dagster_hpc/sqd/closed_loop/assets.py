@@ -99,6 +99,7 @@ def build_closed_loop_asset(
                 molecule, seed=config.seed, generations=config.generations, population=config.population,
                 shots=config.shots, samples_per_batch=config.samples_per_batch, sqd_iterations=config.sqd_iterations,
                 source=source, sampler=sampler, start=start, evolution=_evolution(config), max_dim=config.max_dim,
+                spin_sq=config.spin_sq, in_process_below=config.in_process_below,
                 symmetrize_spin=config.symmetrize_spin, carryover_threshold=config.carryover_threshold,
                 initial_occupancies=cast('Literal["ccsd", "hf"] | None', config.initial_occupancies),
                 solver=getattr(context.resources, solver) if solver else None, state_dir=folder, key=key, callback=told,

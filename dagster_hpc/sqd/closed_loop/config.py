@@ -7,6 +7,7 @@ from pydantic import Field
 
 from dagster_hpc.resources.profile import ProfileOverrides
 from dagster_hpc.sqd.closed_loop.evolution import SMALLEST
+from dagster_hpc.sqd.solver import IN_PROCESS_BELOW
 
 
 class ClosedLoopConfig(dg.Config):
@@ -26,6 +27,14 @@ class ClosedLoopConfig(dg.Config):
         default=1e-3,
         ge=0,
         description="Strings of the best trial with larger coefficients go into every later subspace.",
+    )
+    spin_sq: float | None = Field(
+        default=None, description="The <S²> that is wanted, e.g. 0 for a singlet; null: the lowest state."
+    )
+    in_process_below: int = Field(
+        default=IN_PROCESS_BELOW,
+        ge=0,
+        description="Subspaces with fewer determinants are solved in the step itself, without a job; 0: none are.",
     )
     initial_occupancies: str | None = Field(
         default="ccsd",

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.sqd.answers import Answer, answers_for, settings_of
 from dagster_hpc.sqd.closed_loop.circuit import LUCJCircuit, Sampler
 from dagster_hpc.sqd.closed_loop.evolution import SMALLEST, Evolution, select
 from dagster_hpc.sqd.closed_loop.state import ClosedLoopState, Inputs, fingerprint
@@ -29,15 +28,15 @@ from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult, Generation
 from dagster_hpc.sqd.inputs import require_addon
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
 from dagster_hpc.sqd.samples import LUCJSource
-from dagster_hpc.sqd.solver import SolverFailed, is_dice
+from dagster_hpc.sqd.solver import IN_PROCESS_BELOW, Answer, Solver, SolverFailed, is_subspace_solver
 from dagster_hpc.sqd.values import Occupancies, Problem, Subspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.resources.step import Context
     from dagster_hpc.sqd.solver import SCISolver
+    from dagster_hpc.subspace import SubspaceSolver
 
 _EVOLUTION = 2  # stream of random numbers of a generation, beside those of its trials
 
@@ -59,7 +58,9 @@ def optimize_circuit(
     symmetrize_spin: bool = False,
     carryover_threshold: float = 1e-3,
     initial_occupancies: Occupancies | Literal["ccsd", "hf"] | None = None,
-    solver: SCISolver | DiceSolver | None = None,
+    spin_sq: float | None = None,
+    solver: SCISolver | SubspaceSolver | None = None,
+    in_process_below: int = IN_PROCESS_BELOW,
     state_dir: str | os.PathLike[str] | None = None,
     key: str = "",
     callback: Callable[[Generation], None] | None = None,
@@ -83,11 +84,14 @@ def optimize_circuit(
         max_dim, symmetrize_spin, carryover_threshold: Of the subspaces, as in `run_sqd`.
         initial_occupancies: Where recovery starts, as in `run_sqd`; default: only strings with the right electrons count
             in the first iteration of the first generation. Later generations start from those of the best trial.
-        solver: A `DiceSolver`, a function, or None for qiskit-addon-sqd's own solver in this process.
+        spin_sq: The <S²> that is wanted, as in `run_sqd`.
+        solver: A `DiceSolver` or another `SubspaceSolver`, a function, or None for qiskit-addon-sqd's own solver in this
+            process.
+        in_process_below: Subspaces with fewer determinants are solved in this process instead of jobs; 0: none are.
         state_dir: Here each generation is written, in a folder for these very inputs. None: nothing is kept.
         key: What else tells this calculation from others in `state_dir`.
         callback: Called with each new generation, once it is on disk.
-        **how: For a `DiceSolver`, as in its `runs`. `reuse` is "succeeded": a generation that is begun again takes the
+        **how: For a `SubspaceSolver`, as in its `runs`. `reuse` is "succeeded": a generation that is begun again takes the
             jobs that have ended, and joins those that still run.
 
     Example:
@@ -99,19 +103,22 @@ def optimize_circuit(
     )
     _refuse_nonsense(settings, evolution, generations, molecule, start, initial_occupancies, how, solver)
     require_addon()
+    given = Solver(solver, context, how, seed, spin_sq, in_process_below)
     folder, name = None, None
     if state_dir is not None:
         sampled_by = source.model_dump(mode="json") if sampler is None else "function"
-        described = [asdict(settings), asdict(evolution), sampled_by, settings_of(solver), key]
+        described = [asdict(settings), asdict(evolution), sampled_by, spin_sq, given.settings, key]
         name = fingerprint(molecule, start, initial_occupancies, described)
         folder = ClosedLoopState(Path(os.path.expanduser(state_dir)) / name)
     inputs = _inputs(molecule, source, start, initial_occupancies, folder)
     integrals = inputs.problem.integrals
 
-    def diagonalize(subspaces: list[Subspace], part: str) -> list[Answer]:
-        job_key = name and f"closed-{name}-{part}"
-        told = {"reuse": "succeeded", **how} if is_dice(solver) and name else how
-        return answers_for(subspaces, integrals, solver, context=context, key=job_key, how=told)
+    def diagonalize(subspaces: list[Subspace], part: str, iteration: int) -> list[Answer]:
+        jobs = replace(given, name=f"{name}-{part}", how={"reuse": "succeeded", **how}) if name else given
+        answers = jobs.solve(subspaces, integrals, iteration, 0)
+        if len(answers) != len(subspaces):
+            raise SolverFailed(f"the solver returned {len(answers)} answers for {len(subspaces)} subspaces")
+        return answers
 
     trials = TrialRunner(
         integrals, sampler or LUCJCircuit(source, integrals.norb, integrals.nelec), diagonalize,
@@ -272,7 +279,7 @@ def _refuse_nonsense(
             faults.append(f"initial_occupancies {initial!r} needs a Molecule, not its integrals only")
     if start is not None and (np.ndim(start) != 1 or not np.size(start) or not np.isfinite(start).all()):
         faults.append("start must be one list of finite numbers")
-    if how and not is_dice(solver):
-        faults.append(f"{', '.join(how)}: only a DiceSolver takes that, or it is misspelt")
+    if how and not is_subspace_solver(solver):
+        faults.append(f"{', '.join(how)}: only a SubspaceSolver such as DiceSolver takes that, or it is misspelt")
     if faults:
         raise ConfigurationError(faults)

@@ -12,18 +12,19 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError,
 from dagster_hpc.engine.job import JobCancelled, WaitTimeout
 from dagster_hpc.sqd.closed_loop.subspace import Shape, pool_of, recovered, right_electrons, subspace_of
 from dagster_hpc.sqd.closed_loop.values import Trial
+from dagster_hpc.sqd.iteration import job_record
 from dagster_hpc.sqd.values import Subspace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.sqd.answers import Answer
     from dagster_hpc.sqd.closed_loop.circuit import Sampler
     from dagster_hpc.sqd.molecule import MolecularIntegrals
+    from dagster_hpc.sqd.solver import Answer
     from dagster_hpc.sqd.values import Occupancies
 
-    # Subspaces and a name for the jobs → an answer each
-    Diagonalize: TypeAlias = Callable[[list[Subspace], str], list[Answer]]
+    # Subspaces, the name of these jobs, the iteration → an answer each
+    Diagonalize: TypeAlias = Callable[[list[Subspace], str, int], list[Answer]]
 
 # These say nothing about a trial: the generation is begun again when the loop is resumed.
 _NOT_THE_TRIALS = (ConfigurationError, SubmitRefused, SchedulerUnavailable, LedgerError, WaitTimeout, JobCancelled)
@@ -96,7 +97,7 @@ class TrialRunner:
                 else:
                     trial.problem = f"none of its {len(trial.bits)} bitstrings has the right numbers of electrons"
             if asked:
-                self._solve(asked, f"{generation}-{iteration}")
+                self._solve(asked, str(generation), iteration)
         return trials
 
     def _sampled(self, generation: int, number: int, parameters: NDArray[np.float64], start: Start) -> Running:
@@ -124,10 +125,10 @@ class TrialRunner:
         trial.bits = bits
         return trial
 
-    def _solve(self, asked: list[tuple[Running, Subspace]], name: str) -> None:
+    def _solve(self, asked: list[tuple[Running, Subspace]], name: str, iteration: int) -> None:
         """All at once. Where that fails, one by one, so that one bad subspace does not spoil the others."""
         try:
-            answers = self.diagonalize([subspace for _, subspace in asked], name)
+            answers = self.diagonalize([subspace for _, subspace in asked], name, iteration)
         except HPCError as error:
             if isinstance(error, _NOT_THE_TRIALS):
                 raise
@@ -135,7 +136,7 @@ class TrialRunner:
                 asked[0][0].problem = error.message
                 return
             for trial, subspace in asked:
-                self._solve([(trial, subspace)], f"{name}-{trial.number}")
+                self._solve([(trial, subspace)], f"{name}-trial-{trial.number}", iteration)
             return
         for (trial, _), answer in zip(asked, answers, strict=True):
             self._take(trial, answer)
@@ -143,7 +144,7 @@ class TrialRunner:
     def _take(self, trial: Running, answer: Answer) -> None:
         from qiskit_addon_sqd.fermion import StandardPolicy
 
-        trial.jobs += answer.jobs
+        trial.jobs += [job_record(job) for job in answer.jobs]
         energy = float(answer.result.energy)
         if not np.isfinite(energy):
             trial.problem = f"the solver returned the energy {energy}"

@@ -89,7 +89,7 @@ def test_a_second_run_takes_what_the_first_has_finished(instance: dg.DagsterInst
 def test_its_generations_are_array_jobs(instance: dg.DagsterInstance, hpc: HPCJobRunner) -> None:
     asset = build_closed_loop_asset(integrals(), **BUILT)
     dice = DiceSolver(hpc=hpc, select_cutoff=None)
-    done = materialize(instance, asset, {"generations": 1}, resources={"dice": dice})
+    done = materialize(instance, asset, {"generations": 1, "in_process_below": 0}, resources={"dice": dice})
     found = metadata(done)
     assert found["jobs"] == len(hpc.jobs()) == 4
     assert found["all_jobs_node_hours"] > 0

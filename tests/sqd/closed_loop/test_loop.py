@@ -316,7 +316,7 @@ def map(self, *asked, **how):
 
 HPCJobRunner.map = map
 dice = DiceSolver(hpc=hpc, profile="serial", select_cutoff=None)
-result = loop(molecule=N2, solver=dice, state_dir=folder / "state", generations=2, population=4)
+result = loop(molecule=N2, solver=dice, in_process_below=0, state_dir=folder / "state", generations=2, population=4)
 print(json.dumps([result.resumed, submitted(hpc), [job["token"] for job in result.jobs], numbers_of(result)]))
 """
 
@@ -354,7 +354,7 @@ def _kept(folder: Path) -> Any:
 
 def test_a_generation_is_one_array_of_jobs(hpc: HPCJobRunner) -> None:
     dice = DiceSolver(hpc=hpc, select_cutoff=None)
-    result = loop(solver=dice, generations=1, population=4)
+    result = loop(solver=dice, in_process_below=0, generations=1, population=4)
     assert len(hpc.jobs()) == len(result.jobs) == 4
     assert len({row.job_id.split("[")[0].split("_")[0] for row in hpc.jobs() if row.job_id}) == 1
     assert result.node_hours is not None
