@@ -58,9 +58,7 @@ def test_large_ones_are_jobs_and_small_ones_beside_them_are_not(dice: DiceSolver
 
 
 def test_a_solver_that_adds_determinants_gets_all_subspaces(dice: DiceSolver) -> None:
-    grown = run_sqd(
-        N2, bits(), sci_solver=dice.model_copy(update={"select_cutoff": 1e-2}), **{**LOOP, "max_iterations": 1}
-    )
+    grown = run_sqd(N2, bits(), sci_solver=dice.model_copy(update={"select_cutoff": 1e-2}), **{**LOOP, "max_iterations": 1})
     assert len(grown.jobs) == 2
     assert grown.determinants > grown.best.largest_subspace
 

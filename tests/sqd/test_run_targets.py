@@ -43,7 +43,9 @@ def agrees(source: str, solver: DiceSolver, state: Path) -> None:
     if source == "lucj":
         pytest.importorskip("ffsim")
     bits = sample_bitstrings(SOURCES[source], N2, shots=1500, seed=SEED)
-    ours = run_sqd(N2, bits, sci_solver=solver, in_process_below=0, initial_occupancies="ccsd", state_dir=state, **LOOP)
+    ours = run_sqd(
+        N2, bits, sci_solver=solver, in_process_below=0, initial_occupancies="ccsd", state_dir=state, **LOOP
+    )
 
     h, eri, _, norb, nelec = N2.integrals()
     theirs: list[list[float]] = []

@@ -27,13 +27,7 @@ O2 = Molecule(geometry="O 0 0 0; O 0 0 1.21", basis="sto-3g", spin=0, symmetry=T
 @cache
 def sqd(**changed: Any) -> SQDResult:
     bits = sample_bitstrings("uniform", O2, shots=400, seed=24)
-    asked: dict[str, Any] = {
-        "samples_per_batch": 12,
-        "seed": 24,
-        "max_iterations": 3,
-        "symmetrize_spin": True,
-        **changed,
-    }
+    asked: dict[str, Any] = {"samples_per_batch": 12, "seed": 24, "max_iterations": 3, "symmetrize_spin": True, **changed}
     return run_sqd(O2, bits, initial_occupancies="hf", **asked)
 
 
