@@ -15,7 +15,7 @@ from dagster_hpc.engine.errors import ConfigurationError, HPCError, SubmitRefuse
 
 Metadata = Mapping[str, dg.MetadataValue]
 
-BLUE, GREY = "#3b5fc0", "#999999"  # of all pictures
+BLUE, GREY, RED = "#3b5fc0", "#999999", "#c03b3b"  # of all pictures
 _LONGEST_TEXT = 20_000
 _COLUMN_TYPES = {bool: "bool", int: "int", float: "float", str: "string"}
 

@@ -44,6 +44,7 @@ n2_assets = build_sqd_assets(
     num_batches=2,
     max_iterations=10,
     symmetrize_spin=True,
+    in_process_below=0,  # jobs are what is to be seen here; subspaces of this size need none
     group_name=GROUP,
     owners=OWNERS,
 )

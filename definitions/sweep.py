@@ -79,7 +79,8 @@ def sweep_assets(kind: str) -> list[dg.AssetsDefinition]:
                 "launcher": "single" if nodes * ranks == 1 else launcher,
             },
         )  # fmt: skip
-        metadata = {"energy": run.result.energy, "determinants": run.result.dimension, "solver": run.solver}
+        found: dict[str, float | str] = {"energy": run.result.energy, "determinants": run.result.dimension}
+        metadata = {**found, "solver": run.solver}
         return dg.MaterializeResult(metadata={**metadata, **job_metadata(run.jobs[-1])})
 
     @dg.asset(deps=[dice_sweep], group_name=GROUP, owners=OWNERS, kinds={"python", "scipy"})

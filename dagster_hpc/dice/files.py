@@ -130,15 +130,17 @@ def read_dice_outputs(
     integrals: Integrals | None = None,
     parent_energy: float | None = None,
     recompute_up_to: int = 10_000,
+    is_eigenstate: bool = True,
 ) -> DiceResult:
     """The answer of a finished run, or an error: DiceResultInvalid names the checks that failed, DiceFailed quotes Dice.
 
     `stdout`: Dice's output, as a file or as text; looked for in dice.out and stdout.log when not given. `integrals` saves
     reading fcidump.txt again. `parent_energy`: that of a subspace of this one, which bounds the energy from above.
-    The energy is recomputed for up to `recompute_up_to` determinants.
+    The energy is recomputed for up to `recompute_up_to` determinants. `is_eigenstate=False`: the state was found with a
+    penalty on its spin, and is not asked to be the lowest eigenstate of H.
     """
     _require_possible(norb, nelec)
-    asking = Asking(norb, (int(nelec[0]), int(nelec[1])), integrals, parent_energy, recompute_up_to)
+    asking = Asking(norb, (int(nelec[0]), int(nelec[1])), integrals, parent_energy, recompute_up_to, is_eigenstate)
     return Reading(Path(work_dir), asking, stdout).result()
 
 

@@ -1,6 +1,6 @@
-"""One row of the eigenvalue equation: the energy as the leading determinant sees it.
+"""Single rows of the eigenvalue equation: what H makes of a state at one determinant.
 
-For an eigenstate, sum_j H_kj c_j / c_k is the energy, whatever k. One row costs as much as reading the determinants, and
+For an eigenstate, sum_j H_kj c_j is the energy times c_k, whatever k. One row costs as much as reading the determinants, and
 all of H the square of that; but a wrong sign, a lost determinant or a wrong energy shows in it, if it is anywhere near k.
 """
 
@@ -29,8 +29,8 @@ class _Moves:
     sign: NDArray[np.float64]
 
 
-def local_energy(space: DeterminantSpace, coefficients: NDArray[np.float64], integrals: Integrals, place: int) -> float:
-    """The energy, core included, in row `place`."""
+def image_at(space: DeterminantSpace, coefficients: NDArray[np.float64], integrals: Integrals, place: int) -> float:
+    """Row `place` of H times the coefficients, core included."""
     own_a, own_b = int(space.index_a[place]), int(space.index_b[place])
     moves = _moves(space.alpha, own_a), _moves(space.beta, own_b)
     moved_a, moved_b = moves[0].count[space.index_a], moves[1].count[space.index_b]
@@ -51,7 +51,8 @@ def local_energy(space: DeterminantSpace, coefficients: NDArray[np.float64], int
     one = DeterminantSpace(
         space.alpha[own_a][None], space.beta[own_b][None], np.zeros(1, np.int64), np.zeros(1, np.int64)
     )
-    return float(diagonal_energies(one, integrals)[0]) + integrals.core_energy + row / float(coefficients[place])
+    diagonal = float(diagonal_energies(one, integrals)[0]) + integrals.core_energy
+    return diagonal * float(coefficients[place]) + row
 
 
 def _moves(strings: Occupations, own: int) -> _Moves:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.subspace.checks import NoAnswer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -96,13 +96,17 @@ def read_text(source: str | bytes | os.PathLike[str], folder: Path) -> str:
         return source
     raise DiceInputMissing(f"there is no output of Dice at {os.fspath(source)}", work_dir=str(folder))
 
+READS_OTHER_STRINGS = (
+    "use a Dice that reads AlphaDets.bin and BetaDets.bin in 16 bytes per string, as qiskit-addon-dice-solver needs it: the "
+    "stock Dice ignores them, and forks read strings of another width. `dagster-hpc doctor` tells them apart."
+)
 
-class DiceFailed(HPCError):
+
+class DiceFailed(NoAnswer):
     """Dice ended without an answer. `words` is what it said."""
 
     summary = "Dice ended without an answer"
     default_advice = "read its output in the work directory."
-    retryable = False  # the same input may well work when tried again
 
     def __init__(self, words: str, *, advice: str = "", work_dir: str | None = None) -> None:
         self.words = words
@@ -113,26 +117,37 @@ class DiceFailed(HPCError):
 class DiceInputMissing(DiceFailed):
     summary = "Dice did not find an input file"
     default_advice = "write all of fcidump.txt, input.dat, AlphaDets.bin and BetaDets.bin into its directory."
+    inputs_at_fault = True
 
 
 class DiceElectronMismatch(DiceFailed):
     summary = "Dice was given contradicting numbers of electrons"
     default_advice = "make `nocc` of input.dat, NELEC of fcidump.txt and the strings agree."
+    inputs_at_fault = True
 
 
 class DiceUnevenStrings(DiceFailed):
     summary = "Dice was given strings with different numbers of electrons"
     default_advice = "keep only strings with the right number of electrons; write_dice_inputs checks that."
+    inputs_at_fault = True
+
+
+class DiceReadsOtherStrings(DiceFailed):
+    summary = "this Dice reads other strings than were written: theirs have the right numbers of electrons"
+    default_advice = READS_OTHER_STRINGS
+    inputs_at_fault = True
 
 
 class DiceKeywordUnknown(DiceFailed):
     summary = "Dice does not know a keyword of input.dat"
     default_advice = "correct the template of input.dat, or use the Dice that it was written for."
+    inputs_at_fault = True
 
 
 class DiceTooManyOrbitals(DiceFailed):
     summary = "this Dice was compiled for fewer orbitals"
     default_advice = "compile Dice with the DetLen that it asks for, or choose a smaller active space."
+    inputs_at_fault = True
 
 
 class DiceNotConverged(DiceFailed):
@@ -143,8 +158,8 @@ class DiceNotConverged(DiceFailed):
 class DiceCrashed(DiceFailed):
     summary = "Dice crashed"
     default_advice = (
-        "try it again: two jobs that start on one node in the same second share their memory by mistake. "
-        "Exclusive nodes, or a private /dev/shm for each job, prevent it."
+        "try it again: where jobs have no /dev/shm of their own, two that start on one node in the same second share their "
+        "memory by mistake."
     )
     retryable = True
 

@@ -104,7 +104,7 @@ def main(arguments: Sequence[str]) -> int:
     if rank not in ("", "0"):
         say(f"Rank {rank}: rank 0 does all the work.")
         return 0
-    return run(Path.cwd(), arguments[0] if arguments else "input.dat")
+    return run(Path.cwd(), arguments[-1] if len(arguments) % 2 else "input.dat")  # options come in pairs
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,8 +16,15 @@ from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, de
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
-from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, OUTPUT, SPIN_RDM
+from dagster_hpc.dice.output_text import (
+    DiceReadsOtherStrings,
+    DiceText,
+    DiceUnevenStrings,
+    dice_failure,
+    parse_text,
+    read_text,
+)
 from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.state import SparseState
@@ -31,8 +39,9 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.hamiltonian import Integrals
 
-_TEXTS = ("dice.out", "stdout.log")  # where the output is looked for when it is not given
+_TEXTS = (OUTPUT, "stdout.log")  # where the output is looked for when it is not given
 _LARGEST_FCIDUMP = 1 << 27
+_HEADER = 1 << 14  # bytes of fcidump.txt in which NORB and NELEC stand
 _CANDIDATES = 10_000  # determinants among which those that Dice printed are looked for
 _ALL_PAIRS = 1 << 26  # products of strings that are marked one by one
 
@@ -46,6 +55,7 @@ class Asking:
     integrals: Integrals | None = None
     parent_energy: float | None = None
     recompute_up_to: int = 10_000
+    is_eigenstate: bool = True
 
 
 class Reading:
@@ -103,11 +113,19 @@ class Reading:
         needed = [ENERGY, DETERMINANTS, *([SPIN_RDM] if self.asked.spin_rdm else [])]
         sizes = {name: self._size(name) for name in needed}
         failure = dice_failure(self.text.text, self.folder) if self.text else None
+        if isinstance(failure, DiceUnevenStrings) and self._strings_are_right():
+            raise DiceReadsOtherStrings(failure.words, work_dir=str(self.folder))
         if failure is not None:
             raise failure
         self.checks.append(check.files([name for name, size in sizes.items() if size is None]))
         self._stop_if_failed()
         self.checks.append(check.energy_size(sizes[ENERGY] or 0, self.asked.nroots))
+
+    def _strings_are_right(self) -> bool:
+        with suppress(DiceResultInvalid):
+            self._inputs()
+            return all(one.passed for one in self.checks)
+        return False
 
     def _determinants(self) -> Determinants:
         with (self.folder / DETERMINANTS).open("rb") as file:
@@ -191,6 +209,7 @@ class Reading:
         affordable = len(state) <= limit
         if affordable and rdm is not None:
             self.checks.append(check.rdm_elements(rdm, state.one_rdm()))
+        self._check_fcidump()
         integrals = self.asking.integrals or (self._integrals() if affordable else None)
         if integrals is None:
             why = (
@@ -204,18 +223,34 @@ class Reading:
                 check.not_made(name, "there is no set of determinants with these integrals") for name in ALL
             ]
         else:
-            self.checks += against_hamiltonian(state, energy, integrals, tolerance=self.asked.tolerance, up_to=limit)
+            self.checks += against_hamiltonian(
+                state, energy, integrals, tolerance=self.asked.tolerance, up_to=limit,
+                is_eigenstate=self.asking.is_eigenstate,
+            )  # fmt: skip
+
+    def _check_fcidump(self) -> None:
+        """Its header is read whatever its size, and whether or not the integrals are known already."""
+        path = self.folder / self.asked.fcidump
+        try:
+            with path.open("rb") as file:
+                head = file.read(_HEADER).decode("ascii", "replace")
+        except FileNotFoundError:
+            self.checks.append(check.not_made("input_fcidump", f"there is no {path.name} in the work directory"))
+            return
+        found = [re.search(rf"\b{word}\s*=\s*(\d+)", head, re.IGNORECASE) for word in ("NORB", "NELEC")]
+        self.checks.append(
+            check.fcidump_header(
+                path.name, [int(each[1]) if each else None for each in found],
+                [self.asking.norb, sum(self.asking.nelec)],
+            )
+        )  # fmt: skip
 
     def _integrals(self) -> Integrals | None:
         path = self.folder / self.asked.fcidump
         if not path.is_file() or path.stat().st_size > _LARGEST_FCIDUMP:
             return None
         fcidump = read_fcidump(path)
-        if fcidump.norb != self.asking.norb or fcidump.electrons != sum(self.asking.nelec):
-            sentence = f"{path.name} is of {fcidump.norb} orbitals and {fcidump.electrons} electrons"
-            self.checks.append(Check("input_fcidump", False, sentence))
-            return None
-        return fcidump.integrals
+        return fcidump.integrals if fcidump.norb == self.asking.norb else None
 
 
 def _asked(folder: Path) -> Asked:

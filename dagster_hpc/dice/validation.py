@@ -7,13 +7,21 @@ energy) has `passed=None` and says why.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from dagster_hpc.dice.determinants import popcounts
-from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.subspace.checks import (
+    ENERGY_LIMIT,
+    AnswerInvalid,
+    Check,
+    at_most,
+    files,
+    not_made,
+    parent_bound,
+    variational_bound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,11 +31,13 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.output_text import DiceText
 
+__all__ = ["Check", "DiceResultInvalid", "files", "not_made", "parent_bound", "variational_bound"]
+
 NORM_LIMIT = 1e-9
 RDM_LIMIT = 2e-6  # Dice leaves out entries below 1e-6 and writes eight digits
-ENERGY_LIMIT = 1e-9  # of the larger of the energy and one Hartree
 PRINTED_LIMIT = 2e-9  # ten decimals are printed
 LOOSE_LIMIT = 1e-4  # between the last iteration and the tighter diagonalization after it
+SAMPLED_LIMIT = 0.01  # of a residual that a few random rows tell of
 DAVIDSON_CAP = 800  # per root; then Dice takes whatever it has
 ORDER_LIMIT = 1e-12
 _HUGE = 1e100  # no coefficient, no energy: the bytes of something else
@@ -59,40 +69,27 @@ NAMES = {
     "printed_determinants": "output and file have the same leading determinants",
     "expectation": "the energy is <psi|H|psi>, recomputed",
     "residual": "the state is an eigenstate of H among its determinants",
-    "local_energy": "the eigenvalue equation holds at the leading determinant",
+    "local_energy": "the eigenvalue equation holds at the leading determinants",
+    "sampled_residual": "the eigenvalue equation holds at random determinants, where there are too many for all of them",
     "variational_bound": "the energy is not above that of any single determinant",
     "parent_bound": "the energy is not above that of a subspace",
 }
 
 
-@dataclass(frozen=True)
-class Check:
-    """One question about an answer. `passed` is None where it could not be asked."""
-
-    name: str
-    passed: bool | None
-    sentence: str
-    value: float | None = None
-    limit: float | None = None
-
-
-class DiceResultInvalid(HPCError):
+class DiceResultInvalid(AnswerInvalid):
     """Dice left an answer that contradicts itself or its inputs. `failed` says which checks, by how much, and where."""
 
-    def __init__(self, checks: Sequence[Check], work_dir: str) -> None:
-        self.checks = tuple(checks)
-        self.failed = tuple(check for check in checks if check.passed is False)
-        self.names = tuple(check.name for check in self.failed)
+    summary = "Dice's answer is not to be believed"
+
+    @property
+    def default_advice(self) -> str:
         if self.inputs_at_fault:
-            advice = "write the input files with write_dice_inputs, which checks strings and removes duplicates."
-        elif self.not_converged:
-            advice = (
+            return "write the input files with write_dice_inputs, which checks strings and removes duplicates."
+        if self.not_converged:
+            return (
                 "solve this subspace with the embedded solver, or add determinants: sparse ones defeat Dice's Davidson."
             )
-        else:
-            advice = "run it again; two jobs that start on one node in the same second overwrite each other's memory."
-        lines = "\n".join(f"- {check.name}: {check.sentence}" for check in self.failed)
-        super().__init__(f"Dice's answer is not to be believed:\n{lines}", advice=advice, work_dir=work_dir)
+        return "run it again, with nobody else's Dice on the node, or solve this subspace with the embedded solver."
 
     @property
     def not_converged(self) -> bool:
@@ -100,27 +97,8 @@ class DiceResultInvalid(HPCError):
         return "davidson" in self.names or ("residual" in self.names and not _BROKEN & set(self.names))
 
     @property
-    def inputs_at_fault(self) -> bool:
-        """The input files themselves are wrong."""
-        return any(name.startswith("input_") for name in self.names)
-
-    @property
     def retryable(self) -> bool:
         return not (self.not_converged or self.inputs_at_fault)
-
-
-def _at_most(name: str, value: float, limit: float, sentence: str) -> Check:
-    """Passes below the limit; a value that is no number never does."""
-    return Check(name, bool(value <= limit), sentence, float(value), float(limit))
-
-
-def not_made(name: str, why: str) -> Check:
-    return Check(name, None, why)
-
-
-def files(missing: Sequence[str]) -> Check:
-    sentence = f"missing: {', '.join(missing)}" if missing else "all files are there"
-    return Check("files", not missing, sentence, len(missing), 0)
 
 
 def energy_size(size: int, nroots: int) -> Check:
@@ -168,6 +146,14 @@ def input_duplicates(totals: dict[str, tuple[int, int]]) -> Check:
     return Check("input_duplicates", not again, sentence, again, 0)
 
 
+def fcidump_header(name: str, found: Sequence[int | None], expected: Sequence[int]) -> Check:
+    """NORB and NELEC."""
+    norb, electrons = ("an unknown number of" if each is None else str(each) for each in found)
+    sentence = f"{name} is of {norb} orbitals and {electrons} electrons"
+    right = list(found) == list(expected)
+    return Check("input_fcidump", right, sentence if right else f"{sentence}; {expected[0]} and {expected[1]} are right")
+
+
 def finite(coefficients: NDArray[np.float64], energies: NDArray[np.float64]) -> Check:
     wrong = int(np.count_nonzero(~(np.abs(coefficients) < _HUGE)) + np.count_nonzero(~(np.abs(energies) < _HUGE)))
     return Check("finite", wrong == 0, f"{wrong} coefficients or energies are no finite numbers", wrong, 0)
@@ -181,7 +167,7 @@ def characters(stray: int) -> Check:
 
 def norm(coefficients: NDArray[np.float64]) -> Check:
     square = float(np.square(coefficients).sum())
-    return _at_most(
+    return at_most(
         "norm", abs(square - 1), NORM_LIMIT, f"the squared coefficients sum up to {square:.10g}; 1 is right"
     )
 
@@ -189,7 +175,7 @@ def norm(coefficients: NDArray[np.float64]) -> Check:
 def order(coefficients: NDArray[np.float64]) -> Check:
     sizes = np.abs(coefficients)
     rise = float(np.max(sizes[1:] - sizes[:-1], initial=0.0))
-    return _at_most("order", rise, ORDER_LIMIT, f"the coefficients fall in size; the largest rise is {rise:.1e}")
+    return at_most("order", rise, ORDER_LIMIT, f"the coefficients fall in size; the largest rise is {rise:.1e}")
 
 
 def electrons(alpha: Words, beta: Words, nelec: tuple[int, int]) -> Check:
@@ -224,7 +210,7 @@ def rdm_trace(rdm: NDArray[np.float64], nelec: tuple[int, int]) -> Check:
     found = float(np.trace(rdm[0::2, 0::2])), float(np.trace(rdm[1::2, 1::2]))
     worst = max(abs(found[0] - nelec[0]), abs(found[1] - nelec[1]))
     sentence = f"the density matrix holds {found[0]:.7f} + {found[1]:.7f} electrons instead of {nelec[0]} + {nelec[1]}"
-    return _at_most(
+    return at_most(
         "rdm_trace", worst if math.isfinite(worst) else math.inf, RDM_LIMIT * max(1, len(rdm) / 2), sentence
     )
 
@@ -236,7 +222,7 @@ def rdm_diagonal(rdm: NDArray[np.float64], occupancies: tuple[NDArray[np.float64
     sentence = (
         f"{spin} occupancy of orbital {orbital} differs by {gaps[where]:.1e} between density matrix and coefficients"
     )
-    return _at_most("rdm_diagonal", float(gaps[where]), RDM_LIMIT, sentence)
+    return at_most("rdm_diagonal", float(gaps[where]), RDM_LIMIT, sentence)
 
 
 def rdm_elements(rdm: NDArray[np.float64], expected: tuple[NDArray[np.float64], NDArray[np.float64]]) -> Check:
@@ -246,7 +232,7 @@ def rdm_elements(rdm: NDArray[np.float64], expected: tuple[NDArray[np.float64], 
     row, column = np.unravel_index(int(np.argmax(gaps)), gaps.shape)
     gap = float(gaps[row, column])
     sentence = f"element ({row}, {column}) of the density matrix differs by {gap:.1e} from what the coefficients give"
-    return _at_most("rdm_elements", gap, RDM_LIMIT, sentence)
+    return at_most("rdm_elements", gap, RDM_LIMIT, sentence)
 
 
 def davidson(text: DiceText, nroots: int) -> Check:
@@ -256,7 +242,7 @@ def davidson(text: DiceText, nroots: int) -> Check:
     limit = DAVIDSON_CAP * nroots
     sentence = f"Davidson took {worst.davidson} iterations in iteration {worst.number}"
     sentence += f": it stopped unconverged at its cap of {limit}" if worst.davidson > limit else f", its cap is {limit}"
-    return _at_most("davidson", worst.davidson, limit, sentence)
+    return at_most("davidson", worst.davidson, limit, sentence)
 
 
 def printed_count(text: DiceText, count: int) -> Check:
@@ -273,7 +259,7 @@ def printed_energy(text: DiceText, energy: float) -> Check:
         return not_made("printed_energy", "the output has no table of final energies")
     gap = abs(text.energies[0] - energy)
     sentence = f"shci.e says {energy:.10f}, the output {text.energies[0]:.10f} Hartree"
-    return _at_most("printed_energy", gap, PRINTED_LIMIT, sentence)
+    return at_most("printed_energy", gap, PRINTED_LIMIT, sentence)
 
 
 def iteration_energy(text: DiceText, energy: float) -> Check:
@@ -282,7 +268,7 @@ def iteration_energy(text: DiceText, energy: float) -> Check:
     if last is None:
         return not_made("iteration_energy", "the output has no table of iterations")
     sentence = f"the energy is {energy:.10f}, that of the last iteration was {last.energy:.10f} Hartree"
-    return _at_most("iteration_energy", abs(last.energy - energy), LOOSE_LIMIT, sentence)
+    return at_most("iteration_energy", abs(last.energy - energy), LOOSE_LIMIT, sentence)
 
 
 def printed_determinants(text: DiceText, found: dict[str, float]) -> Check:
@@ -297,33 +283,42 @@ def printed_determinants(text: DiceText, found: dict[str, float]) -> Check:
     pairs = np.array([(value, found[orbitals]) for value, orbitals in text.leading])
     gap = float(min(np.abs(pairs[:, 0] - sign * pairs[:, 1]).max() for sign in (1, -1)))
     sentence = f"printed coefficients differ by {gap:.1e} from those of dets.bin"
-    return _at_most("printed_determinants", gap, PRINTED_LIMIT, sentence)
+    return at_most("printed_determinants", gap, PRINTED_LIMIT, sentence)
 
 
 def expectation(energy: float, recomputed: float) -> Check:
     gap = abs(energy - recomputed)
     sentence = f"<psi|H|psi> of the determinants is {recomputed:.10f}, the energy says {energy:.10f} Hartree"
-    return _at_most("expectation", gap, ENERGY_LIMIT * max(1.0, abs(energy)), sentence)
+    return at_most("expectation", gap, ENERGY_LIMIT * max(1.0, abs(energy)), sentence)
 
 
 def residual(size: float, tolerance: float) -> Check:
     limit = max(1e-4, 20 * tolerance)
     sentence = f"the residual |H psi - E psi| is {size:.1e}; an eigenstate has at most {limit:g}"
-    return _at_most("residual", size, limit, sentence)
+    return at_most("residual", size, limit, sentence)
 
 
-def local_energy(energy: float, found: float, coefficient: float, tolerance: float) -> Check:
-    """A residual that is small as a whole is small in one row; there it is divided by the coefficient."""
-    limit = max(1e-4, 20 * tolerance) / abs(coefficient)
-    sentence = f"the leading determinant sees an energy of {found:.8f} Hartree, shci.e says {energy:.8f}"
-    return _at_most("local_energy", abs(found - energy), limit, sentence)
+def local_energy(energy: float, rows: Sequence[tuple[float, float]], tolerance: float) -> Check:
+    """A residual that is small as a whole is small in each row. `rows`: coefficients, the largest, and rows of H c."""
+    limit = max(1e-4, 20 * tolerance)
+    worst, seen = max(
+        ((abs(image - energy * c), image / c if c else math.nan) for c, image in rows), key=_size
+    )
+    sentence = f"a leading determinant sees an energy of {seen:.8f} Hartree, shci.e says {energy:.8f}"
+    return at_most("local_energy", worst, limit, sentence)
 
 
-def variational_bound(energy: float, lowest: float) -> Check:
-    sentence = f"the energy {energy:.10f} lies {energy - lowest:.1e} Hartree above the lowest single determinant"
-    return _at_most("variational_bound", energy - lowest, ENERGY_LIMIT * max(1.0, abs(energy)), sentence)
+def sampled_residual(energy: float, rows: Sequence[tuple[float, float]], count: int) -> Check:
+    """The residual as random rows of all `count` let it be estimated. `rows`: coefficients, and rows of H c.
+
+    The limit is far above the residual of an eigenstate, which may lie in a few rows: a small one says nothing against it.
+    """
+    square = sum((image - energy * coefficient) ** 2 for coefficient, image in rows) / len(rows)
+    size = math.sqrt(square * count)
+    sentence = f"|H psi - E psi| is about {size:.1e} by {len(rows)} random rows; a diverged state has far more than 0.01"
+    return at_most("sampled_residual", size, SAMPLED_LIMIT, sentence)
 
 
-def parent_bound(energy: float, parent: float) -> Check:
-    sentence = f"the energy {energy:.10f} lies {energy - parent:.1e} Hartree above that of a subspace of this one"
-    return _at_most("parent_bound", energy - parent, ENERGY_LIMIT * max(1.0, abs(energy)), sentence)
+def _size(row: tuple[float, float]) -> float:
+    """What is no number is the worst."""
+    return row[0] if math.isfinite(row[0]) else math.inf

@@ -153,6 +153,10 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Cancel a job; nothing happens to one that is over."""
         self._engine().cancel([handle])
 
+    def reject(self, result: JobResult) -> None:
+        """The result is not to be believed: the next request for the same work runs it again, whatever its `reuse`."""
+        self._engine().ledger.claims.reject(result.handle.token)
+
     def jobs(
         self,
         *,

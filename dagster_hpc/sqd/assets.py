@@ -17,13 +17,14 @@ from dagster_hpc.assets import given_overrides
 from dagster_hpc.dagster_values import errors_as_failures
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.quantum.metadata import quantum_metadata
-from dagster_hpc.sqd.config import SamplingConfig, SQDConfig, with_defaults
+from dagster_hpc.sqd.checks import CHECKS, check_results
+from dagster_hpc.sqd.config import SamplingConfig, SQDConfig, included_of, max_dim_of, policy_of, with_defaults
 from dagster_hpc.sqd.curve import curve_asset
 from dagster_hpc.sqd.dagster_types import HamiltonianType, SamplesType, SQDResultType
 from dagster_hpc.sqd.files import SQDFiles, from_bytes, to_bytes
 from dagster_hpc.sqd.loop import run_sqd
 from dagster_hpc.sqd.measured import measured
-from dagster_hpc.sqd.metadata import CHECKS, check_results, hamiltonian_metadata, samples_metadata, sqd_metadata
+from dagster_hpc.sqd.metadata import hamiltonian_metadata, samples_metadata, sqd_metadata
 from dagster_hpc.sqd.molecule import Molecule, signature_of
 from dagster_hpc.sqd.npz import write_whole
 from dagster_hpc.sqd.quantum_assets import quantum_samples
@@ -106,7 +107,7 @@ def build_sqd_assets(
         return dg.MaterializeResult(
             value=found,
             metadata=sqd_metadata(found, ccsd_energy=hamiltonian.ccsd_energy),
-            check_results=check_results(found, result_key),
+            check_results=check_results(found, result_key, ccsd_energy=hamiltonian.ccsd_energy),
         )
 
     make_samples.__annotations__["config"] = sampling_config  # with the defaults that are given here
@@ -189,6 +190,7 @@ def _loop(
         if solver:
             given = given_overrides(config.overrides)
             how = {"profile": config.profile, "overrides": given, "reuse": "succeeded" if not key else "running"}
+        policy = policy_of(config)
         integrals = hamiltonian.integrals()
         start: Occupancies | None = None
         if config.initial_occupancies == "ccsd":
@@ -206,7 +208,7 @@ def _loop(
 
         return run_sqd(
             integrals,
-            samples.bitstrings,
+            samples,
             samples_per_batch=config.samples_per_batch,
             seed=samples.seed,
             num_batches=config.num_batches,
@@ -215,9 +217,13 @@ def _loop(
             energy_tol=config.energy_tol,
             occupancies_tol=config.occupancies_tol,
             symmetrize_spin=config.symmetrize_spin,
-            max_dim=config.max_dim,
+            max_dim=max_dim_of(config),
+            include_configurations=included_of(config.include_configurations),
+            spin_sq=config.spin_sq,
+            policy=policy,
+            in_process_below=config.in_process_below,
             initial_occupancies=start,
-            carryover_threshold=config.carryover_threshold,
+            carryover_threshold=None if policy else config.carryover_threshold,
             state_dir=folder,
             key=key,
             callback=told,

@@ -58,7 +58,7 @@ def lucj_operator(source: LUCJSource, molecule: Molecule) -> Any:
     norb, amplitudes = molecule.integrals().norb, molecule.amplitudes()
     if not all(np.all(np.isfinite(array)) for array in (*_arrays(amplitudes.t1), *_arrays(amplitudes.t2))):
         raise ConfigurationError("CCSD diverges for this molecule, so that there are no parameters for an LUCJ circuit")
-    chain, rungs = _pairs(source.connectivity, norb)
+    chain, rungs = interaction_pairs(source.connectivity, norb)
     if isinstance(amplitudes.t1, tuple):
         return ffsim.UCJOpSpinUnbalanced.from_t_amplitudes(
             amplitudes.t2, t1=amplitudes.t1, n_reps=source.layers, interaction_pairs=(chain, rungs, chain)
@@ -89,7 +89,9 @@ def _arrays(value: Any) -> tuple[Any, ...]:
     return value if isinstance(value, tuple) else (value,)
 
 
-def _pairs(connectivity: str, norb: int) -> tuple[list[tuple[int, int]] | None, list[tuple[int, int]] | None]:
+def interaction_pairs(
+    connectivity: str, norb: int
+) -> tuple[list[tuple[int, int]] | None, list[tuple[int, int]] | None]:
     """Orbitals that interact within a spin, and across spins."""
     if connectivity == "all-to-all":
         return None, None

@@ -7,7 +7,8 @@ from typing import Any
 
 import dagster as dg
 
-from dagster_hpc.dagster_values import BLUE, GREY, picture, table
+from dagster_hpc.dagster_values import BLUE, GREY, RED, picture, table
+from dagster_hpc.sqd.spin import judge_spin
 from dagster_hpc.sqd.values import SQDResult
 
 
@@ -26,12 +27,12 @@ def curve_asset(
         known = [(place, found[place]) for place in order if place in found]
         if not known:
             raise dg.Failure(f"no partition of {result_key.to_user_string()} is materialized", allow_retries=False)
-        return dg.MaterializeResult(metadata=_curve_metadata(known))
+        return dg.MaterializeResult(metadata=curve_metadata(known))
 
     return curve
 
 
-def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
+def curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
     rows = [
         {
             "geometry": place,
@@ -39,6 +40,7 @@ def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
             "hf_energy": one.reference_energy,
             "correlation_energy": one.correlation_energy,
             "spin_square": one.spin_square,
+            "spin": judge_spin(one.spin_square, one.wanted_spin_sq).sentence,
             "determinants": one.determinants,
             "converged": one.converged,
             "node_hours": one.node_hours,
@@ -47,8 +49,11 @@ def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
     ]
     kinds = {
         "geometry": "string", "energy": "float", "hf_energy": "float", "correlation_energy": "float",
-        "spin_square": "float", "determinants": "int", "converged": "bool", "node_hours": "float",
+        "spin_square": "float", "spin": "string", "determinants": "int", "converged": "bool", "node_hours": "float",
     }  # fmt: skip
+
+    judged = [judge_spin(one.spin_square, one.wanted_spin_sq) for _, one in known]
+    others = [place for place, one in enumerate(judged) if not one.is_wanted]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
@@ -59,6 +64,11 @@ def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
             where = names
         axes.plot(where, [one.reference_energy for _, one in known], "o--", color=GREY, label="Hartree-Fock")
         axes.plot(where, [one.total_energy for _, one in known], "o-", color=BLUE, label="SQD")
+        if others:
+            axes.plot(
+                [where[place] for place in others], [known[place][1].total_energy for place in others],
+                "D", color=RED, markersize=9, fillstyle="none", label="another spin",
+            )  # fmt: skip
         axes.set_xlabel("geometry")
         axes.set_ylabel("energy in Hartree")
         axes.ticklabel_format(axis="y", useOffset=False)
@@ -69,6 +79,7 @@ def _curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
         "geometries": len(known),
         "lowest_energy": lowest[1].total_energy,
         "lowest_geometry": lowest[0],
+        "of_another_spin": dg.MetadataValue.json([known[place][0] for place in others]),
         "energies": table(rows, kinds),
         "picture": picture(draw, "The energy of each geometry"),
     }

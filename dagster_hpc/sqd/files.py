@@ -13,13 +13,20 @@ import numpy as np
 from pydantic import Field
 
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.sqd.closed_loop.records import result_of as closed_loop_of
+from dagster_hpc.sqd.closed_loop.records import result_record as closed_loop_record
+from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult
 from dagster_hpc.sqd.molecule import Molecule
-from dagster_hpc.sqd.npz import StateUnreadable, packed, plain_json, strings_of, unpacked, words_of
-from dagster_hpc.sqd.values import Hamiltonian, Iteration, Samples, SQDResult
+from dagster_hpc.sqd.npz import StateUnreadable, packed, plain_json, unpacked
+from dagster_hpc.sqd.records import iteration_of, iteration_record, state_arrays, state_of
+from dagster_hpc.sqd.values import Hamiltonian, Samples, SQDResult
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
+
+
+_STORED = "Hamiltonian, Samples, SQDResult and ClosedLoopResult"
 
 
 class SQDFiles(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
@@ -67,8 +74,10 @@ def to_bytes(value: Any) -> bytes:
         arrays = {"bits": np.packbits(value.bitstrings, axis=1)}
     elif isinstance(value, SQDResult):
         header, arrays = _result_parts(value)
+    elif isinstance(value, ClosedLoopResult):
+        header, arrays = closed_loop_record(value)
     else:
-        raise TypeError(f"SQDFiles stores Hamiltonian, Samples and SQDResult, not {type(value).__name__}")
+        raise TypeError(f"SQDFiles stores {_STORED}, not {type(value).__name__}")
     text = json.dumps({"kind": type(value).__name__, **header}, default=plain_json).encode()
     return packed({"header": np.frombuffer(text, np.uint8), **arrays})
 
@@ -83,6 +92,8 @@ def from_bytes(data: bytes, name: str = "this file") -> Any:
     if kind == "Hamiltonian":
         molecule = Molecule.model_validate(header.pop("molecule"))
         return Hamiltonian(molecule=molecule, occupancies=(arrays["alpha"], arrays["beta"]), **header)
+    if kind == "ClosedLoopResult":
+        return closed_loop_of(header, arrays)
     nelec = (int(header["nelec"][0]), int(header["nelec"][1]))
     if kind == "Samples":
         bits = np.unpackbits(arrays["bits"], axis=1, count=2 * header["norb"]).astype(bool)
@@ -91,44 +102,23 @@ def from_bytes(data: bytes, name: str = "this file") -> Any:
 
 
 def _result_parts(result: SQDResult) -> "tuple[dict[str, Any], dict[str, NDArray[Any]]]":
-    arrays = {"alpha": result.occupancies[0], "beta": result.occupancies[1]}
+    arrays = {"alpha": result.occupancies[0], "beta": result.occupancies[1], **state_arrays(result.sci_state)}
     rows = []
     for one in result.iterations:
-        row = asdict(replace(one, occupancies=(), carryover=()))  # type: ignore[arg-type]
-        del row["occupancies"], row["carryover"]
+        row, parts = iteration_record(one)
         rows.append(row)
-        pairs = {
-            "occupancies": one.occupancies,
-            "carryover": (words_of(one.carryover[0]), words_of(one.carryover[1])),
-        }
-        arrays |= {f"{one.number}.{name}.{place}": pair[place] for name, pair in pairs.items() for place in (0, 1)}
-    state = result.sci_state
-    if state is not None:
-        strings = {"strings_a": words_of(state.ci_strs_a), "strings_b": words_of(state.ci_strs_b)}
-        arrays |= {"amplitudes": state.amplitudes, **strings}
+        arrays |= {f"{one.number}.{name}": part for name, part in parts.items()}
     bare = asdict(replace(result, occupancies=(), sci_state=None, iterations=()))  # type: ignore[arg-type]
     del bare["occupancies"], bare["sci_state"]
     return {**bare, "iterations": rows}, arrays
 
 
 def _result_of(header: dict[str, Any], arrays: "Mapping[str, NDArray[Any]]") -> SQDResult:
-    state = None
-    if "amplitudes" in arrays:
-        from qiskit_addon_sqd.fermion import SCIState
-
-        strings = strings_of(arrays["strings_a"]), strings_of(arrays["strings_b"])
-        state = SCIState(arrays["amplitudes"], *strings, norb=header["norb"], nelec=header["nelec"])
     iterations = []
     for row in header.pop("iterations"):
-        number = row["number"]
-        alpha, beta = (strings_of(arrays[f"{number}.carryover.{place}"]) for place in (0, 1))
-        given = {
-            "energies": tuple(row["energies"]),
-            "subspaces": tuple((a, b) for a, b in row["subspaces"]),
-            "jobs": tuple(row["jobs"]),
-            "occupancies": (arrays[f"{number}.occupancies.0"], arrays[f"{number}.occupancies.1"]),
-            "carryover": (alpha, beta),
-        }
-        iterations.append(Iteration(**{**row, **given}))
+        own = f"{row['number']}."
+        parts = {name.removeprefix(own): part for name, part in arrays.items() if name.startswith(own)}
+        iterations.append(iteration_of(row, parts))
+    state = state_of(arrays, header["norb"], header["nelec"])
     occupancies = arrays["alpha"], arrays["beta"]
     return SQDResult(**header, occupancies=occupancies, sci_state=state, iterations=tuple(iterations))

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.sqd.spin import lowest_spin_sq
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dagster_hpc.sqd.molecule import MolecularIntegrals
     from dagster_hpc.sqd.values import Problem
+
+CIString: TypeAlias = 'int | Literal["hf"]'  # "hf": that of the reference determinant, of each spin its own
+Included: TypeAlias = "tuple[tuple[CIString, ...], tuple[CIString, ...]]"
 
 
 @dataclass(frozen=True)
@@ -26,22 +31,49 @@ class Settings:
     occupancies_tol: float = 1e-5
     symmetrize_spin: bool = False
     max_dim: int | tuple[int, int] | None = None
-    include_configurations: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    include_configurations: Included | None = None
     carryover_threshold: float = 1e-4
     seed: int = 0
+    spin_sq: float | None = None
+    policy: Any = None  # as `policy_settings` describes it
 
 
 def both_spins(
-    given: Sequence[int] | tuple[Sequence[int], Sequence[int]] | None,
-) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    given: Literal["hf"] | Sequence[CIString] | tuple[Sequence[CIString], Sequence[CIString]] | None,
+) -> Included | None:
+    """Strings for alpha and for beta: a pair of lists, or what is given for both."""
     if given is None:
         return None
-    pair: Any = given if isinstance(given, tuple) and len(given) == 2 and np.ndim(given[0]) == 1 else (given, given)
-    return tuple(int(one) for one in pair[0]), tuple(int(one) for one in pair[1])
+    if isinstance(given, str):
+        given = [given]
+    pair: Any = given if isinstance(given, tuple) and len(given) == 2 and _is_list(given[0]) else (given, given)
+    return _words(pair[0]), _words(pair[1])
 
 
-def as_arrays(pair: tuple[tuple[int, ...], tuple[int, ...]] | None, norb: int) -> Any:
-    return None if pair is None else tuple(np.array(one, object if norb > 63 else np.int64) for one in pair)
+def _words(strings: Sequence[CIString]) -> tuple[CIString, ...]:
+    return tuple("hf" if one == "hf" else int(one) for one in strings)
+
+
+def _is_list(value: Any) -> bool:
+    return not isinstance(value, str) and np.ndim(value) == 1
+
+
+def as_arrays(included: Included | None, integrals: MolecularIntegrals) -> Any:
+    """As qiskit-addon-sqd takes them."""
+    if included is None:
+        return None
+    kind = object if integrals.norb > 63 else np.int64
+    return tuple(
+        np.array([(1 << count) - 1 if one == "hf" else one for one in part], kind)
+        for part, count in zip(included, integrals.nelec, strict=True)
+    )
+
+
+def right_electrons(bitstrings: NDArray[np.bool_], integrals: MolecularIntegrals) -> NDArray[np.bool_]:
+    """Of each shot, whether it has the molecule's numbers of alpha and of beta electrons."""
+    norb, (alpha, beta) = integrals.norb, integrals.nelec
+    right: NDArray[np.bool_] = (bitstrings[:, norb:].sum(axis=1) == alpha) & (bitstrings[:, :norb].sum(axis=1) == beta)
+    return right
 
 
 def refuse_nonsense(settings: Settings, bitstrings: NDArray[Any], max_iterations: int) -> None:
@@ -56,6 +88,10 @@ def refuse_nonsense(settings: Settings, bitstrings: NDArray[Any], max_iterations
     for name in ("energy_tol", "occupancies_tol", "carryover_threshold"):
         if not getattr(settings, name) >= 0:
             faults.append(f"{name} is {getattr(settings, name)}; it must not be negative")
+    if settings.spin_sq is not None and not settings.spin_sq >= 0:
+        faults.append(
+            f"spin_sq is {settings.spin_sq}; <S²> is S(S+1): 0 of a singlet, 0.75 of a doublet, 2 of a triplet"
+        )
     if bitstrings.ndim != 2 or bitstrings.dtype != bool or not bitstrings.size:
         faults.append(
             f"the bitstrings are {bitstrings.dtype} of shape {bitstrings.shape}; wanted is a matrix of booleans with a "
@@ -71,6 +107,19 @@ def refuse_misfit(problem: Problem, bitstrings: NDArray[np.bool_], settings: Set
         raise ConfigurationError(
             f"the bitstrings have {bitstrings.shape[1]} bits; {norb} orbitals need {2 * norb}, beta to the left of alpha"
         )
+    faults = [
+        f"include_configurations has the {spin} string {string:b}; wanted are {count} electrons in {norb} orbitals"
+        for spin, part, count in zip(("alpha", "beta"), settings.include_configurations or ((), ()), nelec, strict=True)
+        for string in part
+        if string != "hf" and (string < 0 or string.bit_count() != count or string >> norb)
+    ]
+    lowest = lowest_spin_sq(nelec)
+    if settings.spin_sq is not None and settings.spin_sq < lowest - 1e-9:
+        faults.append(
+            f"spin_sq is {settings.spin_sq:g}; with {nelec[0]} alpha and {nelec[1]} beta electrons it is {lowest:g} at least"
+        )
+    if faults:
+        raise ConfigurationError(faults)
     limits = settings.max_dim if isinstance(settings.max_dim, tuple) else (settings.max_dim,) * 2
     if settings.symmetrize_spin and (nelec[0] != nelec[1] or limits[0] != limits[1]):
         raise ConfigurationError(
@@ -79,8 +128,7 @@ def refuse_misfit(problem: Problem, bitstrings: NDArray[np.bool_], settings: Set
     occupancies = problem.occupancies
     if occupancies is not None and any(np.shape(part) != (norb,) for part in occupancies):
         raise ConfigurationError(f"initial_occupancies must be two arrays of {norb} numbers, alpha and beta")
-    right = (bitstrings[:, norb:].sum(axis=1) == nelec[0]) & (bitstrings[:, :norb].sum(axis=1) == nelec[1])
-    if occupancies is None and not right.any():
+    if occupancies is None and not right_electrons(bitstrings, problem.integrals).any():
         raise ConfigurationError(
             f"none of the {len(bitstrings)} bitstrings has {nelec[0]} alpha and {nelec[1]} beta electrons",
             advice="give initial_occupancies (such as 'ccsd'), from which configurations are recovered.",

@@ -1,4 +1,4 @@
-"""Hamiltonian, samples and SQD result → Dagster metadata and asset checks."""
+"""Hamiltonian, samples and SQD result → Dagster metadata."""
 
 from __future__ import annotations
 
@@ -19,30 +19,6 @@ _SUMS = ("node_hours", "cpu_time_s", "elapsed_s", "energy_j")
 _MOST = ("queue_wait_s", "max_rss_mib")
 
 
-CHECKS = {
-    "converged": "Energy and occupancies stayed within their tolerances from the last iteration but one to the last.",
-    "electrons": "The occupancies sum to the numbers of alpha and beta electrons.",
-    "below_reference": "The energy is not above that of the reference determinant.",
-}
-
-
-def check_results(result: SQDResult, key: dg.AssetKey) -> list[dg.AssetCheckResult]:
-    """Whether the result keeps what `CHECKS` says."""
-    off = max(abs(float(np.sum(part)) - count) for part, count in zip(result.occupancies, result.nelec, strict=True))
-    last = result.iterations[-2:]
-    change = abs(last[-1].energy - last[0].energy) if len(last) == 2 else None
-    warn, error = dg.AssetCheckSeverity.WARN, dg.AssetCheckSeverity.ERROR
-    made: list[tuple[str, bool, dg.AssetCheckSeverity, dict[str, Any]]] = [
-        ("converged", result.converged, warn, {"iterations": len(result.iterations), "last_change": number(change)}),
-        ("electrons", off < 1e-4, error, {"off_by": off}),
-        ("below_reference", result.correlation_energy < 1e-8, warn, {"correlation_energy": result.correlation_energy}),
-    ]
-    return [
-        dg.AssetCheckResult(check_name=name, asset_key=key, passed=passed, severity=severity, metadata=metadata)
-        for name, passed, severity, metadata in made
-    ]
-
-
 def sqd_metadata(result: SQDResult, *, ccsd_energy: float | None = None) -> dict[str, dg.MetadataValue]:
     """What was found, how the loop came there, and what its jobs cost."""
     best = result.best
@@ -60,10 +36,13 @@ def sqd_metadata(result: SQDResult, *, ccsd_energy: float | None = None) -> dict
         "alpha_strings": dg.MetadataValue.int(strings[0]),
         "beta_strings": dg.MetadataValue.int(strings[1]),
         "spin_square": number(result.spin_square),
+        "spin_square_wanted": number(result.wanted_spin_sq),
         "occupancies_alpha": numbers(result.occupancies[0]),
         "occupancies_beta": numbers(result.occupancies[1]),
         "leading_determinants": _leading(result),
         "converged": dg.MetadataValue.bool(result.converged),
+        "samples": number(result.iterations[-1].samples),
+        "recovered": number(result.iterations[-1].recovered),
         "iterations": dg.MetadataValue.int(len(result.iterations)),
         "iterations_resumed": dg.MetadataValue.int(result.resumed),
         "best_iteration": dg.MetadataValue.int(best.number),
@@ -136,10 +115,16 @@ def _convergence(result: SQDResult) -> dg.MetadataValue:
                 "change_mha": None if before is None else (one.energy - before.energy) * MILLI,
                 "batches": json.dumps([round(energy + result.core_energy, 8) for energy in one.energies]),
                 "occupancy_change": moved,
+                "samples": one.samples,
+                "recovered": one.recovered,
+                "made_by_recovery": one.made,
                 "largest_subspace": one.largest_subspace,
+                "new_strings": f"{len(one.new_strings[0])} + {len(one.new_strings[1])}",
                 "carried_over": f"{len(one.carryover[0])} + {len(one.carryover[1])}",
                 "spin_square": one.spin_square,
+                "rounds": one.rounds,
                 "jobs": len(one.jobs),
+                "in_process": one.in_process,
                 "node_hours": sum(known) if known and len(known) == len(hours) else None,
                 "seconds": round(one.seconds, 2),
             }
@@ -147,8 +132,9 @@ def _convergence(result: SQDResult) -> dg.MetadataValue:
         before = one
     kinds = {
         "iteration": "int", "energy": "float", "change_mha": "float", "batches": "string", "occupancy_change": "float",
-        "largest_subspace": "int", "carried_over": "string", "spin_square": "float", "jobs": "int",
-        "node_hours": "float", "seconds": "float",
+        "samples": "int", "recovered": "float", "made_by_recovery": "int", "largest_subspace": "int",
+        "new_strings": "string", "carried_over": "string", "spin_square": "float", "rounds": "int", "jobs": "int",
+        "in_process": "int", "node_hours": "float", "seconds": "float",
     }  # fmt: skip
     return table(rows, kinds)
 

@@ -40,7 +40,7 @@ def simulated(
     rng = stream(seed, SAMPLING)
     if isinstance(source, LUCJSource):
         state = ffsim.apply_unitary(reference, lucj_operator(source, molecule), norb=norb, nelec=nelec)
-        exact = _measured(ffsim, state, norb, nelec, shots, rng)
+        exact = drawn(ffsim, state, norb, nelec, shots, rng)
     else:
         hamiltonian = factorized(ffsim, integrals)
         parts, state = [], reference
@@ -50,12 +50,12 @@ def simulated(
                     state, hamiltonian, source.time_step,
                     norb=norb, nelec=nelec, n_steps=source.trotter_steps, order=source.order,
                 )  # fmt: skip
-            parts.append(_measured(ffsim, state, norb, nelec, share, rng))
+            parts.append(drawn(ffsim, state, norb, nelec, share, rng))
         exact = np.vstack(parts)
-    return _noisy(exact, source, stream(seed, NOISE))
+    return noisy(exact, source, stream(seed, NOISE))
 
 
-def _measured(
+def drawn(
     ffsim: Any, state: Any, norb: int, nelec: tuple[int, int], shots: int, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
     """Shots of a state of given electrons, drawn from its probabilities."""
@@ -70,7 +70,8 @@ def _measured(
     return np.hstack([np.asarray(beta, dtype=bool), np.asarray(alpha, dtype=bool)])
 
 
-def _noisy(exact: NDArray[np.bool_], source: Circuit, rng: np.random.Generator) -> NDArray[np.bool_]:
+def noisy(exact: NDArray[np.bool_], source: Circuit, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """The same shots with the errors of the source."""
     lost = rng.random(len(exact)) < source.depolarizing
     noise = rng.integers(2, size=exact.shape, dtype=bool)
     flipped = rng.random(exact.shape) < source.bit_flip

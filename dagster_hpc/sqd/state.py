@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
-from dagster_hpc.sqd.npz import packed, plain_json, read_whole, strings_of, unpacked, words_of, write_whole
+from dagster_hpc.sqd.npz import packed, plain_json, read_whole, unpacked, write_whole
+from dagster_hpc.sqd.records import iteration_of, iteration_record, state_arrays, state_of
 from dagster_hpc.sqd.values import Iteration, Occupancies, Problem
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from dagster_hpc.sqd.inputs import Settings
 
-FORMAT = 1  # of the folder; part of its name
+FORMAT = 2  # of the folder; part of its name
 
 
 class State:
@@ -63,18 +64,12 @@ class State:
         """Durable before it returns. The state is kept of the best iteration only."""
         number = iteration.number
         if best == number:
-            arrays = {"known": np.array(sci_state is not None)}
-            if sci_state is not None:
-                strings_a, strings_b = words_of(sci_state.ci_strs_a), words_of(sci_state.ci_strs_b)
-                arrays |= {"amplitudes": sci_state.amplitudes, "strings_a": strings_a, "strings_b": strings_b}
+            arrays = {"known": np.array(sci_state is not None), **state_arrays(sci_state)}
             write_whole(self._state_file(number), packed(arrays))
-        alpha, beta = iteration.occupancies
-        carried = {"carryover_a": words_of(iteration.carryover[0]), "carryover_b": words_of(iteration.carryover[1])}
-        data = packed({"alpha": alpha, "beta": beta, **carried})
+        row, parts = iteration_record(iteration)
+        data = packed(parts)
         write_whole(self._file(number, "npz"), data)
-        arrays_apart = replace(iteration, occupancies=(), carryover=())  # type: ignore[arg-type]
-        record = {**asdict(arrays_apart), "arrays_sha256": hashlib.sha256(data).hexdigest()}
-        del record["occupancies"], record["carryover"]
+        record = {**row, "arrays_sha256": hashlib.sha256(data).hexdigest()}
         write_whole(self._file(number, "json"), json.dumps(record, indent=1, default=plain_json).encode())
         for old in range(1, number + 1):
             if old != best:
@@ -86,14 +81,7 @@ class State:
         data = read_whole(path)
         if data is None:
             return False, None
-        arrays = unpacked(data, path)
-        if not bool(arrays["known"]):
-            return True, None
-        from qiskit_addon_sqd.fermion import SCIState
-
-        strings = strings_of(arrays["strings_a"]), strings_of(arrays["strings_b"])
-        integrals = problem.integrals
-        return True, SCIState(arrays["amplitudes"], *strings, norb=integrals.norb, nelec=integrals.nelec)
+        return True, state_of(unpacked(data, path), problem.integrals.norb, problem.integrals.nelec)
 
     def _iteration(self, number: int) -> Iteration | None:
         text, data = read_whole(self._file(number, "json")), read_whole(self._file(number, "npz"))
@@ -103,17 +91,7 @@ class State:
         if data is None or hashlib.sha256(data).hexdigest() != record.pop("arrays_sha256"):
             warnings.warn(f"{self.folder}: iteration {number} is damaged and will be done again", stacklevel=2)
             return None
-        arrays = unpacked(data, self._file(number, "npz"))
-        return Iteration(
-            **{
-                **record,
-                "energies": tuple(record["energies"]),
-                "subspaces": tuple((a, b) for a, b in record["subspaces"]),
-                "jobs": tuple(record["jobs"]),
-                "occupancies": (arrays["alpha"], arrays["beta"]),
-                "carryover": (strings_of(arrays["carryover_a"]), strings_of(arrays["carryover_b"])),
-            }
-        )
+        return iteration_of(record, unpacked(data, self._file(number, "npz")))
 
     def _file(self, number: int, kind: str) -> Path:
         return self.folder / f"iteration-{number:04d}.{kind}"

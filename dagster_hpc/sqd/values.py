@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import comb
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from dagster_hpc.dice.densities import summed
+from dagster_hpc.dice.state import SparseState
+from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, signature_of
+from dagster_hpc.sqd.spin import lowest_spin_sq
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,6 +26,11 @@ Subspace: TypeAlias = "tuple[Strings, Strings]"
 Occupancies: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 MILLI = 1000.0
+NO_STRINGS: Subspace = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class StateNotKnown(HPCError):
+    """Something is asked of a state that its solver did not hand over."""
 
 
 @dataclass(frozen=True)
@@ -114,11 +124,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Iteration:
-    """What one iteration came to. Energies are of the active electrons, without the core."""
+    """What one iteration came to. Energies are of the active electrons, without the core.
+
+    What stands after `jobs` is None, or nothing, in values that version 0.1 stored.
+    """
 
     number: int  # the first is 1
-    energies: tuple[float, ...]  # of all batches
-    energy: float  # the lowest of them
+    energies: tuple[float, ...]  # of all batches; with a policy of several rounds, of the last
+    energy: float  # of the state that the policy chose; the lowest, unless it says otherwise
     occupancies: Occupancies
     carryover: Subspace
     subspaces: tuple[tuple[int, int], ...]  # alpha and beta strings of each batch
@@ -127,6 +140,13 @@ class Iteration:
     spin_square: float | None = None
     determinants: int | None = None  # of the lowest state; None where only the subspace is known
     jobs: tuple[Mapping[str, Any], ...] = ()  # what each job cost
+    samples: int | None = None  # different configurations, all with the right electrons, that batches are drawn from
+    right_shots: float | None = None  # share of the shots that were measured with the right electrons
+    recovered: float | None = None  # share of the shots to which recovery gave the right electrons
+    made: int | None = None  # of the samples, those that recovery made and nobody measured
+    new_strings: Subspace = NO_STRINGS  # alpha and beta strings that were in no subspace before
+    rounds: int = 1  # of diagonalizations
+    in_process: int = 0  # subspaces that were solved in the process of the step, without a job
 
     @property
     def largest_subspace(self) -> int:
@@ -158,6 +178,7 @@ class SQDResult:
     nelec: tuple[int, int]
     seed: int
     resumed: int = 0  # so many iterations were there already
+    spin_sq: float | None = None  # the <S²> that was asked for
 
     @property
     def total_energy(self) -> float:
@@ -169,12 +190,42 @@ class SQDResult:
         return self.total_energy - self.reference_energy
 
     @property
+    def rdm1(self) -> NDArray[np.float64]:
+        """<p†q> of alpha and beta electrons together, as `make_rdm1` of PySCF."""
+        alpha, beta = self._sparse_state().one_rdm()
+        return alpha + beta
+
+    @property
+    def rdm2(self) -> NDArray[np.float64]:
+        """Σ over spins of <p†r†sq> at [p, q, r, s], as `make_rdm2` of PySCF."""
+        return summed(self._sparse_state().two_rdm())
+
+    def _sparse_state(self) -> SparseState:
+        if self.sci_state is None:
+            raise StateNotKnown(
+                "the solver kept its state to itself, so that there are no density matrices of this result",
+                advice="solve its best subspace again with return_sci_state=True.",
+            )
+        return SparseState.of_dense(self.sci_state)
+
+    @property
     def best(self) -> Iteration:
         return best_of(self.iterations)
 
     @property
     def spin_square(self) -> float | None:
         return self.best.spin_square
+
+    @property
+    def wanted_spin_sq(self) -> float:
+        """What <S²> should be: as it was asked for, else that of the lowest spin that these electrons can have."""
+        return lowest_spin_sq(self.nelec) if self.spin_sq is None else self.spin_sq
+
+    @property
+    def complete(self) -> bool:
+        """Whether all determinants of these orbitals were in a subspace: there is nothing more to sample."""
+        everything = comb(self.norb, self.nelec[0]) * comb(self.norb, self.nelec[1])
+        return any(one.largest_subspace == everything for one in self.iterations)
 
     @property
     def determinants(self) -> int:

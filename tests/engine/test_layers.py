@@ -27,7 +27,8 @@ FLOORS = [
     ["metadata"],
     ["resources"],
     ["assets"],
-    ["dice", "quantum"],
+    ["dice", "subspace", "quantum"],  # solvers of subspaces read and write Dice's formats
+    ["sbd"],
     ["sqd"],
 ]
 ENGINE_FLOORS = [

@@ -21,6 +21,7 @@ from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Molecule, SQDResult, build_sqd_assets, run_sqd
 from dagster_hpc.sqd.dagster_types import SamplesType, SQDResultType
 from dagster_hpc.sqd.files import from_bytes, to_bytes
+from dagster_hpc.sqd.records import iteration_of, iteration_record
 from dagster_hpc.sqd.values import Hamiltonian, Samples
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
@@ -106,7 +107,8 @@ def test_jobs_and_what_they_cost(instance: dg.DagsterInstance, tmp_path: Path, m
         target=LocalTarget(), profiles={"dice-mpi": ExecutionProfile(ompthreads=1)}, work_root=str(tmp_path / "work")
     )
     dice = DiceSolver(hpc=hpc, select_cutoff=None)
-    result = materialize(instance, build_sqd_assets(CURVE, **BUILT)[:3], resources={"dice": dice})
+    assets = build_sqd_assets(CURVE, **BUILT, in_process_below=0)[:3]
+    result = materialize(instance, assets, resources={"dice": dice})
     found = metadata(result, "n2_result")
     assert found["jobs"] == len(found["job_table"].records) == 6
     assert found["all_jobs_node_hours"] == pytest.approx(
@@ -116,11 +118,11 @@ def test_jobs_and_what_they_cost(instance: dg.DagsterInstance, tmp_path: Path, m
         found["all_jobs_node_hours"] / (-1000 * found["correlation_energy"])
     )
 
-    again = materialize(instance, build_sqd_assets(CURVE, **BUILT)[:3], resources={"dice": dice})
+    again = materialize(instance, assets, resources={"dice": dice})
     assert metadata(again, "n2_result")["iterations_resumed"] == 3
     assert len(hpc.jobs()) == 6
     anew = {"ops": {"n2_result": {"config": {"reuse": "never"}}}}
-    fresh = materialize(instance, build_sqd_assets(CURVE, **BUILT)[:3], resources={"dice": dice}, run_config=anew)
+    fresh = materialize(instance, assets, resources={"dice": dice}, run_config=anew)
     assert metadata(fresh, "n2_result")["iterations_resumed"] == 0
     assert len(hpc.jobs()) == 12
     assert metadata(fresh, "n2_result")["energy"] == pytest.approx(found["energy"], abs=1e-8)
@@ -154,11 +156,24 @@ def test_a_quantum_job_is_paid_once(
     assert (found["quantum_s"], found["execution_s"], found["queue_wait_s"]) == (3.0, 5.5, 60.0)
 
 
-def test_checks_say_what_is_not_converged(instance: dg.DagsterInstance) -> None:
+def test_checks_say_what_to_think_of_it(instance: dg.DagsterInstance) -> None:
     result = materialize(instance, build_sqd_assets(CURVE, **BUILT, solver=None)[:3])
-    checks = {one.check_name: one.passed for one in result.get_asset_check_evaluations()}
-    converged = result.output_for_node("n2_result").converged
-    assert checks == {"converged": converged, "electrons": True, "below_reference": True}
+    made = {one.check_name: one for one in result.get_asset_check_evaluations()}
+    value: SQDResult = result.output_for_node("n2_result")
+    hamiltonian: Hamiltonian = result.output_for_node("n2_hamiltonian")
+    assert hamiltonian.ccsd_energy is not None
+    assert {name: one.passed for name, one in made.items()} == {
+        "converged": value.converged,
+        "recovery": True,
+        "spin": value.spin_square is not None and value.spin_square < 0.1,
+        "electrons": True,
+        "below_reference": True,
+        "below_ccsd": value.total_energy < hamiltonian.ccsd_energy,
+    }
+    assert "a singlet was meant" in str(made["spin"].metadata["finding"].value) or made["spin"].passed
+    assert made["below_ccsd"].metadata["above_ccsd_mha"].value == pytest.approx(
+        1000 * (value.total_energy - hamiltonian.ccsd_energy)
+    )
 
 
 def test_the_launchpad_shows_what_is_built(instance: dg.DagsterInstance) -> None:
@@ -167,6 +182,32 @@ def test_the_launchpad_shows_what_is_built(instance: dg.DagsterInstance) -> None
     found = metadata(result, "n2_result")
     assert (found["iterations"], found["seed"]) == (1, 5)
     assert len(found["convergence"].records[0].data["batches"].split(",")) == 2
+
+
+def test_spin_policy_and_strings_from_the_launchpad(instance: dg.DagsterInstance) -> None:
+    asked = {
+        "spin_sq": 0.0, "policy": "trim", "trim_ratio": 0.5, "include_configurations": ["hf"], "max_dim": 5,
+        "max_dim_beta": 4,
+    }  # fmt: skip
+    config = {"ops": {"n2_result": {"config": asked}}}
+    result = materialize(instance, build_sqd_assets(CURVE, **BUILT, solver=None)[:3], run_config=config)
+    value: SQDResult = result.output_for_node("n2_result")
+    assert value.spin_sq == 0
+    assert {one.rounds for one in value.iterations} == {2}
+    assert all(one.subspaces[0] <= (5, 4) for one in value.iterations)
+    assert metadata(result, "n2_result")["spin_square_wanted"] == 0
+
+
+def test_samples_of_another_hamiltonian_fail_the_step(instance: dg.DagsterInstance) -> None:
+    assets = build_sqd_assets(CURVE, **BUILT, solver=None)
+    result = materialize(instance, assets[:2])
+    samples: Samples = result.output_for_node("n2_samples")
+    other = Hamiltonian.of(CURVE["1.5"])
+    name = Path(instance.storage_directory(), "n2_samples", "1.1.npz")
+    assert name.exists()
+    name.write_bytes(to_bytes(replace(samples, hamiltonian=other.signature)))
+    with pytest.raises(dg.Failure, match="belong to another Hamiltonian"):
+        materialize(instance, assets[:3], selection=["n2_result"])
 
 
 def test_one_molecule_has_no_partitions(instance: dg.DagsterInstance) -> None:
@@ -215,10 +256,25 @@ def test_values_come_back_as_they_were(result: SQDResult) -> None:
     assert again.fcidump == hamiltonian.fcidump
     np.testing.assert_array_equal(again.occupancies, hamiltonian.occupancies)
 
+    assert [one.new_strings[0].tolist() for one in back.iterations] == [
+        one.new_strings[0].tolist() for one in result.iterations
+    ]
+
     samples = Samples(np.eye(3, 6, dtype=bool), 3, (1, 1), 7, {"kind": "uniform"})
     np.testing.assert_array_equal(from_bytes(to_bytes(samples)).bitstrings, samples.bitstrings)
     with pytest.raises(TypeError, match="not dict"):
         to_bytes({})
+
+
+def test_an_iteration_of_version_0_1_is_read(result: SQDResult) -> None:
+    """What was recorded later is unknown then."""
+    row, arrays = iteration_record(result.iterations[0])
+    for later in ("samples", "right_shots", "recovered", "made", "rounds", "in_process"):
+        del row[later]
+    kept = {name: part for name, part in arrays.items() if not name.startswith("new_strings")}
+    back = iteration_of(row, kept)
+    assert (back.samples, back.recovered, len(back.new_strings[0])) == (None, None, 0)
+    assert back.energies == result.iterations[0].energies
 
 
 def test_types_are_checked(result: SQDResult) -> None:

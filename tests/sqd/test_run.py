@@ -271,7 +271,7 @@ def test_all_faults_are_in_one_message() -> None:
 
 
 def test_a_misspelt_argument_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="max_iteration: only a DiceSolver takes that"):
+    with pytest.raises(ConfigurationError, match="max_iteration: only a SubspaceSolver such as"):
         run_sqd(N2, samples(), **LOOP, max_iteration=3)
 
 

@@ -43,7 +43,9 @@ def agrees(source: str, solver: DiceSolver, state: Path) -> None:
     if source == "lucj":
         pytest.importorskip("ffsim")
     bits = sample_bitstrings(SOURCES[source], N2, shots=1500, seed=SEED)
-    ours = run_sqd(N2, bits, sci_solver=solver, initial_occupancies="ccsd", state_dir=state, **LOOP)
+    ours = run_sqd(
+        N2, bits, sci_solver=solver, in_process_below=0, initial_occupancies="ccsd", state_dir=state, **LOOP
+    )
 
     h, eri, _, norb, nelec = N2.integrals()
     theirs: list[list[float]] = []
@@ -82,7 +84,7 @@ def test_jobs_that_ended_before_the_crash_are_not_run_again(tmp_path: Path, monk
     bits = sample_bitstrings("uniform", N2, shots=300, seed=SEED)
     asked: dict[str, Any] = {
         **LOOP, "max_dim": 15, "max_iterations": 2, "initial_occupancies": "hf", "state_dir": tmp_path / "state",
-        "sci_solver": solver, "reuse": "succeeded",
+        "sci_solver": solver, "reuse": "succeeded", "in_process_below": 0,
     }  # fmt: skip
     written = State.write
 
@@ -114,7 +116,7 @@ def small_loop(folder: Path) -> SQDResult:
     bits = sample_bitstrings("uniform", N2, shots=300, seed=SEED)
     return run_sqd(
         N2, bits, sci_solver=dice(LocalTarget(), folder / "work"), state_dir=folder / "state", reuse="succeeded",
-        initial_occupancies="hf", **{**LOOP, "max_dim": 15, "max_iterations": 3},
+        initial_occupancies="hf", in_process_below=0, **{**LOOP, "max_dim": 15, "max_iterations": 3},
     )  # fmt: skip
 
 

@@ -3,46 +3,19 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import width_of
 from dagster_hpc.dice.embedded.problem import Problem
+from dagster_hpc.dice.embedded.solution import TIGHTEST, Solution
 from dagster_hpc.dice.embedded.words import say
 from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, grown
-from dagster_hpc.dice.state import SparseState
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.davidson import States, Vector
-    from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.embedded.asked import Schedule
     from dagster_hpc.dice.hamiltonian import Integrals, Occupations
-
-TIGHTEST = 1e-7  # residual: the energy is then good to 1e-12 or so, and occupancies to 1e-7, whatever davidsonTol says
-
-
-@dataclass(frozen=True)
-class Solution:
-    """The variational states at the end of the schedule; energies include the core."""
-
-    space: DeterminantSpace
-    energies: Vector
-    vectors: Vector
-
-    def state(self, root: int) -> SparseState:
-        space = self.space
-        index_a, index_b = space.index_a.astype(np.int32), space.index_b.astype(np.int32)
-        return SparseState(_words(space.alpha), _words(space.beta), index_a, index_b, self.vectors[:, root], space.norb)
-
-
-def _words(strings: Occupations) -> Words:
-    """The same strings as words of 64 orbitals."""
-    packed = np.zeros((len(strings), 8 * width_of(strings.shape[1])), np.uint8)
-    bits = np.packbits(strings, axis=1, bitorder="little")
-    packed[:, : bits.shape[1]] = bits
-    return packed.view("<u8").astype(np.uint64)
 
 
 def solve(schedule: Schedule, integrals: Integrals, alpha: Occupations, beta: Occupations) -> Solution:
@@ -83,7 +56,7 @@ def solve(schedule: Schedule, integrals: Integrals, alpha: Occupations, beta: Oc
     say(f"\nVariational calculation result\n{'Root':>4} {'Energy':>18}  {'Time(s)':>10}")
     for root, energy in enumerate(energies):
         say(f"{root:4d}  {energy:18.10f}  {time.monotonic() - started:10.2f}")
-    return Solution(space, energies, states.vectors)
+    return Solution(space, energies, states.vectors, states.iterations, states.residual)
 
 
 def _padded(vector: Vector, size: int) -> Vector:

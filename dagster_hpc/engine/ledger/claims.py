@@ -237,6 +237,12 @@ class Claims:
         statement = JOBS.update().where(over).values(held_identity=None, updated_at=self._database.now())
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
+    def reject(self, token: str) -> bool:
+        """What this job left is not to be believed: it stands for no work any more. False: it is live."""
+        over = (JOBS.c.token == token) & OVER
+        statement = JOBS.update().where(over).values(identity=None, held_identity=None, updated_at=self._database.now())
+        return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+
     def _is_used(self, token: str) -> bool:
         asked = {"of_batch": token}
         return self._database.read(lambda connection: connection.execute(_IS_USED, asked).first() is not None)

@@ -1,4 +1,4 @@
-"""A `DiceSolver` as qiskit-addon-sqd calls its solvers."""
+"""A `SubspaceSolver` as qiskit-addon-sqd calls its solvers."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit_addon_sqd.fermion import SCIResult
 
-    from dagster_hpc.dice.solver import DiceSolver
-    from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.engine.job import JobResult
     from dagster_hpc.resources.step import Context
+    from dagster_hpc.subspace.solver import SubspaceSolver
+    from dagster_hpc.subspace.tasks import SolverRun
 
 
 class SCISolver:
-    """A `DiceSolver` in the shape that qiskit-addon-sqd calls. `jobs` collects those of each call."""
+    """A `SubspaceSolver` in the shape that qiskit-addon-sqd calls. `jobs` collects those of each call."""
 
     def __init__(
         self,
-        solver: DiceSolver,
+        solver: SubspaceSolver,
         context: Context | None,
         key: str | None,
-        on_runs: Callable[[list[DiceRun]], None] | None,
+        on_runs: Callable[[list[SolverRun[Any]]], None] | None,
         how: Mapping[str, Any],
     ) -> None:
         self.solver, self.context, self.key, self.on_runs, self.how = solver, context, key, on_runs, dict(how)

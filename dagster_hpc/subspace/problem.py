@@ -1,0 +1,40 @@
+"""What is asked of a solver: subspaces of one Hamiltonian, and what all of them have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.resources.profile import ExecutionProfile
+
+Strings: TypeAlias = "Sequence[int] | NDArray[Any]"  # integers: bit p is orbital p
+StringPair: TypeAlias = "tuple[Strings, Strings]"  # alpha, beta
+
+
+class Subspace(NamedTuple):
+    """All products of these alpha and beta strings. `parent_energy`: that of a subspace of it, an upper bound."""
+
+    alpha: Strings
+    beta: Strings
+    parent_energy: float | None = None
+
+    @property
+    def size(self) -> int:
+        """The number of products."""
+        return len(self.alpha) * len(self.beta)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is common to all subspaces of one call. `profile` is that of the jobs, with all that was overridden."""
+
+    norb: int
+    nelec: tuple[int, int]
+    integrals: Integrals
+    profile: ExecutionProfile
+    spin_sq: float | None = None
