@@ -14,9 +14,12 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.dagster_types import DiceResultType, SCIResultType
     from dagster_hpc.dice.embedded_solver import EmbeddedSolver
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
+    from dagster_hpc.dice.growth import GrowthStudy, growth_study
+    from dagster_hpc.dice.growth_asset import build_dice_growth_asset
     from dagster_hpc.dice.io_manager import SCIResultIOManager
     from dagster_hpc.dice.metadata import dice_metadata
     from dagster_hpc.dice.output_text import DiceFailed
+    from dagster_hpc.dice.perturbation import Extrapolation, epstein_nesbet, extrapolate
     from dagster_hpc.dice.resources import create_dice_resources
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
     from dagster_hpc.dice.solver import DiceSolver
@@ -37,11 +40,17 @@ __all__ = [
     "DiceSolver",
     "DiceTrial",
     "EmbeddedSolver",
+    "Extrapolation",
+    "GrowthStudy",
     "SCIResultIOManager",
     "SCIResultType",
     "build_dice_asset",
+    "build_dice_growth_asset",
     "create_dice_resources",
     "dice_metadata",
+    "epstein_nesbet",
+    "extrapolate",
+    "growth_study",
     "read_dice_outputs",
     "write_dice_inputs",
 ]
@@ -53,9 +62,12 @@ __getattr__, __dir__ = lazy_names(
         "dagster_types": ("DiceResultType", "SCIResultType"),
         "embedded_solver": ("EmbeddedSolver",),
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
+        "growth": ("GrowthStudy", "growth_study"),
+        "growth_asset": ("build_dice_growth_asset",),
         "io_manager": ("SCIResultIOManager",),
         "metadata": ("dice_metadata",),
         "output_text": ("DiceFailed",),
+        "perturbation": ("Extrapolation", "epstein_nesbet", "extrapolate"),
         "resources": ("create_dice_resources",),
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from dagster_hpc.dice.densities import summed
 from dagster_hpc.dice.determinants import bits_of, integers_of
 from dagster_hpc.engine.errors import HPCError
 
@@ -88,6 +89,20 @@ class DiceResult:
     def spin_square(self) -> float:
         """<S²>, computed: Dice ignores the spin that it is asked for."""
         return self.state.spin_square()
+
+    @cached_property
+    def rdm1(self) -> NDArray[np.float64]:
+        """<p†q> of alpha and beta electrons together, as `make_rdm1` of PySCF; `state.one_rdm()` has them apart."""
+        alpha, beta = self.state.one_rdm()
+        return alpha + beta
+
+    @cached_property
+    def rdm2(self) -> NDArray[np.float64]:
+        """Σ over spins of <p†r†sq> at [p, q, r, s], as `make_rdm2` of PySCF; `state.two_rdm()` has the spins apart.
+
+        The energy is Σ h[p,q] rdm1[p,q] + ½ Σ (pq|rs) rdm2[p,q,r,s], and the core.
+        """
+        return summed(self.state.two_rdm())
 
     def leading(self, count: int = 10) -> list[LeadingDeterminant]:
         """The determinants with the largest coefficients."""

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dagster_hpc.dice.densities import two_rdms
 from dagster_hpc.dice.determinants import StringTable, bits_of, popcounts, sorted_unique, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from qiskit_addon_sqd.fermion import SCIState
 
     from dagster_hpc.dice.determinants import Words
 
@@ -38,6 +40,13 @@ class SparseState:
         places = StringTable(strings_a).find(alpha), StringTable(strings_b).find(beta)
         return cls(strings_a, strings_b, *places, coefficients, norb)
 
+    @classmethod
+    def of_dense(cls, state: SCIState) -> SparseState:
+        """From qiskit-addon-sqd's state, without the determinants that have no weight."""
+        a, b = np.nonzero(state.amplitudes)
+        words = words_of(state.ci_strs_a, state.norb), words_of(state.ci_strs_b, state.norb)
+        return cls.of(words[0][a], words[1][b], np.asarray(state.amplitudes[a, b], np.float64), int(state.norb))
+
     def __len__(self) -> int:
         return len(self.coefficients)
 
@@ -59,6 +68,10 @@ class SparseState:
             _spin_rdm(self.alpha, self.index_a, self.index_b, self.coefficients, self.norb),
             _spin_rdm(self.beta, self.index_b, self.index_a, self.coefficients, self.norb),
         )
+
+    def two_rdm(self) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """<p†r†sq> at [p, q, r, s]: both electrons alpha; p, q alpha and r, s beta; both beta. PySCF's `make_rdm2s`."""
+        return two_rdms(self)
 
     def spin_square(self) -> float:
         """<S²> = s(s+1) + |S+ ψ|² with s half the excess of alpha electrons; exact also where S+ leads out of the state."""

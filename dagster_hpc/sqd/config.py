@@ -89,7 +89,7 @@ def with_defaults(base: type[dg.Config], name: str, defaults: Mapping[str, Any])
     for key, value in _as_fields(defaults).items():
         if key not in base.model_fields:
             known = ", ".join(base.model_fields)
-            raise ConfigurationError(f"build_sqd_assets has no option {key!r}; the loop's are {known}")
+            raise ConfigurationError(f"there is no option {key!r}; the loop's are {known}")
         info = copy(base.model_fields[key])
         info.default = value
         fields[key] = (info.annotation, info)

@@ -13,6 +13,9 @@ import numpy as np
 from pydantic import Field
 
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.sqd.closed_loop.records import result_of as closed_loop_of
+from dagster_hpc.sqd.closed_loop.records import result_record as closed_loop_record
+from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult
 from dagster_hpc.sqd.molecule import Molecule
 from dagster_hpc.sqd.npz import StateUnreadable, packed, plain_json, unpacked
 from dagster_hpc.sqd.records import iteration_of, iteration_record, state_arrays, state_of
@@ -21,6 +24,9 @@ from dagster_hpc.sqd.values import Hamiltonian, Samples, SQDResult
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from upath import UPath
+
+
+_STORED = "Hamiltonian, Samples, SQDResult and ClosedLoopResult"
 
 
 class SQDFiles(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
@@ -68,8 +74,10 @@ def to_bytes(value: Any) -> bytes:
         arrays = {"bits": np.packbits(value.bitstrings, axis=1)}
     elif isinstance(value, SQDResult):
         header, arrays = _result_parts(value)
+    elif isinstance(value, ClosedLoopResult):
+        header, arrays = closed_loop_record(value)
     else:
-        raise TypeError(f"SQDFiles stores Hamiltonian, Samples and SQDResult, not {type(value).__name__}")
+        raise TypeError(f"SQDFiles stores {_STORED}, not {type(value).__name__}")
     text = json.dumps({"kind": type(value).__name__, **header}, default=plain_json).encode()
     return packed({"header": np.frombuffer(text, np.uint8), **arrays})
 
@@ -84,6 +92,8 @@ def from_bytes(data: bytes, name: str = "this file") -> Any:
     if kind == "Hamiltonian":
         molecule = Molecule.model_validate(header.pop("molecule"))
         return Hamiltonian(molecule=molecule, occupancies=(arrays["alpha"], arrays["beta"]), **header)
+    if kind == "ClosedLoopResult":
+        return closed_loop_of(header, arrays)
     nelec = (int(header["nelec"][0]), int(header["nelec"][1]))
     if kind == "Samples":
         bits = np.unpackbits(arrays["bits"], axis=1, count=2 * header["norb"]).astype(bool)

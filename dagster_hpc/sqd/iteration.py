@@ -69,7 +69,7 @@ class Loop:
         reported = policy.reported()
         answer = next((one for one in answers if one.result is reported), None) or Answer.of(reported)
         everything = [one for _, found in rounds for one in found]
-        solved = [subspace for asked, _ in rounds for subspace in asked]
+        asked = [subspace for found, _ in rounds for subspace in found]
         alpha, beta = (np.array(part, np.float64) for part in answer.result.orbital_occupancies)
         right_shots, right_samples = self._right
         return Iteration(
@@ -83,12 +83,12 @@ class Loop:
             rng_state=dict(rng.bit_generator.state),
             spin_square=answer.spin_square,
             determinants=answer.determinants,
-            jobs=tuple(_cost(job) for one in everything for job in one.jobs),
+            jobs=tuple(job_record(job) for one in everything for job in one.jobs),
             samples=policy.samples,
             right_shots=right_shots,
             recovered=0.0 if occupancies is None else 1.0 - right_shots,
             made=policy.samples - right_samples,
-            new_strings=(_new(solved, done, 0), _new(solved, done, 1)),
+            new_strings=(strings_not_met(asked, done, 0), strings_not_met(asked, done, 1)),
             rounds=len(rounds),
             in_process=sum(one.in_process for one in everything),
         ), answer.result.sci_state
@@ -100,13 +100,13 @@ class Loop:
         return float(right.mean()), len(np.unique(np.packbits(self.bitstrings[right], axis=1), axis=0))
 
 
-def _new(solved: Sequence[Subspace], done: Sequence[Iteration], spin: int) -> NDArray[Any]:
+def strings_not_met(subspaces: Sequence[Subspace], done: Sequence[Iteration], spin: int) -> NDArray[Any]:
     """The strings of this spin that are in one of these subspaces, and were in none of earlier iterations."""
-    here = np.concatenate([subspace[spin] for subspace in solved])
+    here = np.concatenate([subspace[spin] for subspace in subspaces])
     return np.setdiff1d(here, np.concatenate([here[:0], *(one.new_strings[spin] for one in done)]))
 
 
-def _cost(job: JobResult) -> dict[str, Any]:
+def job_record(job: JobResult) -> dict[str, Any]:
     """A job in the record of its iteration."""
     metrics = asdict(job.metrics)
     del metrics["raw"]

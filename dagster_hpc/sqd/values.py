@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from dagster_hpc.dice.densities import summed
+from dagster_hpc.dice.state import SparseState
+from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, signature_of
 from dagster_hpc.sqd.spin import lowest_spin_sq
 
@@ -24,6 +27,10 @@ Occupancies: TypeAlias = "tuple[NDArray[np.float64], NDArray[np.float64]]"
 
 MILLI = 1000.0
 NO_STRINGS: Subspace = (np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+class StateNotKnown(HPCError):
+    """Something is asked of a state that its solver did not hand over."""
 
 
 @dataclass(frozen=True)
@@ -181,6 +188,25 @@ class SQDResult:
     def correlation_energy(self) -> float:
         """What is gained over the reference determinant: negative, unless the samples were poor."""
         return self.total_energy - self.reference_energy
+
+    @property
+    def rdm1(self) -> NDArray[np.float64]:
+        """<p†q> of alpha and beta electrons together, as `make_rdm1` of PySCF."""
+        alpha, beta = self._sparse_state().one_rdm()
+        return alpha + beta
+
+    @property
+    def rdm2(self) -> NDArray[np.float64]:
+        """Σ over spins of <p†r†sq> at [p, q, r, s], as `make_rdm2` of PySCF."""
+        return summed(self._sparse_state().two_rdm())
+
+    def _sparse_state(self) -> SparseState:
+        if self.sci_state is None:
+            raise StateNotKnown(
+                "the solver kept its state to itself, so that there are no density matrices of this result",
+                advice="solve its best subspace again with return_sci_state=True.",
+            )
+        return SparseState.of_dense(self.sci_state)
 
     @property
     def best(self) -> Iteration:

@@ -1,0 +1,35 @@
+"""Properties of a molecule from the density matrix of its electrons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array: TypeAlias = NDArray[np.float64]
+
+DEBYE = 2.541746473  # in one e·bohr
+
+
+class HasDensity(Protocol):
+    """A `DiceResult` or an `SQDResult`."""
+
+    @property
+    def rdm1(self) -> Array: ...
+
+
+class HasDipoleIntegrals(Protocol):
+    """A `Molecule` of atoms: an FCIDUMP file does not say where the orbitals are."""
+
+    def dipole_integrals(self) -> tuple[Array, Array]:
+        """The moment of active electrons, -<p|r|q> of shape (3, norb, norb); that of nuclei and frozen electrons."""
+        ...
+
+
+def dipole(result: HasDensity, molecule: HasDipoleIntegrals) -> Array:
+    """The dipole moment (x, y, z) in e·bohr; times `DEBYE` in Debye. Of an ion, with respect to the origin."""
+    one_body, core = molecule.dipole_integrals()
+    return np.asarray(core + np.einsum("kpq,pq->k", one_body, result.rdm1))
