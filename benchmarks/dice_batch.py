@@ -28,7 +28,7 @@ def seconds_beyond(target: HPCTarget, folder: str) -> float:
         work_root=folder,
         ledger_url=f"sqlite:///{folder}/ledger.db",
     )
-    solver = DiceSolver(hpc=hpc, select_cutoff=None)
+    solver = DiceSolver(hpc=hpc)
     begun = time.monotonic()
     runs = solver.runs(batch, integrals.one_body, integrals.two_body, integrals.norb, integrals.nelec)
     wall = time.monotonic() - begun

@@ -37,7 +37,7 @@ def main() -> None:
             work_root=folder,
             ledger_url=f"sqlite:///{folder}/ledger.db",
         )
-        solver = DiceSolver(hpc=hpc, select_cutoff=None)
+        solver = DiceSolver(hpc=hpc)
         for strings in STRINGS:
             asked: dict[str, Any] = {
                 "molecule": integrals, "bitstrings": bits, "samples_per_batch": strings, "num_batches": 3, "seed": 24,

@@ -59,7 +59,6 @@ def resources(environ: Mapping[str, str], target: Any) -> dict[str, Any]:
             hpc=hpc,
             profile="serial" if kind == "local" else "mpi",
             executable=environ.get("DAGSTER_HPC_DICE") or None,
-            select_cutoff=None,  # the very subspaces that were sampled
         )
     }
 

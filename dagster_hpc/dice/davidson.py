@@ -1,9 +1,9 @@
-"""The lowest states of a large symmetric matrix, with the answer checked before it is believed.
+"""The lowest states of a large symmetric matrix, where an iteration from one start would be trapped.
 
 Selected-CI spaces of sampled determinants often fall apart into blocks that the Hamiltonian does not connect. A solver that
 starts from one determinant then converges, with a residual of zero, to the lowest state of that determinant's block and not
-of the space. Hence: blocks are solved apart, several starting vectors share one Krylov space, the state above the wanted
-ones is followed too, and at the end a Lanczos run from a random vector looks for anything lower.
+of the space. Hence: the blocks of a stored matrix are solved apart; starting vectors from chance share one Krylov space with
+the good ones; and a guard, the state above the wanted ones, is followed in it, so that a lower one would show.
 """
 
 from __future__ import annotations
@@ -20,11 +20,10 @@ if TYPE_CHECKING:
 
 Vector = NDArray[np.float64]
 
-DENSE = 1200  # up to this size all of LAPACK is faster than any iteration, and cannot miss a state
+DENSE = 400  # up to this size all of LAPACK is as fast as any iteration, and cannot miss a state
 MAX_ITERATIONS = 800  # Dice's own cap; here, reaching it is an error
-_GUARD_TOLERANCE = 1e-3  # residual to which the state above the wanted ones is followed
-_LANCZOS_STEPS = 40
-_LOWER = 1e-7  # Hartree: a state this much lower than the answer makes the answer wrong
+_GUARD_TOLERANCE = 1e-3  # residual to which the guard is followed
+_LARGEST = 8  # basis vectors for each state that is followed: each takes 16 bytes per determinant
 
 
 class EigenError(ArithmeticError):
@@ -38,7 +37,11 @@ class Operator(Protocol):
     def diagonal(self) -> Vector: ...
 
     def apply(self, vectors: Vector) -> Vector:
-        """The matrix times each column."""
+        """The matrix times each row."""
+        ...
+
+    def among(self, places: NDArray[np.intp]) -> Vector:
+        """The elements between some places, as a dense matrix."""
         ...
 
 
@@ -53,7 +56,10 @@ class MatrixOperator:
         return np.asarray(self.matrix.diagonal())
 
     def apply(self, vectors: Vector) -> Vector:
-        return np.asarray(self.matrix @ vectors)
+        return np.array([self.matrix @ vector for vector in vectors])
+
+    def among(self, places: NDArray[np.intp]) -> Vector:
+        return np.asarray(self.matrix[places][:, places].toarray())
 
 
 @dataclass(frozen=True)
@@ -113,31 +119,54 @@ def lowest_states_of_matrix(
 def lowest_states(
     operator: Operator, nroots: int, *, tolerance: float, seed: int = 0, guesses: Sequence[Vector] = ()
 ) -> States:
-    """The `nroots` lowest states by block Davidson from several starts, verified by Lanczos from a random one.
+    """The `nroots` lowest states by block Davidson: from guesses or the lowest states among few places, and from chance.
 
     Raises EigenError where the residual does not come down to `tolerance`.
     """
     rng = np.random.default_rng(seed)
     diagonal = operator.diagonal
     size = len(diagonal)
-    starts = [*guesses, *(_unit(size, place) for place in np.argsort(diagonal, kind="stable")[: nroots + 1])]
+    leading = _Leading.of(operator, diagonal)
+    starts = [*guesses] or [*leading.states(nroots + 1, size)]
     starts.append(rng.standard_normal(size) / (1 + diagonal - diagonal.min()) ** 2)  # favours low determinants
     starts.append(rng.standard_normal(size))  # favours none, so that no block and no symmetry is left out
-    iterations = 0
-    for _ in range(4):
-        states = _davidson(operator, diagonal, nroots, starts, tolerance)
-        iterations += states.iterations
-        lower = _anything_lower(operator, states, rng)
-        if lower is None:
-            return States(states.energies, states.vectors, iterations, states.residual)
-        starts = [*states.vectors.T, lower, rng.standard_normal(size)]
-    raise EigenError("Davidson keeps converging to states that are not the lowest")
+    return _davidson(operator, diagonal, leading, nroots, starts, tolerance)
 
 
-def _unit(size: int, place: int) -> Vector:
-    vector = np.zeros(size)
-    vector[place] = 1.0
-    return vector
+@dataclass(frozen=True)
+class _Leading:
+    """The places of the smallest diagonal elements, and the eigenstates of the matrix among them.
+
+    They hold most of the low states: as starts, and in place of the bare diagonal, they save half of the iterations.
+    """
+
+    places: NDArray[np.intp]
+    energies: Vector
+    rotation: Vector
+
+    @classmethod
+    def of(cls, operator: Operator, diagonal: Vector) -> _Leading:
+        size = len(diagonal)
+        count = min(size, max(100, min(1000, int(1.3 * size**0.5))))  # a small part of the time of the rest
+        places = np.sort(np.argpartition(diagonal, count - 1)[:count])
+        return cls(places, *np.linalg.eigh(operator.among(places)))
+
+    def states(self, count: int, size: int) -> Vector:
+        """The lowest of them, as rows of the whole space."""
+        rows = np.zeros((min(count, len(self.places)), size))
+        rows[:, self.places] = self.rotation[:, : len(rows)].T
+        return rows
+
+    def divided(self, vector: Vector, diagonal: Vector, energy: float) -> Vector:
+        """About (H - energy)^-1 times the vector: exact among the leading places, by the diagonal elsewhere."""
+        result = vector / _away_from_zero(diagonal - energy)
+        inside = self.rotation.T @ vector[self.places]
+        result[self.places] = self.rotation @ (inside / _away_from_zero(self.energies - energy))
+        return result
+
+
+def _away_from_zero(gap: Vector) -> Vector:
+    return np.where(np.abs(gap) < 1e-2, np.copysign(1e-2, gap), gap)
 
 
 def _dense(matrix: Vector, nroots: int) -> States:
@@ -148,87 +177,63 @@ def _dense(matrix: Vector, nroots: int) -> States:
     return States(energies, vectors, 1, residual)
 
 
-def _davidson(operator: Operator, diagonal: Vector, nroots: int, starts: Sequence[Vector], tolerance: float) -> States:
-    """Block Davidson with thick restarts over `nroots` states and one guard state above them."""
+def _davidson(
+    operator: Operator, diagonal: Vector, leading: _Leading, nroots: int, starts: Sequence[Vector], tolerance: float
+) -> States:
+    """Block Davidson with thick restarts over `nroots` states and the guard above them; vectors are rows here."""
     size = len(diagonal)
     followed = min(nroots + 1, size)
-    largest = min(size, max(len(starts) + 4 * followed, 12 * followed))
-    wanted_residual = np.full(followed, tolerance)
-    wanted_residual[nroots:] = max(_GUARD_TOLERANCE, tolerance)
+    largest = min(size, max(len(starts) + 2 * followed, _LARGEST * followed))
+    wanted = np.full(followed, tolerance)
+    wanted[nroots:] = max(_GUARD_TOLERANCE, tolerance)
 
-    basis = _orthonormal(np.empty((size, 0)), np.column_stack(starts))
-    image = operator.apply(basis)
+    basis, image = np.empty((largest, size)), np.empty((largest, size))
+    small = np.zeros((largest, largest))
+    count = 0
+    new: Sequence[Vector] = starts
     for iteration in range(1, MAX_ITERATIONS + 1):
-        small = basis.T @ image
-        values, rotation = np.linalg.eigh((small + small.T) / 2)
-        kept = min(followed, len(values))
-        vectors = basis @ rotation[:, :kept]
-        residuals = image @ rotation[:, :kept] - vectors * values[:kept]
-        norms = np.linalg.norm(residuals, axis=0)
+        more = _orthonormalised(basis, count, new)
+        if more > count:
+            image[count:more] = operator.apply(basis[count:more])
+            small[:more, count:more] = basis[:more] @ image[count:more].T
+            small[count:more, :count] = small[:count, count:more].T
+        values, rotation = np.linalg.eigh(small[:more, :more])
+        kept = rotation[:, : min(followed, more)].T
+        vectors = kept @ basis[:more]
+        residuals = kept @ image[:more] - values[: len(kept), None] * vectors
+        norms = np.linalg.norm(residuals, axis=1)
         if not np.all(np.isfinite(norms)):
             raise EigenError("Davidson produced numbers that are not finite; are the integrals?")
-        open_ = np.flatnonzero(norms > wanted_residual[:kept])
-        if len(open_) == 0 or basis.shape[1] == size:
-            worst = float(norms[:nroots].max())
-            return States(values[:nroots].copy(), vectors[:, :nroots], iteration, worst)
-        if basis.shape[1] + len(open_) > largest:
-            keep = min(basis.shape[1], 3 * followed)  # more than the states themselves: a thick restart loses little
-            basis = _orthonormal(np.empty((size, 0)), basis @ rotation[:, :keep])
-            image = operator.apply(basis)
-        gap = diagonal[:, None] - values[open_]
-        gap[np.abs(gap) < 1e-4] = 1e-4
-        new = _orthonormal(basis, residuals[:, open_] / gap)
-        if new.shape[1] == 0:
-            raise EigenError(f"Davidson has no direction left at a residual of {norms[:nroots].max():.1e}")
-        basis = np.hstack([basis, new])
-        image = np.hstack([image, operator.apply(new)])
-    raise EigenError(
-        f"Davidson is not converged after {MAX_ITERATIONS} iterations: residual {norms[:nroots].max():.1e}"
-    )
+        open_ = np.flatnonzero(norms > wanted[: len(kept)])
+        worst = float(norms[:nroots].max())
+        if len(open_) == 0 or more in (size, count):
+            if worst > tolerance and more == count:
+                raise EigenError(f"Davidson has no direction left at a residual of {worst:.1e}")
+            return States(values[:nroots].copy(), vectors[:nroots].T, iteration, worst)
+        count = more
+        new = [leading.divided(residuals[state], diagonal, values[state]) for state in open_]
+        if count + len(new) > largest:  # more is kept than the states themselves: a thick restart loses little
+            keep = min(count, 2 * followed)
+            basis[:keep], image[:keep] = rotation[:, :keep].T @ basis[:count], rotation[:, :keep].T @ image[:count]
+            small[:keep, :keep] = np.diag(values[:keep])
+            count = keep
+    raise EigenError(f"Davidson is not converged after {MAX_ITERATIONS} iterations: residual {worst:.1e}")
 
 
-def _orthonormal(basis: Vector, candidates: Vector) -> Vector:
-    """The candidates made orthonormal to the basis and to each other, without those that add nothing."""
-    accepted = np.empty((candidates.shape[0], 0))
-    for column in candidates.T:
-        norm = np.linalg.norm(column)
-        if norm == 0 or not np.isfinite(norm):
+def _orthonormalised(basis: Vector, count: int, candidates: Sequence[Vector]) -> int:
+    """Puts the candidates behind the first `count` rows, orthonormal to them, without those that add nothing: new count."""
+    for candidate in candidates:
+        norm = np.linalg.norm(candidate)
+        if count == len(basis) or norm == 0 or not np.isfinite(norm):
             continue
-        vector = column / norm
+        vector = candidate / norm
         for _ in range(2):  # once is not enough in floating point
-            vector = vector - basis @ (basis.T @ vector)
-            vector = vector - accepted @ (accepted.T @ vector)
+            vector -= (basis[:count] @ vector) @ basis[:count]
             left = np.linalg.norm(vector)
             if left < 1e-7:
                 break
-            vector = vector / left
+            vector /= left
         else:
-            accepted = np.column_stack([accepted, vector])
-    return accepted
-
-
-def _anything_lower(operator: Operator, states: States, rng: np.random.Generator) -> Vector | None:
-    """A vector of lower energy than the highest of `states`, in the space that is left when they are taken away, or None."""
-    found = states.vectors
-    size = found.shape[0]
-    steps = min(_LANCZOS_STEPS, size - found.shape[1])
-    if steps <= 0:
-        return None
-    krylov = np.empty((size, steps))
-    image = np.empty((size, steps))
-    vector = np.asarray(rng.standard_normal(size))
-    for step in range(steps):
-        for _ in range(2):
-            vector = vector - found @ (found.T @ vector)
-            vector = vector - krylov[:, :step] @ (krylov[:, :step].T @ vector)
-        norm = np.linalg.norm(vector)
-        if norm < 1e-10:
-            krylov, image = krylov[:, :step], image[:, :step]
-            break
-        krylov[:, step] = vector / norm
-        vector = operator.apply(krylov[:, step : step + 1])[:, 0]
-        image[:, step] = vector
-    values, rotation = np.linalg.eigh(krylov.T @ image)
-    if values[0] < states.energies[-1] - _LOWER:
-        return np.asarray(krylov @ rotation[:, 0])
-    return None
+            basis[count] = vector
+            count += 1
+    return count

@@ -6,8 +6,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field
-
 from dagster_hpc.dice.job_script import payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
 from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -30,7 +28,6 @@ class EmbeddedSolver(SelectedCISolver):
     """
 
     hpc: HPCJobRunner  # once more, or type checkers take it for what the constructor takes
-    python: str = Field(default="", description="Its Python, as the compute nodes see it; empty: this one.")
 
     @property
     def name(self) -> str:

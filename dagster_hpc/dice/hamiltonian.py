@@ -228,7 +228,7 @@ class _Reduction:
 def _reductions(space: DeterminantSpace) -> Iterator[_Reduction]:
     """Alpha-beta, alpha-alpha and beta-beta pairs of electrons taken out of every determinant."""
     size = len(space)
-    one_a, one_b = _taken_out(space.alpha, 1), _taken_out(space.beta, 1)
+    one_a, one_b = taken_out(space.alpha, 1), taken_out(space.beta, 1)
     if one_a is not None and one_b is not None:
         count_a, count_b = one_a.left.shape[1], one_b.left.shape[1]
         shape = (size, count_a, count_b)
@@ -247,7 +247,7 @@ def _reductions(space: DeterminantSpace) -> Iterator[_Reduction]:
         (space.alpha, space.index_a, space.index_b),
         (space.beta, space.index_b, space.index_a),
     ):
-        two = _taken_out(strings, 2)
+        two = taken_out(strings, 2)
         if two is None:
             continue
         ways = two.left.shape[1]
@@ -262,7 +262,7 @@ def _reductions(space: DeterminantSpace) -> Iterator[_Reduction]:
 
 
 @dataclass(frozen=True)
-class _TakenOut:
+class TakenOut:
     """Strings with electrons removed, in every way: a number for what is left, the orbitals emptied, the sign."""
 
     left: Indices  # (strings, ways)
@@ -271,7 +271,8 @@ class _TakenOut:
     sign: NDArray[np.int8]  # (ways,)
 
 
-def _taken_out(strings: Occupations, electrons: int) -> _TakenOut | None:
+def taken_out(strings: Occupations, electrons: int) -> TakenOut | None:
+    """Every way to take that many electrons out of each string; None where it has fewer."""
     count, norb = strings.shape
     filled = int(strings[0].sum())
     if filled < electrons:
@@ -290,7 +291,7 @@ def _taken_out(strings: Occupations, electrons: int) -> _TakenOut | None:
         kept[:, way] = rest
     names, left = np.unique(_keys(kept.reshape(-1, packed.shape[1])), return_inverse=True)
     sign = np.array([(-1) ** sum(places) for places in ways], dtype=np.int8)
-    return _TakenOut(np.asarray(left.reshape(count, len(ways)), dtype=np.int64), len(names), orbitals, sign)
+    return TakenOut(np.asarray(left.reshape(count, len(ways)), dtype=np.int64), len(names), orbitals, sign)
 
 
 def grown(space: DeterminantSpace, weight: Vector, cutoff: float, integrals: Integrals) -> DeterminantSpace:

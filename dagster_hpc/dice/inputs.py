@@ -25,7 +25,7 @@ class DiceOptions:
     `select_cutoff=None` adds no determinants to those given: one iteration, one diagonalization.
     """
 
-    select_cutoff: float | None = 5e-4  # a determinant a enters where |H_ai c_i| is larger
+    select_cutoff: float | None = None  # a determinant a enters where |H_ai c_i| is larger
     davidson_tol: float | None = (
         None  # residual of the final diagonalization; 1e-7, or 1e-5 with the reference keywords
     )

@@ -33,7 +33,8 @@ _MODULE_OF = {
     "SCIState": "qiskit_addon_sqd.fermion",
     "DiceResult": "dagster_hpc.dice.result",
     "SparseState": "dagster_hpc.dice.state",
-    "Check": "dagster_hpc.dice.validation",
+    "StatelessResult": "dagster_hpc.subspace.result",
+    "Check": "dagster_hpc.subspace.checks",
     "DiceText": "dagster_hpc.dice.output_text",
     "Iteration": "dagster_hpc.dice.output_text",
 }

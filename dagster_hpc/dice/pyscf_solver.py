@@ -1,13 +1,18 @@
-"""A stand-in for Dice that needs PySCF only: the same input files, the same output files, the same words.
+"""A stand-in for Dice in Python: the same input files, the same output files, the same words.
 
-    python -m dagster_hpc.dice.pyscf_solver [input.dat]
+    python -m dagster_hpc.dice.pyscf_solver [--spin-sq X] [--spin-shift Y] [input.dat]
 
 is started in a directory that holds Dice's input files and leaves shci.e, spin1RDM.0.0.txt and dets.bin there. It serves
 what selected CI of sampled determinants needs: the lowest states of a product of strings, and Dice's growing of that set
 by the schedule. What else Dice can do (perturbation theory, restarts, spin-orbit coupling, ...) is refused by name.
 
-Up to 128 orbitals and any number of alpha or beta electrons, none included. PySCF does the products of strings that are too
-large for a stored matrix; it has 63 orbitals at most and needs electrons of both spins, so beyond that memory is the limit.
+Up to 128 orbitals and any number of alpha or beta electrons, none included. Products of strings that are too large for a
+stored matrix are a compiled kernel's, on OMP_NUM_THREADS threads or else on all cores that the process may use; sets that
+were grown are always stored, so memory is their limit.
+
+With --spin-sq, the wanted <S²>, states of another spin are pushed up by --spin-shift Hartree (0.2) per unit of S² while the
+lowest one is sought. The energy written is <H> without the penalty; a line "Spin: asked ..." says which <S²> came out, and
+the residual that the state has without the penalty.
 
 Exit codes are those of Dice under mpirun: 0 with `sampleN`; 1 without it although all is well ("Error here"); 1 for a
 refused input, 134 and 139 where Dice aborts or crashes. Unlike Dice it counts a string that is given twice once, always ends
@@ -16,6 +21,7 @@ in the lowest state of its space or says that it could not, and under an MPI lau
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +33,7 @@ from dagster_hpc.dice.determinants import MAX_ORBITALS, STRING_BYTES
 from dagster_hpc.dice.embedded.asked import ABORTED, REFUSED, Stop, read_input, read_strings
 from dagster_hpc.dice.embedded.iterations import solve
 from dagster_hpc.dice.embedded.outputs import show_determinants, write_outputs
+from dagster_hpc.dice.embedded.spin import SpinWish
 from dagster_hpc.dice.embedded.words import RULE, say
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.layout import ALPHA, BETA
@@ -38,10 +45,10 @@ if TYPE_CHECKING:
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 
 
-def run(directory: Path, input_name: str = "input.dat") -> int:
+def run(directory: Path, input_name: str = "input.dat", wish: SpinWish | None = None) -> int:
     """Solve what stands in `directory`; returns Dice's exit code."""
     try:
-        return _run(directory, input_name)
+        return _run(directory, input_name, wish)
     except Stop as stop:
         say(str(stop))
         return stop.code
@@ -53,7 +60,7 @@ def run(directory: Path, input_name: str = "input.dat") -> int:
         return ABORTED
 
 
-def _run(directory: Path, input_name: str) -> int:
+def _run(directory: Path, input_name: str, wish: SpinWish | None) -> int:
     try:
         schedule = read_input((directory / input_name).read_text())
     except OSError as error:
@@ -75,7 +82,7 @@ def _run(directory: Path, input_name: str) -> int:
 
     say(f"\n\n{RULE}\nVARIATIONAL STEP  \n{RULE}")
     say(f"{len(alpha)}\n{len(beta)}")
-    solution = solve(schedule, integrals, alpha, beta)
+    solution = solve(schedule, integrals, alpha, beta, wish)
     write_outputs(directory, schedule, solution)
     show_determinants(schedule, solution)
     if schedule.one_rdm:
@@ -104,7 +111,15 @@ def main(arguments: Sequence[str]) -> int:
     if rank not in ("", "0"):
         say(f"Rank {rank}: rank 0 does all the work.")
         return 0
-    return run(Path.cwd(), arguments[-1] if len(arguments) % 2 else "input.dat")  # options come in pairs
+    parser = argparse.ArgumentParser(
+        prog="dagster_hpc.dice.pyscf_solver", description="Dice's files, solved in Python."
+    )
+    parser.add_argument("--spin-sq", type=float, help="the wanted <S²>")
+    parser.add_argument("--spin-shift", type=float, default=SpinWish.shift, help="Hartree per unit of S² away from it")
+    parser.add_argument("input", nargs="?", default="input.dat")
+    asked = parser.parse_args(arguments)
+    wish = None if asked.spin_sq is None else SpinWish(asked.spin_sq, asked.spin_shift)
+    return run(Path.cwd(), asked.input, wish)
 
 
 if __name__ == "__main__":

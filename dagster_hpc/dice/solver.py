@@ -48,9 +48,6 @@ class DiceSolver(SelectedCISolver):
     executable: str | None = Field(
         default=None, description="Dice: a key of the target's executable_map or an absolute path; none: embedded."
     )
-    python: str = Field(
-        default="", description="Python of the embedded solver, as the compute nodes see it; empty: this one."
-    )
     isolation: Literal["auto", "private", "staggered", "none"] = Field(
         default="auto",
         description="How two Dice on a node are kept apart: a /dev/shm of their own, or starts 1.5 s apart.",

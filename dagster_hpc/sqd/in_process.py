@@ -22,17 +22,13 @@ class Found(NamedTuple):
 
 def solve_here(subspace: Subspace, integrals: MolecularIntegrals, *, seed: int, spin_sq: float | None) -> Found:
     """The lowest state, by the embedded solver: what its jobs would find. With a wanted spin, other states are raised."""
-    from qiskit_addon_sqd.fermion import SCIResult, SCIState, solve_sci
+    from qiskit_addon_sqd.fermion import SCIResult, SCIState
 
     from dagster_hpc.dice.embedded import solve_product
 
     h, eri, _, norb, nelec = integrals
     strings_a, strings_b = (np.unique(one) for one in subspace)
-    if spin_sq is not None and min(nelec) > 0:  # with electrons of one spin only there is one S
-        result = solve_sci((strings_a, strings_b), h, eri, norb=norb, nelec=nelec, spin_sq=spin_sq)
-        assert result.sci_state is not None  # of this solver, always
-        return Found(result, float(result.sci_state.spin_square()))
-    solution = solve_product(strings_a, strings_b, h, eri, norb, nelec, seed=seed)
+    solution = solve_product(strings_a, strings_b, h, eri, norb, nelec, spin_sq=spin_sq, seed=seed)
     state = solution.state()
     amplitudes = np.zeros((len(strings_a), len(strings_b)))
     amplitudes[state.index_a, state.index_b] = state.coefficients

@@ -77,8 +77,8 @@ def run_sqd(
             one, in this process.
         include_configurations: Strings of every subspace, for both spins or a pair of lists; "hf" is the string of the
             reference determinant.
-        spin_sq: The <S²> that is wanted, as 0 for a singlet: solvers that can raise the energy of other states. None:
-            the lowest state, whatever its spin. A function is not told.
+        spin_sq: The <S²> that is wanted, as 0 for a singlet: solvers that can, raise the energy of other states. None:
+            what the solver's own field says, else the lowest state, whatever its spin. A function is not told.
         policy: How an iteration spends its diagonalizations, as qiskit-addon-sqd's `TrimPolicy()`; default: its
             `StandardPolicy`. Its attributes tell a calculation from others; it must not remember earlier iterations.
         in_process_below: Subspaces with fewer determinants are solved in this process instead of jobs; 0: none are.
@@ -99,7 +99,7 @@ def run_sqd(
     settings = Settings(
         samples_per_batch, num_batches, energy_tol, occupancies_tol, symmetrize_spin, max_dim,
         both_spins(include_configurations), 1e-4 if carryover_threshold is None else carryover_threshold, seed,
-        None if spin_sq is None else float(spin_sq), policy_settings(policy),
+        _wanted(spin_sq, sci_solver), policy_settings(policy),
     )  # fmt: skip
     matrix = np.asarray(bitstrings.bitstrings if isinstance(bitstrings, Samples) else bitstrings)
     refuse_nonsense(settings, matrix, max_iterations)
@@ -161,6 +161,12 @@ def _run(
         resumed=resumed,
         spin_sq=loop.settings.spin_sq,
     )
+
+
+def _wanted(spin_sq: float | None, solver: SCISolver | SubspaceSolver | None) -> float | None:
+    """The <S²> that is asked for: of this loop, or of its solver."""
+    own = solver.spin_sq if spin_sq is None and is_subspace_solver(solver) else spin_sq
+    return None if own is None else float(own)
 
 
 def _converged(done: Sequence[Iteration], settings: Settings) -> bool:

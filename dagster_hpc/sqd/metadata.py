@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from dagster_hpc.dagster_values import BLUE, number, numbers, picture, table, whole_numbers
+from dagster_hpc.dagster_values import BLUE, GREY, number, numbers, picture, table, whole_numbers
 from dagster_hpc.sqd.samples import counts_of
 from dagster_hpc.sqd.values import MILLI, Hamiltonian, Iteration, Samples, SQDResult
 
@@ -173,7 +173,7 @@ def _leading(result: SQDResult) -> dg.MetadataValue:
 
 def _picture_of_convergence(result: SQDResult) -> dg.MetadataValue:
     def draw(figure: Any) -> None:
-        left, right = figure.subplots(1, 2)
+        left, middle, right = figure.subplots(1, 3)
         numbers = [one.number for one in result.iterations]
         for one in result.iterations:
             left.plot(
@@ -184,8 +184,15 @@ def _picture_of_convergence(result: SQDResult) -> dg.MetadataValue:
         left.set_ylabel("energy in Hartree")
         left.ticklabel_format(useOffset=False)
         left.xaxis.get_major_locator().set_params(integer=True)
+        met = np.cumsum([[len(part) for part in one.new_strings] for one in result.iterations], axis=0)
+        middle.plot(numbers, met[:, 0], "o-", color=BLUE, label="alpha strings so far")
+        middle.plot(numbers, met[:, 1], "o--", color=GREY, label="beta strings so far")
+        middle.set_ylim(bottom=0)
+        middle.set_xlabel("iteration")
+        middle.xaxis.get_major_locator().set_params(integer=True)
+        middle.legend(frameon=False)
         right.bar(np.arange(result.norb), result.occupancies[0] + result.occupancies[1], color=BLUE)
         right.set_xlabel("orbital")
         right.set_ylabel("electrons")
 
-    return picture(draw, "Energy in each iteration, and the occupancies at the end")
+    return picture(draw, "Energy and growth of the subspace in each iteration; the occupancies at the end", size=(12, 3.5))

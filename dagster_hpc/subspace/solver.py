@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from dagster_hpc.subspace.result import SubspaceResult
 
 NO_NUMBERS = {
-    "hpc", "profile", "executable", "python", "isolation", "max_retries", "fallback", "recompute_up_to",
+    "hpc", "profile", "executable", "gpu_executable", "python", "isolation", "max_retries", "fallback", "recompute_up_to",
 }  # fmt: skip
 SPIN_LIMIT = 1e-2  # between the <S²> that is found and the one that is wanted
 
@@ -57,6 +57,9 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     max_retries: int = Field(default=2, ge=0, description="How often a run that failed by chance is tried again.")
     fallback: bool = Field(
         default=True, description="Solve what this solver cannot do with the embedded solver; False: an error."
+    )
+    python: str = Field(
+        default="", description="Python of the embedded solver, as the compute nodes see it; empty: this one."
     )
     spin_sq: float | None = Field(
         default=None, description="The <S²> that is wanted: 0 of a singlet, 0.75, 2 of a triplet; null: any."
@@ -129,7 +132,7 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         """Who takes over what this solver cannot do: the embedded one."""
         from dagster_hpc.dice.embedded_solver import EmbeddedSolver
 
-        return EmbeddedSolver(hpc=self.hpc, profile=self.profile) if self.fallback else None
+        return EmbeddedSolver(hpc=self.hpc, profile=self.profile, python=self.python) if self.fallback else None
 
     def identity(self) -> dict[str, Any]:
         """What decides its numbers: settings, and the very programs. Another program under the same key is another one."""

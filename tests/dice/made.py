@@ -47,7 +47,8 @@ def product(folder: Path, norb: int, nelec: tuple[int, int], count: tuple[int, i
 def grown(folder: Path, norb: int, nelec: tuple[int, int], size: int, seed: int = 1) -> Made:
     """Some determinants that are no product, grown from one."""
     alpha, beta = (random_strings(norb, n, max(3, size // 3), seed + s) for s, n in enumerate(nelec))
-    write_dice_inputs(folder, alpha[:1], beta[:1], norb=norb, nelec=nelec)
+    options = DiceOptions(select_cutoff=5e-4)
+    write_dice_inputs(folder, alpha[:1], beta[:1], norb=norb, nelec=nelec, options=options)
     pairs = {(alpha[0], beta[0])}
     source = random.Random(seed)
     while len(pairs) < size:

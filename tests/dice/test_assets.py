@@ -126,7 +126,7 @@ def test_problems_come_from_upstream_and_of_partitions(hpc: HPCJobRunner, tmp_pa
         return replace(molecule("H2")[0], ci_strings=([1, 2][:count], [1, 2][:count]))
 
     asset = build_dice_asset(subspace, key_prefix="h2", partitions_def=sizes, group_name="chemistry")
-    dice = DiceSolver(hpc=hpc, select_cutoff=None)
+    dice = DiceSolver(hpc=hpc)
     resources = {"dice": dice}
     with dg.DagsterInstance.local_temp(str(tmp_path)) as instance:
         for key in ("1", "2"):

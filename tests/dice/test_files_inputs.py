@@ -131,7 +131,7 @@ def test_a_table_of_very_many_strings() -> None:
 
 
 def test_the_seeds_keywords_and_defaults() -> None:
-    text = render_input(DiceOptions(), 16, (5, 4))
+    text = render_input(DiceOptions(select_cutoff=5e-4), 16, (5, 4))
     assert "schedule\n0 0.0005\nend\n" in text
     assert "dE 1e-10\nmaxiter 10\n" in text
     assert "davidsonTol 1e-07\n" in text
@@ -142,11 +142,11 @@ def test_the_seeds_keywords_and_defaults() -> None:
 
 
 def test_nothing_is_added_without_a_cutoff() -> None:
-    text = render_input(DiceOptions(select_cutoff=None), 16, (5, 5))
+    text = render_input(DiceOptions(), 16, (5, 5))
     assert "0 2147483647\n" in text
     assert "maxiter 1\n" in text
     assert read_input(text).growing is False
-    assert read_input(render_input(DiceOptions(), 16, (5, 5))).growing is True
+    assert read_input(render_input(DiceOptions(select_cutoff=5e-4), 16, (5, 5))).growing is True
 
 
 def test_the_number_of_determinants_to_write_fits_dices_integer() -> None:

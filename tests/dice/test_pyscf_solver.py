@@ -368,6 +368,39 @@ def test_runs_as_a_program_in_the_directory_of_its_files(tmp_path: Path) -> None
     assert energy(tmp_path) == pytest.approx(-84.20090553673893, abs=1e-8)
 
 
+def test_a_spin_is_asked_for_before_the_input_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pyscf")
+    from pyscf import ao2mo, gto, scf
+    from pyscf.fci import cistring
+
+    mol = gto.M(atom="O 0 0 0; O 0 0 1.21", basis="sto-3g", verbose=0)
+    field = scf.RHF(mol).run()
+    orbitals = field.mo_coeff
+    one_body = orbitals.T @ field.get_hcore() @ orbitals
+    integrals = Integrals(mol.energy_nuc(), one_body, ao2mo.kernel(mol, orbitals))
+    (tmp_path / "fcidump.txt").write_bytes(fcidump_bytes(integrals, (8, 8)))
+    strings = [int(string) for string in cistring.make_strings(range(10), 8)]
+    write_strings(tmp_path / "AlphaDets.bin", strings)
+    write_strings(tmp_path / "BetaDets.bin", strings)
+    write_input(tmp_path, 16)
+    energies = []
+
+    for options in ([], ["--spin-sq", "0"], ["--spin-sq", "0", "--spin-shift", "0.7"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "dagster_hpc.dice.pyscf_solver", *options, "input.dat"],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        energies.append(energy(tmp_path))
+
+    triplet, singlet, shifted = energies
+    assert singlet > triplet + 0.01
+    assert singlet == pytest.approx(shifted, abs=1e-9)  # the penalty is in neither energy
+    assert "Spin: asked <S^2> 0 by a penalty of 0.7, found 0.000000; residual norm of H alone" in done.stdout
+
+
 @pytest.mark.parametrize("variable", ["OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID"])
 def test_other_ranks_leave_the_files_to_rank_0(variable: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     copied("h2_sto3g", tmp_path)

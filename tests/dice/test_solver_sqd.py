@@ -60,7 +60,7 @@ def test_the_same_seed_gives_the_same_answer(hpc: HPCJobRunner) -> None:
     energies: list[list[float]] = []
     own = sqd(callback=lambda results: energies.append([result.energy for result in results]))
 
-    ours = DiceSolver(hpc=hpc, select_cutoff=None).as_sci_solver(on_runs=seen.append)
+    ours = DiceSolver(hpc=hpc).as_sci_solver(on_runs=seen.append)
     result = sqd(sci_solver=ours)
 
     # Of a sparse subspace PySCF, started from its default guess, may find a state that is not the lowest. Ours may not.
@@ -79,7 +79,7 @@ def test_the_same_seed_gives_the_same_answer(hpc: HPCJobRunner) -> None:
 
 def test_without_a_state_the_strings_are_carried_over(hpc: HPCJobRunner) -> None:
     own = sqd()
-    result = sqd(sci_solver=DiceSolver(hpc=hpc, select_cutoff=None, return_sci_state=False).as_sci_solver())
+    result = sqd(sci_solver=DiceSolver(hpc=hpc, return_sci_state=False).as_sci_solver())
     assert result.sci_state is None
     assert result.energy == pytest.approx(own.energy, abs=1e-8)
 
@@ -89,13 +89,13 @@ def test_a_loop_in_an_asset_knows_its_jobs(hpc: HPCJobRunner, tmp_path: Path) ->
     def energy(context: dg.AssetExecutionContext, dice: DiceSolver) -> float:
         return float(sqd(sci_solver=dice.as_sci_solver(context)).energy)
 
-    done = dg.materialize([energy], resources={"dice": DiceSolver(hpc=hpc, select_cutoff=None)})
+    done = dg.materialize([energy], resources={"dice": DiceSolver(hpc=hpc)})
     assert done.output_for_node("energy") == pytest.approx(sqd().energy, abs=1e-8)
     assert {row.asset_key for row in hpc.jobs()} == {"energy"}
 
 
 def test_a_key_lets_the_loop_find_its_jobs_again(hpc: HPCJobRunner) -> None:
-    dice = DiceSolver(hpc=hpc, select_cutoff=None)
+    dice = DiceSolver(hpc=hpc)
     first, second = (sqd(sci_solver=dice.as_sci_solver(key="n2", reuse="succeeded")).energy for _ in range(2))
     assert first == second
     identities = [row.identity for row in hpc.jobs(limit=None)]  # each subspace of an iteration has its own

@@ -106,7 +106,7 @@ def test_jobs_and_what_they_cost(instance: dg.DagsterInstance, tmp_path: Path, m
     hpc = HPCJobRunner(
         target=LocalTarget(), profiles={"dice-mpi": ExecutionProfile(ompthreads=1)}, work_root=str(tmp_path / "work")
     )
-    dice = DiceSolver(hpc=hpc, select_cutoff=None)
+    dice = DiceSolver(hpc=hpc)
     assets = build_sqd_assets(CURVE, **BUILT, in_process_below=0)[:3]
     result = materialize(instance, assets, resources={"dice": dice})
     found = metadata(result, "n2_result")

@@ -105,3 +105,20 @@ def test_a_result_of_version_0_1_is_judged_by_what_it_has() -> None:
     result = sqd()
     old = [replace(one, recovered=None, made=None, samples=None, right_shots=None) for one in result.iterations]
     assert finding("recovery", replace(result, iterations=tuple(old))).passed
+
+
+@pytest.mark.parametrize(("source", "reached"), [({"kind": "lucj", "depolarizing": 0.2}, True), ({"kind": "lucj"}, False)])
+def test_a_point_of_the_documented_curve(source: dict[str, Any], reached: bool) -> None:
+    """It reaches the exact energy, which it owes to the noise; without, that nothing was recovered is said."""
+    pytest.importorskip("ffsim")
+    from pyscf import fci
+
+    molecule = Molecule(geometry="N 0 0 0; N 0 0 1.1", basis="6-31g", symmetry=True, active_space=(10, 10))
+    h, eri, core, norb, nelec = molecule.integrals()
+    exact = float(fci.direct_spin1.FCI().kernel(h, eri, norb, nelec)[0]) + core
+    result = run_sqd(
+        molecule, sample_bitstrings(source, molecule, shots=5000, seed=24), seed=24, samples_per_batch=150, num_batches=2,
+        max_iterations=2, symmetrize_spin=True, initial_occupancies="ccsd",
+    )  # fmt: skip
+    assert (result.total_energy - exact < 1e-3) is reached
+    assert finding("recovery", result).passed is reached

@@ -11,12 +11,17 @@ import pytest
 
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
 from dagster_hpc.dice import DiceSolver
+from dagster_hpc.dice.davidson import EigenError
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Molecule, Samples, run_sqd, sample_bitstrings
+from dagster_hpc.sqd.files import from_bytes, to_bytes
+from dagster_hpc.sqd.metadata import sqd_metadata
 from dagster_hpc.sqd.molecule import signature_of
-from dagster_hpc.sqd.solver import Solver
+from dagster_hpc.sqd.solver import Solver, SolverFailed
+from dagster_hpc.subspace import SolverRun, StatelessResult
 
 fermion = pytest.importorskip("qiskit_addon_sqd.fermion")
+TrimPolicy = pytest.importorskip("qiskit_addon_sqd.trim").TrimPolicy
 
 N2 = Molecule(geometry="N 0 0 0; N 0 0 1.2", basis="6-31g", symmetry=True, active_space=(6, 6))
 LOOP: dict[str, Any] = {"samples_per_batch": 6, "num_batches": 2, "seed": 24, "max_iterations": 2}
@@ -31,7 +36,7 @@ def dice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> DiceSolver:
     monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")
     profiles = {"dice": ExecutionProfile(ompthreads=1)}
     hpc = HPCJobRunner(target=LocalTarget(), profiles=profiles, work_root=str(tmp_path / "work"))
-    return DiceSolver(hpc=hpc, profile="dice", select_cutoff=None)
+    return DiceSolver(hpc=hpc, profile="dice")
 
 
 def test_small_subspaces_need_no_job(dice: DiceSolver) -> None:
@@ -89,10 +94,52 @@ def test_another_program_is_another_calculation(dice: DiceSolver, tmp_path: Path
     for path in ("/apps/dice-1", "/apps/dice-2"):
         target = LocalTarget(executable_map={"dice": path})
         hpc = HPCJobRunner(target=target, profiles=dice.hpc.profiles, work_root=dice.hpc.work_root)
-        solver = DiceSolver(hpc=hpc, profile="dice", executable="dice", select_cutoff=None)
+        solver = DiceSolver(hpc=hpc, profile="dice", executable="dice")
         run_sqd(N2, bits(), sci_solver=solver, state_dir=tmp_path / "state", **{**LOOP, "max_iterations": 1})
         names = {folder.name for folder in (tmp_path / "state").iterdir()}
     assert len(names) == 2
+
+
+def test_the_rounds_of_a_policy_are_jobs_of_their_own(dice: DiceSolver, tmp_path: Path) -> None:
+    asked: dict[str, Any] = {"policy": TrimPolicy(trim_ratio=0.5), **LOOP, "max_iterations": 1}
+    ours = run_sqd(N2, bits(), sci_solver=dice, in_process_below=0, state_dir=tmp_path / "state", **asked)
+    assert ours.iterations[0].rounds == 2
+    assert len({job["token"] for job in ours.jobs}) == 3  # two batches, and what survived of them
+    assert ours.energy == pytest.approx(run_sqd(N2, bits(), **asked).energy, abs=1e-8)
+
+
+class Stateless(DiceSolver):
+    """As a solver that keeps a distributed state to itself: it says what to carry over, and no more."""
+
+    def runs(self, ci_strings: Any, *asked: Any, **how: Any) -> Any:
+        policy = fermion.StandardPolicy()
+        found = fermion.solve_sci_batch(ci_strings, *asked)
+        return [
+            SolverRun(StatelessResult(one.energy, one.orbital_occupancies, policy.select_carryover(one)), (), "stateless")
+            for one in found
+        ]
+
+
+def test_answers_without_a_state_are_answers(dice: DiceSolver, tmp_path: Path) -> None:
+    solver = Stateless(hpc=dice.hpc, profile="dice")
+    asked: dict[str, Any] = {"sci_solver": solver, "in_process_below": 0, "state_dir": tmp_path / "state", **LOOP}
+    ours, theirs = run_sqd(N2, bits(), **asked), run_sqd(N2, bits(), **LOOP)
+    assert [one.energies for one in ours.iterations] == [one.energies for one in theirs.iterations]
+    assert (ours.sci_state, ours.spin_square) == (None, None)
+    assert ours.determinants == ours.best.largest_subspace
+    assert run_sqd(N2, bits(), **asked).resumed == 2
+    assert sqd_metadata(ours)["spin_square"].value is None
+    back = from_bytes(to_bytes(ours))
+    assert (back.sci_state, back.spin_square, back.energy) == (None, None, ours.energy)
+
+
+def test_a_subspace_that_is_not_solved_here_is_said(dice: DiceSolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    def hopeless(*asked: Any, **how: Any) -> Any:
+        raise EigenError("Davidson is not converged")
+
+    monkeypatch.setattr("dagster_hpc.dice.embedded.solve_product", hopeless)
+    with pytest.raises(SolverFailed, match="Davidson is not converged"):
+        run_sqd(N2, bits(), sci_solver=dice, **LOOP)
 
 
 def test_samples_of_another_hamiltonian_are_refused() -> None:
@@ -103,6 +150,25 @@ def test_samples_of_another_hamiltonian_are_refused() -> None:
     with pytest.raises(ConfigurationError, match="belong to another Hamiltonian"):
         run_sqd(other, samples, **LOOP)
     run_sqd(other, replace(samples, hamiltonian=""), **LOOP)  # stored before samples knew theirs
+
+
+O2 = Molecule(geometry="O 0 0 0; O 0 0 1.21", basis="sto-3g", spin=0, symmetry=True, frozen_core=2)
+
+
+@pytest.mark.parametrize("in_process_below", [0, 10_000])
+@pytest.mark.parametrize("by", ["loop", "solver"])
+def test_a_wanted_spin_reaches_the_solver(dice: DiceSolver, in_process_below: int, by: str) -> None:
+    """As jobs and in the step; of the loop, or as the solver's own field. The lowest state would be a triplet."""
+    shots = sample_bitstrings("uniform", O2, shots=300, seed=24)
+    wish: dict[str, Any] = {"sci_solver": dice, "spin_sq": 0.0}
+    if by == "solver":
+        wish = {"sci_solver": dice.model_copy(update={"spin_sq": 0.0})}
+    result = run_sqd(
+        O2, shots, samples_per_batch=12, seed=24, max_iterations=1, symmetrize_spin=True, initial_occupancies="hf",
+        in_process_below=in_process_below, **wish,
+    )  # fmt: skip
+    assert result.spin_square == pytest.approx(0, abs=0.05)
+    assert result.spin_sq == 0.0
 
 
 def test_a_triplet_that_only_has_alpha_electrons_is_solved_here(dice: DiceSolver) -> None:

@@ -36,7 +36,7 @@ SOURCES = {"uniform": {"kind": "uniform"}, "lucj": {"kind": "lucj", "depolarizin
 def dice(target: HPCTarget, work: Path, **profile: Any) -> DiceSolver:
     profiles = {"dice": ExecutionProfile(ompthreads=1, walltime="00:10:00", **profile)}
     hpc = HPCJobRunner(target=target, profiles=profiles, work_root=str(work))
-    return DiceSolver(hpc=hpc, profile="dice", select_cutoff=None)
+    return DiceSolver(hpc=hpc, profile="dice")
 
 
 def agrees(source: str, solver: DiceSolver, state: Path) -> None:

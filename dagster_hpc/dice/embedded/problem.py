@@ -1,24 +1,31 @@
-"""One Hamiltonian in one space of determinants after another: as a stored matrix, or as products that PySCF applies."""
+"""One Hamiltonian in one space of determinants after another: as a stored matrix, or applied by a compiled kernel."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.davidson import DENSE, States, lowest_states, lowest_states_of_matrix
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, hamiltonian_matrix
+from dagster_hpc.dice.davidson import DENSE, MatrixOperator, States, lowest_states, lowest_states_of_matrix
+from dagster_hpc.dice.embedded.kernel import CompiledProduct
+from dagster_hpc.dice.embedded.product import ProductHamiltonian
+from dagster_hpc.dice.embedded.spin import Penalised, Penalty, SpinFound, SpinWish
+from dagster_hpc.dice.hamiltonian import hamiltonian_matrix
 
 if TYPE_CHECKING:
-    from dagster_hpc.dice.davidson import Vector
-    from dagster_hpc.dice.hamiltonian import Integrals, Occupations
+    from scipy.sparse import csr_array
 
-STORED_PAIRS = 3e7  # matrix elements up to which a product of strings is stored rather than left to PySCF
+    from dagster_hpc.dice.davidson import Operator, Vector
+    from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals
+
+STORED = 8e6  # matrix elements up to which storing them is over before numba has been loaded and has saved anything
+_BYTES_PER_ELEMENT = 48  # of memory while the matrix of a product is put together
 
 
 @dataclass(frozen=True)
@@ -29,68 +36,50 @@ class Problem:
     roots: int
     tolerance: float
     seed: int
+    threads: int
+    wish: SpinWish | None = None
 
-    def solve(self, space: DeterminantSpace, guesses: Sequence[Vector]) -> States:
-        if self._is_for_pyscf(space):
-            operator = ProductOperator(space, self.integrals)
-            return lowest_states(operator, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses)
-        matrix = hamiltonian_matrix(space, self.integrals, most_bytes=0.8 * _memory_available())
-        return lowest_states_of_matrix(matrix, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses)
+    def solve(self, space: DeterminantSpace, guesses: Sequence[Vector]) -> tuple[States, SpinFound | None]:
+        """The lowest states; with a wish for a spin those of H and its penalty, and their energies by H alone."""
+        penalty = None if self.wish is None else Penalty.of(space, self.wish)
+        form = self._form(space)
+        if isinstance(form, CompiledProduct):
+            operator: Operator = form
+            wished = form if penalty is None else Penalised(form, penalty)
+            states = lowest_states(wished, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses)
+        else:
+            operator = MatrixOperator(form)
+            matrix = form if penalty is None else form + penalty.matrix()
+            states = lowest_states_of_matrix(
+                matrix, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses
+            )
+        return (states, None) if penalty is None else _by_h_alone(states, operator, penalty)
 
-    def _is_for_pyscf(self, space: DeterminantSpace) -> bool:
-        if not (len(space) > DENSE and space.is_product and space.norb <= 63 and min(space.nelec) > 0):
-            return False
-        connected = [_connections(strings) for strings in (space.alpha, space.beta)]
-        (single_a, any_a), (single_b, any_b) = connected
-        elements = len(space.beta) * any_a + len(space.alpha) * any_b + single_a * single_b
-        return elements > STORED_PAIRS
+    def _form(self, space: DeterminantSpace) -> csr_array | CompiledProduct:
+        """The cheapest form of H that there is memory for."""
+        memory = 0.8 * _memory_available()
+        if len(space) <= DENSE or not space.is_product:
+            return hamiltonian_matrix(space, self.integrals, most_bytes=memory)
+        parts = ProductHamiltonian.of(space, self.integrals)
+        if parts.elements <= STORED:
+            return parts.stored()
+        if find_spec("numba") is not None:
+            return CompiledProduct(parts, self.threads)
+        if parts.elements * _BYTES_PER_ELEMENT <= memory:
+            return parts.stored()
+        raise MemoryError(
+            f"{len(space)} determinants have some {parts.elements:.1e} matrix elements, more than fit into memory; "
+            "numba is needed, which is not installed here: pip install 'dagster-hpc[dice]'"
+        )
 
 
-def _connections(strings: Occupations) -> tuple[float, float]:
-    """How many ordered pairs of strings differ by one electron, and by one or two; estimated from a part of a long list."""
-    part = strings[:: max(1, len(strings) // 1000)].astype(np.float32)
-    common = part @ strings.astype(np.float32).T
-    filled, scale = float(strings[0].sum()), len(strings) / len(part)
-    single = float(np.count_nonzero(common == filled - 1)) * scale
-    return single, single + float(np.count_nonzero(common == filled - 2)) * scale
-
-
-class ProductOperator:
-    """The Hamiltonian among all products of given strings, by PySCF's selected CI; nothing of its size is stored."""
-
-    def __init__(self, space: DeterminantSpace, integrals: Integrals) -> None:
-        from pyscf import ao2mo
-        from pyscf.fci import direct_spin1, selected_ci
-
-        norb, nelec = space.norb, space.nelec
-        bit = 1 << np.arange(norb, dtype=np.int64)
-        self._strings = tuple((strings * bit).sum(axis=1) for strings in (space.alpha, space.beta))
-        self._shape = len(space.alpha), len(space.beta)
-        packed = integrals.pair_integrals
-        self._two_body = ao2mo.restore(1, direct_spin1.absorb_h1e(integrals.one_body, packed, norb, nelec, 0.5), norb)
-        self._links = selected_ci._all_linkstr_index(self._strings, norb, nelec)
-        self._norb, self._nelec = norb, nelec
-        self._contract, self._vector = selected_ci.contract_2e, selected_ci._as_SCIvector
-        self._diagonal = diagonal_energies(space, integrals)
-
-    @property
-    def diagonal(self) -> Vector:
-        return self._diagonal
-
-    def apply(self, vectors: Vector) -> Vector:
-        columns = [
-            np.asarray(
-                self._contract(
-                    self._two_body,
-                    self._vector(np.ascontiguousarray(column).reshape(self._shape), self._strings),
-                    self._norb,
-                    self._nelec,
-                    self._links,
-                )
-            ).ravel()
-            for column in vectors.T
-        ]
-        return np.column_stack(columns)
+def _by_h_alone(states: States, operator: Operator, penalty: Penalty) -> tuple[States, SpinFound]:
+    rows = np.ascontiguousarray(states.vectors.T)
+    image = operator.apply(rows)
+    energies = np.einsum("ki,ki->k", rows, image)
+    residual = float(np.linalg.norm(image - energies[:, None] * rows, axis=1).max())
+    spins = np.einsum("ki,ki->k", rows, penalty.spin_square(rows))
+    return replace(states, energies=energies), SpinFound(tuple(map(float, spins)), residual)
 
 
 def _memory_available() -> float:

@@ -10,6 +10,8 @@ import numpy as np
 
 from dagster_hpc.dice.determinants import bits_of, require_electrons, width_of, words_of
 from dagster_hpc.dice.embedded.problem import Problem
+from dagster_hpc.dice.embedded.spin import SpinWish
+from dagster_hpc.dice.embedded.threads import threads_allowed
 from dagster_hpc.dice.fcidump import integrals_of
 from dagster_hpc.dice.hamiltonian import DeterminantSpace
 from dagster_hpc.dice.state import SparseState
@@ -17,8 +19,9 @@ from dagster_hpc.dice.state import SparseState
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.davidson import Vector
+    from dagster_hpc.dice.davidson import States, Vector
     from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.dice.embedded.spin import SpinFound
     from dagster_hpc.dice.hamiltonian import Occupations
 
 TIGHTEST = 1e-7  # residual: the energy is then good to 1e-12 or so, and occupancies to 1e-7, whatever davidsonTol says
@@ -32,7 +35,13 @@ class Solution:
     energies: Vector
     vectors: Vector
     iterations: int
-    residual: float
+    residual: float  # of H, with the penalty where a spin is wished for
+    spin: SpinFound | None = None  # where a spin is wished for
+
+    @classmethod
+    def of(cls, space: DeterminantSpace, core_energy: float, states: States, spin: SpinFound | None) -> Solution:
+        energies = states.energies + core_energy
+        return cls(space, energies, states.vectors, states.iterations, states.residual, spin)
 
     def state(self, root: int = 0) -> SparseState:
         """One of the states, with its strings as the rest of the package has them."""
@@ -51,13 +60,18 @@ def solve_product(
     *,
     core_energy: float = 0.0,
     nroots: int = 1,
+    spin_sq: float | None = None,
+    spin_shift: float = 0.2,
     tolerance: float = TIGHTEST,
     seed: int = 0,
+    threads: int | None = None,
 ) -> Solution:
     """The `nroots` lowest states among all products of the alpha and beta strings (integers, bit p is orbital p).
 
-    What the program does with files, without any. Strings given twice count once. Raises ConfigurationError for strings or
-    integrals that do not fit, EigenError where there is no converged answer.
+    What the program does with files, without any. Strings given twice count once. With `spin_sq`, the wanted <S²>, a penalty
+    of `spin_shift` Hartree is added while they are sought; the energies are those of H alone. `threads`: all cores that this
+    process may use, or what OMP_NUM_THREADS says. Raises ConfigurationError for strings or integrals that do not fit,
+    EigenError where there is no converged answer.
     """
     integrals = integrals_of(one_body, two_body, core_energy)
     strings = []
@@ -66,8 +80,9 @@ def solve_product(
         require_electrons(words, electrons, label)
         strings.append(bits_of(words, norb).astype(bool))
     space = DeterminantSpace.product(*strings)
-    states = Problem(integrals, nroots, min(tolerance, TIGHTEST), seed).solve(space, [])
-    return Solution(space, states.energies + core_energy, states.vectors, states.iterations, states.residual)
+    wish = None if spin_sq is None else SpinWish(spin_sq, spin_shift)
+    problem = Problem(integrals, nroots, min(tolerance, TIGHTEST), seed, threads or threads_allowed(), wish)
+    return Solution.of(space, core_energy, *problem.solve(space, []))
 
 
 def _words(strings: Occupations) -> Words:
