@@ -13,20 +13,15 @@ if TYPE_CHECKING:
     from dagster_hpc.sqd.assets import build_sqd_assets
     from dagster_hpc.sqd.config import SQDConfig
     from dagster_hpc.sqd.cost import CostModel, Observation, Recommendation, fit_cost, observations, recommend
+    from dagster_hpc.sqd.counts import write_counts
     from dagster_hpc.sqd.extended import extend
     from dagster_hpc.sqd.files import SQDFiles
     from dagster_hpc.sqd.loop import run_sqd
     from dagster_hpc.sqd.metadata import sqd_metadata
     from dagster_hpc.sqd.molecule import Amplitudes, MolecularIntegrals, Molecule
     from dagster_hpc.sqd.properties import dipole
-    from dagster_hpc.sqd.samples import (
-        CountsSource,
-        IBMSource,
-        KrylovSource,
-        LUCJSource,
-        UniformSource,
-        sample_bitstrings,
-    )
+    from dagster_hpc.sqd.samples import sample_bitstrings
+    from dagster_hpc.sqd.sources import CountsSource, IBMSource, KrylovSource, LUCJSource, UniformSource
     from dagster_hpc.sqd.values import Hamiltonian, Iteration, Samples, SQDResult
 
 __all__ = [
@@ -56,6 +51,7 @@ __all__ = [
     "run_sqd",
     "sample_bitstrings",
     "sqd_metadata",
+    "write_counts",
 ]
 
 __getattr__, __dir__ = lazy_names(
@@ -64,13 +60,15 @@ __getattr__, __dir__ = lazy_names(
         "assets": ("build_sqd_assets",),
         "config": ("SQDConfig",),
         "cost": ("CostModel", "Observation", "Recommendation", "fit_cost", "observations", "recommend"),
+        "counts": ("write_counts",),
         "extended": ("extend",),
         "files": ("SQDFiles",),
         "loop": ("run_sqd",),
         "metadata": ("sqd_metadata",),
         "molecule": ("Amplitudes", "MolecularIntegrals", "Molecule"),
         "properties": ("dipole",),
-        "samples": ("CountsSource", "IBMSource", "KrylovSource", "LUCJSource", "UniformSource", "sample_bitstrings"),
+        "samples": ("sample_bitstrings",),
+        "sources": ("CountsSource", "IBMSource", "KrylovSource", "LUCJSource", "UniformSource"),
         "values": ("Hamiltonian", "Iteration", "SQDResult", "Samples"),
     },
 )

@@ -16,17 +16,20 @@ import numpy as np
 from dagster_hpc.assets import given_overrides
 from dagster_hpc.dagster_values import errors_as_failures
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.metadata import TAG_JOB_ID
+from dagster_hpc.quantum.metadata import quantum_metadata
 from dagster_hpc.sqd.checks import CHECKS, check_results
 from dagster_hpc.sqd.config import SamplingConfig, SQDConfig, included_of, max_dim_of, policy_of, with_defaults
 from dagster_hpc.sqd.curve import curve_asset
 from dagster_hpc.sqd.dagster_types import HamiltonianType, SamplesType, SQDResultType
 from dagster_hpc.sqd.files import SQDFiles, from_bytes, to_bytes
 from dagster_hpc.sqd.loop import run_sqd
+from dagster_hpc.sqd.measured import measured
 from dagster_hpc.sqd.metadata import hamiltonian_metadata, samples_metadata, sqd_metadata
-from dagster_hpc.sqd.molecule import Molecule
+from dagster_hpc.sqd.molecule import Molecule, signature_of
 from dagster_hpc.sqd.npz import write_whole
-from dagster_hpc.sqd.samples import Source, sample_bitstrings
+from dagster_hpc.sqd.quantum_assets import quantum_samples
+from dagster_hpc.sqd.samples import sample_bitstrings
+from dagster_hpc.sqd.sources import IBMSource, Source, source_of
 from dagster_hpc.sqd.values import Hamiltonian, Iteration, Occupancies, Samples, SQDResult
 
 
@@ -37,6 +40,7 @@ def build_sqd_assets(
     source: Source | str | Mapping[str, Any] = "uniform",
     shots: int = 10_000,
     seed: int = 24,
+    sampler: str | None = None,
     solver: str | None = "dice",
     partitions_def: dg.PartitionsDefinition[str] | None = None,
     state_dir: str | None = None,
@@ -51,6 +55,8 @@ def build_sqd_assets(
         molecule: One; or partition → molecule, a dissociation curve as a backfill; or a function of the partition key,
             with `partitions_def`.
         source: Of the bitstrings, as in `sample_bitstrings`.
+        sampler: Resource key of a `QuantumSampler` that measures the circuit of the source ("lucj", "krylov"): one more
+            asset, `<name>_quantum_job`, submits it, and `<name>_samples` fetches its shots.
         solver: Resource key of the `DiceSolver`; None: qiskit-addon-sqd's own solver, in the process of the step.
         state_dir: Where unfinished loops are kept; default: beside the assets' values.
         files: IO manager of the values.
@@ -81,29 +87,17 @@ def build_sqd_assets(
 
     def make_samples(context: dg.AssetExecutionContext, config: SamplingConfig, hamiltonian: Hamiltonian) -> Any:
         """Bitstrings of the active space, from random numbers, a simulated circuit, a file or a quantum computer."""
-
-        asked = _described(source)
-        text = json.dumps([asked, hamiltonian.fcidump, config.shots, config.seed], sort_keys=True)
-        name = f"quantum-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
-        ticket = _state_folder(context, state_dir) / name
-
-        def submitted(job_id: str) -> None:
-            """Quantum time is paid once: a later attempt fetches this job."""
-            write_whole(ticket, json.dumps({"job_id": job_id}).encode())
-            context.log.info(f"the quantum computer has the circuits as job {job_id}")
-            context.instance.add_run_tags(context.run.run_id, {f"{TAG_JOB_ID}.quantum": job_id})
-
-        chosen: Any = source
-        if asked["kind"] == "ibm" and ticket.exists():
-            job_id = json.loads(ticket.read_text())["job_id"]
-            context.log.info(f"an earlier attempt submitted job {job_id}: its samples are fetched")
-            chosen = {**asked, "job_id": job_id}
+        chosen, told = source_of(source), {}
         with errors_as_failures(), hamiltonian.opened() as same:
-            bits = sample_bitstrings(chosen, same, seed=config.seed, shots=config.shots, on_submit=submitted)
+            if isinstance(chosen, IBMSource) and chosen.job_id is None:
+                measurement = measured(chosen, same, config.shots, config.seed, context=context)
+                bits, told = measurement.bits, quantum_metadata(measurement.job, measurement.shots)
+            else:
+                bits = sample_bitstrings(chosen, same, seed=config.seed, shots=config.shots)
             integrals = same.integrals()
-        ticket.unlink(missing_ok=True)
-        made = Samples(bits, integrals.norb, integrals.nelec, config.seed, _described(source))
-        return dg.MaterializeResult(value=made, metadata=samples_metadata(made))
+        described = chosen.model_dump(mode="json")
+        made = Samples(bits, integrals.norb, integrals.nelec, config.seed, described, signature_of(integrals))
+        return dg.MaterializeResult(value=made, metadata={**told, **samples_metadata(made)})
 
     def make_result(
         context: dg.AssetExecutionContext, config: SQDConfig, hamiltonian: Hamiltonian, samples: Samples
@@ -134,14 +128,16 @@ def build_sqd_assets(
         hamiltonian: dg.AssetsDefinition = dg.asset(
             key=hamiltonian_key, kinds={"python", "pyscf"}, dagster_type=HamiltonianType, **common
         )(make_hamiltonian)
-        samples: dg.AssetsDefinition = dg.asset(
-            key=samples_key, kinds={"python", "qiskit"}, dagster_type=SamplesType, ins=of_hamiltonian, **common
-        )(make_samples)
+        of_samples: dict[str, Any] = {"kinds": {"python", "qiskit"}, "dagster_type": SamplesType, **common}
+        if sampler:
+            samples = quantum_samples(source, name, sampler, shots, seed, hamiltonian_key, of_samples)
+        else:
+            samples = [dg.asset(key=samples_key, ins=of_hamiltonian, **of_samples)(make_samples)]
         result: dg.AssetsDefinition = dg.asset(key=result_key, dagster_type=SQDResultType, **of_result, **common)(
             make_result
         )
 
-    made = [hamiltonian, samples, result]
+    made = [hamiltonian, *samples, result]
     if isinstance(molecule, Mapping):
         made.append(curve_asset(dg.AssetKey(f"{name}_curve"), result_key, list(molecule), group_name, owners))
     return made
@@ -234,9 +230,3 @@ def _loop(
             context=context if solver else None,
             **how,
         )
-
-
-def _described(source: Source | str | Mapping[str, Any]) -> dict[str, Any]:
-    if isinstance(source, str):
-        return {"kind": source}
-    return dict(source) if isinstance(source, Mapping) else source.model_dump(mode="json")

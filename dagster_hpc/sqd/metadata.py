@@ -11,7 +11,7 @@ import dagster as dg
 import numpy as np
 
 from dagster_hpc.dagster_values import BLUE, GREY, number, numbers, picture, table, whole_numbers
-from dagster_hpc.sqd.samples import counts_of
+from dagster_hpc.sqd.counts import counts_of
 from dagster_hpc.sqd.values import MILLI, Hamiltonian, Iteration, Samples, SQDResult
 
 _LEADING = 10

@@ -27,7 +27,7 @@ FLOORS = [
     ["metadata"],
     ["resources"],
     ["assets"],
-    ["dice", "subspace"],  # solvers of subspaces read and write Dice's formats
+    ["dice", "subspace", "quantum"],  # solvers of subspaces read and write Dice's formats
     ["sbd"],
     ["sqd"],
 ]

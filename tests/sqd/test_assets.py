@@ -128,23 +128,32 @@ def test_jobs_and_what_they_cost(instance: dg.DagsterInstance, tmp_path: Path, m
     assert metadata(fresh, "n2_result")["energy"] == pytest.approx(found["energy"], abs=1e-8)
 
 
-def test_a_quantum_job_is_paid_once(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_quantum_job_is_paid_once(
+    instance: dg.DagsterInstance, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The step dies while the quantum computer works; the next attempt fetches that job."""
-    asked: list[Any] = []
+    runtime = pytest.importorskip("qiskit_ibm_runtime")
+    pytest.importorskip("ffsim")
+    from tests.quantum.service import Service
 
-    def sampled(source: Any, molecule: Molecule, **how: Any) -> Any:
-        asked.append(dict(source))
-        if "job_id" in source:
-            return np.ones((5, 12), bool)
-        how["on_submit"]("job-1")
-        raise ConnectionError("the network is gone")
+    for name in ("QiskitRuntimeService", "Sampler"):
+        monkeypatch.setattr(runtime, name, None)  # and put back after the test
+    service = Service(tmp_path / "service").install()
+    asked = service.job
 
-    monkeypatch.setattr("dagster_hpc.sqd.assets.sample_bitstrings", sampled)
-    assets = build_sqd_assets(CURVE, **BUILT, source={"kind": "ibm"}, solver=None)[:2]
-    with pytest.raises(ConnectionError):
-        materialize(instance, assets)
-    assert materialize(instance, assets).success
-    assert asked == [{"kind": "ibm"}, {"kind": "ibm", "job_id": "job-1"}]
+    def dies(job_id: str) -> Any:
+        raise KeyboardInterrupt
+
+    h2 = Molecule(geometry="H 0 0 0; H 0 0 0.74", basis="sto-3g")
+    assets = build_sqd_assets(h2, name="h2", shots=50, source={"kind": "ibm"}, solver=None)[:2]
+    monkeypatch.setattr(service, "job", dies)
+    with pytest.raises((KeyboardInterrupt, dg.DagsterExecutionInterruptedError)):
+        materialize(instance, assets, None)
+    monkeypatch.setattr(service, "job", asked)
+    found = metadata(materialize(instance, assets, None), "h2_samples")
+    assert service.ids() == [found["quantum_job"]]
+    assert (found["submitted_before"], found["backend"], found["shots"]) == (True, "ibm_miyazaki", 50)
+    assert (found["quantum_s"], found["execution_s"], found["queue_wait_s"]) == (3.0, 5.5, 60.0)
 
 
 def test_checks_say_what_to_think_of_it(instance: dg.DagsterInstance) -> None:

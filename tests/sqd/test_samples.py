@@ -10,16 +10,11 @@ import numpy as np
 import pytest
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.sqd.samples import (
-    CountsSource,
-    IBMSource,
-    KrylovSource,
-    LUCJSource,
-    UniformSource,
-    circuits_of,
-    counts_of,
-    sample_bitstrings,
-)
+from dagster_hpc.sqd import counts
+from dagster_hpc.sqd.circuits import circuits_of, lucj_operator
+from dagster_hpc.sqd.counts import counts_of
+from dagster_hpc.sqd.samples import sample_bitstrings
+from dagster_hpc.sqd.sources import CountsSource, IBMSource, KrylovSource, LUCJSource, UniformSource
 
 
 def molecule(name: str) -> Any:
@@ -142,6 +137,9 @@ def test_a_part_of_the_counts_is_drawn_without_putting_back(tmp_path: Path) -> N
         ({"0101": True}, "no whole number"),
         ({"0101": 0}, "holds 0 shots"),
         ({}, "at least one entry"),
+        ({"hamiltonian": "", "counts": {}}, "at least one entry"),
+        ({"hamiltonian": 7, "counts": {"0101": 1}}, "signature"),
+        ({"hamiltonian": "", "counts": {"01": 1}}, "not a string of 4 bits"),
         ([1], "one object"),
     ],
 )
@@ -159,6 +157,23 @@ def test_unreadable_counts(tmp_path: Path) -> None:
         sample_bitstrings(CountsSource(path=str(tmp_path / "text")), norb=2, nelec=(1, 1), seed=0)
 
 
+def test_counts_say_which_hamiltonian_they_belong_to(tmp_path: Path) -> None:
+    from dagster_hpc.sqd.molecule import Molecule, signature_of
+    from dagster_hpc.sqd.values import Samples
+
+    chosen = molecule("h2")
+    other = Molecule(geometry="H 0 0 0; H 0 0 0.9", basis="sto-3g")
+    rows = sample_bitstrings("uniform", chosen, shots=50, seed=1)
+    path = tmp_path / "counts.json"
+    counts.write_counts(path, Samples(rows, 2, (1, 1), 1, {}, signature_of(chosen.integrals())))
+    source = CountsSource(path=str(path))
+
+    assert counts_of(sample_bitstrings(source, chosen, seed=0)) == counts_of(rows)
+    assert len(sample_bitstrings(source, norb=2, nelec=(1, 1), seed=0)) == 50  # who names a size only asks no more
+    with pytest.raises(ConfigurationError, match=r"the counts in .* belong to another Hamiltonian"):
+        sample_bitstrings(source, other, seed=0)
+
+
 # --------------------------------------------------------------------------------------------------------------- requests
 
 
@@ -173,6 +188,7 @@ def test_unreadable_counts(tmp_path: Path) -> None:
         ("uniform", {"nelec": None}, "give a molecule, or norb and nelec"),
         ("uniform", {"nelec": (4, 1)}, "do not fit into 3 orbitals"),
         ("krylov", {}, "needs a molecule"),
+        ("uniform", {"sampler": object()}, "no circuit: leave out the sampler"),
     ],
 )
 def test_faulty_requests_are_refused(source: Any, more: dict[str, Any], words: str) -> None:
@@ -211,8 +227,6 @@ def test_simulated_circuits_conserve_the_electrons_of_each_spin(name: str, sourc
 @pytest.mark.parametrize("name", ["lih", "oh"])
 def test_the_lucj_state_is_lower_than_hartree_fock(name: str) -> None:
     ffsim = pytest.importorskip("ffsim")
-    from dagster_hpc.sqd.samples import lucj_operator
-
     chosen = molecule(name)
     h, eri, core, norb, nelec = chosen.integrals()
 
@@ -277,7 +291,7 @@ def test_bit_flips_are_as_many_as_asked_for() -> None:
 
 def test_a_state_too_large_to_simulate_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("ffsim")
-    monkeypatch.setattr("dagster_hpc.sqd.samples.MOST_AMPLITUDES", 100)
+    monkeypatch.setattr("dagster_hpc.sqd.simulated.MOST_AMPLITUDES", 100)
 
     with pytest.raises(ConfigurationError, match="too many to simulate"):
         sample_bitstrings("lucj", molecule("lih"), shots=1, seed=0)
@@ -320,20 +334,41 @@ def fake(name: str) -> Any:
 @pytest.mark.parametrize("circuit", [LUCJSource(connectivity="square"), KrylovSource(dimension=2, time_step=1.0)])
 def test_a_fake_backend_runs_the_circuits(circuit: Any) -> None:
     pytest.importorskip("ffsim")
-    jobs: list[str] = []
     source = IBMSource(circuit=circuit, optimization_level=1)
+    how: dict[str, Any] = {"shots": 999, "seed": 3, "backend": fake("FakeManilaV2")}
 
-    rows, again = (
-        sample_bitstrings(
-            source, molecule("h2"), shots=999, seed=3, backend=fake("FakeManilaV2"), on_submit=jobs.append
-        )
-        for _ in range(2)
-    )
+    rows, fresh = (sample_bitstrings(source, molecule("h2"), reuse=reuse, **how) for reuse in ("succeeded", "never"))
 
     assert rows.shape == (999, 4)
-    assert np.array_equal(rows, again)
-    assert len(jobs) == 2
+    assert np.array_equal(rows, fresh)
     assert next(iter(counts_of(rows))) == "0101"
+
+
+def test_the_same_samples_are_measured_once() -> None:
+    pytest.importorskip("ffsim")
+    jobs: list[str] = []
+    how: dict[str, Any] = {"seed": 3, "on_submit": jobs.append, "source": {"kind": "ibm", "backend": "fake_manila"}}
+
+    rows, again, others = (sample_bitstrings(molecule=molecule("h2"), shots=shots, **how) for shots in (99, 99, 98))
+
+    assert np.array_equal(rows, again)
+    assert len(others) == 98
+    assert (len(jobs), len(set(jobs))) == (3, 2)
+
+
+def test_a_sampler_measures_the_circuit_in_place_of_the_simulation(tmp_path: Path) -> None:
+    """The same state, sampled by ffsim in the space of the electrons and by Qiskit among all bitstrings."""
+    pytest.importorskip("ffsim")
+    from dagster_hpc.quantum import LocalSampler
+
+    chosen, source = molecule("lih"), LUCJSource(layers=2)
+
+    measured = sample_bitstrings(source, chosen, shots=40_000, seed=3, sampler=LocalSampler())
+
+    simulated = sample_bitstrings(source, chosen, shots=40_000, seed=3)
+    assert set(measured[:, 6:].sum(axis=1)) == set(measured[:, :6].sum(axis=1)) == {2}
+    ours, theirs = counts_of(measured), counts_of(simulated)
+    assert all(abs(ours.get(text, 0) - count) < 6 * (count + 10) ** 0.5 for text, count in theirs.items())
 
 
 def test_alpha_is_on_the_right_on_a_backend_too() -> None:
@@ -359,56 +394,29 @@ def test_noise_on_top_of_a_devices_own_is_refused() -> None:
         sample_bitstrings(source, molecule("h2"), shots=10, seed=3, backend=fake("FakeManilaV2"))
 
 
-class Service:
-    """IBM's service as far as it is used, with a fake backend behind it."""
-
-    def __init__(self, jobs: dict[str, Any], backends: list[str], accounts: list[dict[str, Any]]) -> None:
-        self.jobs, self.backends, self.accounts = jobs, backends, accounts
-
-    def __call__(self, **account: Any) -> Service:
-        self.accounts.append(account)
-        return self
-
-    def backend(self, name: str) -> Any:
-        self.backends.append(name)
-        return fake("FakeManilaV2")
-
-    def least_busy(self, **filters: Any) -> Any:
-        self.backends.append("least busy")
-        return fake("FakeManilaV2")
-
-    def job(self, job_id: str) -> Any:
-        return self.jobs[job_id]
-
-
 @pytest.mark.parametrize(("named", "asked"), [("ibm_miyazaki", "ibm_miyazaki"), (None, "least busy")])
 def test_the_service_is_asked_for_the_backend_and_a_job_is_found_again(
-    named: str | None, asked: str, monkeypatch: pytest.MonkeyPatch
+    named: str | None, asked: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     runtime = pytest.importorskip("qiskit_ibm_runtime")
     pytest.importorskip("ffsim")
-    jobs: dict[str, Any] = {}
-    backends: list[str] = []
-    accounts: list[dict[str, Any]] = []
-    monkeypatch.setattr(runtime, "QiskitRuntimeService", Service(jobs, backends, accounts))
-    run = runtime.Sampler.run
+    from tests.quantum.service import Service
 
-    def remembered(self: Any, *arguments: Any, **more: Any) -> Any:
-        job = run(self, *arguments, **more)
-        jobs[job.job_id()] = job
-        return job
-
-    monkeypatch.setattr(runtime.Sampler, "run", remembered)
+    for name in ("QiskitRuntimeService", "Sampler"):
+        monkeypatch.setattr(runtime, name, None)  # and put back after the test
+    service = Service(tmp_path / "service").install()
     ids: list[str] = []
     source = IBMSource(circuit=KrylovSource(dimension=2), backend=named, account="mine", instance="open")
 
     rows = sample_bitstrings(source, molecule("h2"), shots=101, seed=3, on_submit=ids.append)
     again = sample_bitstrings(source.model_copy(update={"job_id": ids[0]}), molecule("h2"), shots=101, seed=99)
+    whole = sample_bitstrings(source.model_copy(update={"job_id": ids[0]}), molecule("h2"), seed=99)
 
-    assert accounts == [{"name": "mine", "instance": "open"}] * 2
+    assert service.asked == [{"name": "mine", "instance": "open"}, asked, *[{"name": "mine", "instance": "open"}] * 2]
+    assert service.ids() == ids
     assert len(rows) == 101
+    assert len(whole) == 102  # both circuits have the same number of shots
     assert np.array_equal(rows, again)
-    assert backends == [asked]
 
 
 def test_a_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

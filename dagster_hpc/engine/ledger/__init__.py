@@ -2,7 +2,8 @@
 
 SQLAlchemy Core on SQLite (one host) or any other database by URL, PostgreSQL for several orchestrator hosts.
 `claims` says who submits a job, `observations` what became of it, `deliveries` who has received its result, `leases`
-who may ask the scheduler, `rooms` what that takes. Each of them is a few transactions, and each transaction may be repeated.
+who may ask the scheduler, `rooms` what that takes, `quantum` the jobs of quantum computers. Each of
+them is a few transactions, and each transaction may be repeated.
 """
 
 from dagster_hpc.engine.ledger.deliveries import Recipient

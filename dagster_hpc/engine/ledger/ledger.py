@@ -16,6 +16,7 @@ from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
+from dagster_hpc.engine.ledger.quantum import QuantumJobs
 from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
 from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS, OVER
@@ -67,6 +68,7 @@ class Ledger:
         self.observations = Observations(self._database)
         self.rooms = Rooms(self._database)
         self.deliveries = Deliveries(self._database)
+        self.quantum = QuantumJobs(self._database)
 
     def job(self, token: str) -> JobRow:
         return self.rows([token])[0]

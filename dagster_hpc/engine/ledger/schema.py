@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
 
-VERSION = 3
+VERSION = 4
 
 METADATA = sa.MetaData()
 JOBS = sa.Table(
@@ -92,6 +92,29 @@ ROOMS = sa.Table(
     sa.Column("elements", sa.Integer),  # of one array
     sa.Column("asked_at", sa.Float, nullable=False),
 )
+QUANTUM = sa.Table(
+    "dagster_hpc_quantum_jobs",
+    METADATA,
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, index=True),
+    sa.Column("held_key", sa.Text, unique=True),  # the key until the job has failed: one such job of each, at most
+    sa.Column("sampler", sa.Text, nullable=False),
+    sa.Column("backend", sa.Text, nullable=False),
+    sa.Column("shots", sa.Integer, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("reference", sa.Text, index=True),
+    sa.Column("circuits", sa.Text, nullable=False),
+    sa.Column("times", sa.Text, nullable=False),
+    sa.Column("copies", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("heartbeat_at", sa.Float, nullable=False),
+    sa.Column("asset_key", sa.Text),
+    sa.Column("run_id", sa.Text),
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("submitted_at", sa.Float),
+    sa.Column("updated_at", sa.Float, nullable=False),
+)
 SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 
 
@@ -151,6 +174,11 @@ def _from_2(connection: sa.Connection) -> None:
     ROOMS.create(connection, checkfirst=True)
 
 
+def _from_3(connection: sa.Connection) -> None:
+    """Since version 4 the jobs of quantum computers are kept too."""
+    QUANTUM.create(connection, checkfirst=True)
+
+
 def _add_columns(connection: sa.Connection) -> None:
     """Those of the table of jobs that an older version did not have."""
     known = {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}
@@ -160,4 +188,4 @@ def _add_columns(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {compiler.get_column_specification(column)}")
 
 
-_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2}
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}

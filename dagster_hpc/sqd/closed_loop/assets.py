@@ -22,7 +22,7 @@ from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult, Generation
 from dagster_hpc.sqd.config import with_defaults
 from dagster_hpc.sqd.files import SQDFiles
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
-from dagster_hpc.sqd.samples import LUCJSource
+from dagster_hpc.sqd.sources import LUCJSource
 
 if TYPE_CHECKING:
     import numpy as np

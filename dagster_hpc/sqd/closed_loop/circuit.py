@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.sqd.samples import MOST_AMPLITUDES, LUCJSource, interaction_pairs, lucj_operator, measured, noisy
+from dagster_hpc.sqd.circuits import interaction_pairs, lucj_operator
+from dagster_hpc.sqd.simulated import MOST_AMPLITUDES, drawn, noisy
+from dagster_hpc.sqd.sources import LUCJSource
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -67,7 +69,7 @@ class LUCJCircuit:
         sampling, noise = (np.random.default_rng(one) for one in np.random.SeedSequence(seed).spawn(2))
         reference = ffsim.hartree_fock_state(self.norb, self.nelec)
         state = ffsim.apply_unitary(reference, self.operator(parameters), norb=self.norb, nelec=self.nelec)
-        return noisy(measured(ffsim, state, self.norb, self.nelec, shots, sampling), self.source, noise)
+        return noisy(drawn(ffsim, state, self.norb, self.nelec, shots, sampling), self.source, noise)
 
     @property
     def _is_balanced(self) -> bool:

@@ -27,8 +27,8 @@ from dagster_hpc.sqd.closed_loop.trials import Running, Start, TrialRunner
 from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult, Generation
 from dagster_hpc.sqd.inputs import require_addon
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
-from dagster_hpc.sqd.samples import LUCJSource
 from dagster_hpc.sqd.solver import IN_PROCESS_BELOW, Answer, Solver, SolverFailed, is_subspace_solver
+from dagster_hpc.sqd.sources import LUCJSource
 from dagster_hpc.sqd.values import Occupancies, Problem, Subspace
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from dagster_hpc.dice import DiceSolver
 from dagster_hpc.engine.errors import ConfigurationError, HPCError
 from dagster_hpc.sqd import Molecule
 from dagster_hpc.sqd.closed_loop import ClosedLoopResult, Evolution, Generation, LUCJCircuit, optimize_circuit
-from dagster_hpc.sqd.samples import LUCJSource
 from dagster_hpc.sqd.solver import SolverFailed
+from dagster_hpc.sqd.sources import LUCJSource
 from tests.dice.test_solver import local_runner
 from tests.sqd.closed_loop.made import N2, SEED, integrals, loop, numbers_of, strings_of_weights
 
@@ -78,7 +78,7 @@ def test_an_lucj_circuit_samples_what_the_source_samples(charge: int, spin: int,
     molecule = Molecule(geometry="Li 0 0 0; H 0 0 1.6", basis="sto-3g", frozen_core=0, charge=charge, spin=spin)
     size = molecule.integrals()
     circuit = LUCJCircuit(LUCJSource(layers=1, connectivity="square"), size.norb, size.nelec)
-    from dagster_hpc.sqd.samples import lucj_operator
+    from dagster_hpc.sqd.circuits import lucj_operator
 
     reference = ffsim.hartree_fock_state(size.norb, size.nelec)
     made = [
