@@ -20,7 +20,7 @@ pytest.importorskip("pyscf")
 N2 = Molecule(geometry="N 0 0 0; N 0 0 1.1", basis="sto-3g")
 N2_631G = Molecule(geometry="N 0 0 0; N 0 0 1.1", basis="6-31g", symmetry=True, frozen_core=2)
 OH = Molecule(geometry="O 0 0 0; H 0 0 0.97", basis="6-31g", spin=1, frozen_core=1)
-O2 = Molecule(geometry=[("O", (0, 0, 0)), ("O", (0, 0, 1.2))], basis="sto-3g", spin=2)
+O2 = Molecule(geometry=[("O", (0, 0, 0)), ("O", (0, 0, 1.2))], basis="sto-3g", spin=2, symmetry=True)
 CATION = Molecule(geometry="H 0 0 0; H 0 0 1", basis="6-31g", charge=1, spin=1)
 
 
@@ -133,7 +133,7 @@ def test_nothing_to_excite_to() -> None:
 
 def test_occupancies_without_a_coupled_cluster_solution_come_with_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     diverged = replace(OH.amplitudes(), converged=False)
-    monkeypatch.setattr("dagster_hpc.sqd.molecule.model._amplitudes", lambda *_: diverged)
+    monkeypatch.setattr("dagster_hpc.sqd.molecule.model.amplitudes_of", lambda *_: diverged)
 
     with pytest.warns(UserWarning, match="CCSD does not converge"):
         alpha, _ = OH.initial_occupancies()

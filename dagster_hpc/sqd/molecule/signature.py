@@ -18,7 +18,7 @@ from dagster_hpc.engine.errors import ConfigurationError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.sqd.molecule.model import MolecularIntegrals
+    from dagster_hpc.sqd.molecule.integrals import MolecularIntegrals
 
 TOLERANCE = 1e-5  # of each sum, in Hartree: what it lets pass changes no energy that is reported
 _KIND = "h1"  # another way to sum must have another name
