@@ -68,8 +68,8 @@ def epstein_nesbet(
         count += len(keys)
     if lower:
         warnings.warn(
-            f"{lower} determinants outside of the state lie below its energy of {energy:.6f}: it is not near a ground state, "
-            "and its correction means little",
+            f"{lower} determinants outside of the state lie below its energy of {energy:.6f}: it is not near a ground "
+            "state, and its correction means little",
             stacklevel=2,
         )
     return Correction(total, count)
