@@ -77,7 +77,7 @@ def run_sqd(
             one, in this process.
         include_configurations: Strings of every subspace, for both spins or a pair of lists; "hf" is the string of the
             reference determinant.
-        spin_sq: The <S²> that is wanted, as 0 for a singlet: solvers that can, raise the energy of other states. None:
+        spin_sq: The <S²> that is wanted, as 0 for a singlet. Solvers that can do so raise the energy of other states. None:
             what the solver's own field says, else the lowest state, whatever its spin. A function is not told.
         policy: How an iteration spends its diagonalizations, as qiskit-addon-sqd's `TrimPolicy()`; default: its
             `StandardPolicy`. Its attributes tell a calculation from others; it must not remember earlier iterations.

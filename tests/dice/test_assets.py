@@ -81,6 +81,10 @@ def test_a_full_space_is_full_ci(hpc: HPCJobRunner, tmp_path: Path, name: str) -
     assert done.success
     assert done.output_for_node(name).energy == pytest.approx(molecule(name)[1], abs=1e-8)
     assert (tmp_path / "results" / f"{name}.h5").is_file()
+    made = {one.check_name for one in done.get_asset_check_evaluations() if one.metadata["made"].value}
+    whole = {"rdm_elements", "expectation", "residual"} <= made
+    unmade = {"sampled_residual"} if whole else {"rdm_elements", "expectation", "residual"}  # of N2's 14400 determinants
+    assert set(NAMES) - made == {"parent_bound", *unmade}  # no parent was given
 
 
 @pytest.mark.needs("slurm")
@@ -185,7 +189,7 @@ def test_a_failed_check_fails_the_asset_and_is_shown(hpc: HPCJobRunner, tmp_path
     def after() -> None:
         ran.append(1)
 
-    dice = solver(hpc, tmp_path, f"{replay(name)}; exit 0", max_retries=0)
+    dice = solver(hpc, tmp_path, f"{replay(name)}; exit 0", max_retries=0, fallback=False)
     resources = {"dice": dice, "sci": SCIResultIOManager(base_dir=str(tmp_path / "results"))}
     done = dg.materialize([asset, after], resources=resources, raise_on_error=False)
 
@@ -199,9 +203,9 @@ def test_a_failed_check_fails_the_asset_and_is_shown(hpc: HPCJobRunner, tmp_path
 
 
 def test_a_stopped_job_fails_the_asset_with_its_metadata(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    asset = build_dice_asset(lambda: molecule("H2")[0], name="h2", io_manager_key="sci", overrides={"walltime": "1"})
+    asset = build_dice_asset(lambda: molecule("LiH")[0], name="lih", io_manager_key="sci", overrides={"walltime": "1"})
     done = materialized(asset, solver(hpc, tmp_path, "sleep 60"), tmp_path)
-    failure = done.failure_data_for_node("h2").user_failure_data
+    failure = done.failure_data_for_node("lih").user_failure_data
     assert failure.metadata["state"].value == JobState.TIMEOUT.value
 
 
@@ -231,13 +235,13 @@ def test_the_metadata_tell_the_chemistry_and_the_cost(hpc: HPCJobRunner, tmp_pat
 
 
 def test_a_retry_is_in_the_metadata(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    strings, one_body, two_body, norb, nelec = problem("h2_sto3g")
-    script = f"if [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once; exit 139; fi; {replay('h2_sto3g')}; exit 1"
+    strings, one_body, two_body, norb, nelec = problem("lih_sto3g")
+    script = f"if [ ! -e {tmp_path}/once ]; then touch {tmp_path}/once; exit 139; fi; {replay('lih_sto3g')}; exit 1"
     asset = build_dice_asset(
-        lambda: DiceProblem(strings, one_body, two_body, norb, nelec), name="h2", io_manager_key="sci"
+        lambda: DiceProblem(strings, one_body, two_body, norb, nelec), name="lih", io_manager_key="sci"
     )
     done = materialized(asset, solver(hpc, tmp_path, script), tmp_path)
-    told = metadata(done, "h2")
+    told = metadata(done, "lih")
     assert (told["solver"], told["jobs"]) == ("dice", 2)
     assert "139" in told["problems"]
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dagster_hpc.dice.dets_file import spread
-from dagster_hpc.dice.files import read_dice_outputs, write_dice_inputs, write_dice_outputs
+from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs, write_dice_outputs
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.dice.made import Made, grown, product
 
@@ -79,7 +79,7 @@ def test_any_state_survives_writing_and_reading(data: st.DataObject) -> None:
     values /= np.linalg.norm(values)
     alpha, beta = zip(*pairs, strict=True)
     with tempfile.TemporaryDirectory() as folder:
-        write_dice_inputs(folder, alpha[:1], beta[:1], norb=norb, nelec=nelec)
+        write_dice_inputs(folder, alpha[:1], beta[:1], norb=norb, nelec=nelec, options=DiceOptions(select_cutoff=1e-3))
         write_dice_outputs(folder, 0.25, alpha, beta, values, norb, nelec)
         result = read_dice_outputs(folder, norb=norb, nelec=nelec)
     found = {(int(a), int(b)): c for a, b, c in zip(*result.determinants, strict=True)}

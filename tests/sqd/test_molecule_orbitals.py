@@ -1,4 +1,4 @@
-"""The same molecule has the same orbitals, whatever process, thread count and rounding: bits of samples keep their meaning."""
+"""The same molecule has the same orbitals, whatever process, threads and rounding: bits of samples keep their meaning."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_the_point_group_is_kept_in_any_orientation() -> None:
 
 
 def test_the_doubly_occupied_orbital_of_an_open_shell_has_one_direction() -> None:
-    """Any direction of the p orbital with two electrons is a solution; another one in each process would be another basis."""
+    """Any direction of the p orbital with two electrons is a solution; in each process another would be another basis."""
     here, there = (Molecule(geometry=f"O {place}", basis="6-31g", spin=2) for place in ("0 0 0", "1 2 3"))
 
     assert same_hamiltonian(signature_of(here.integrals()), signature_of(there.integrals()))

@@ -27,6 +27,7 @@ _ENERGY, _GRADIENT, _CYCLES = 1e-10, 1e-6, 100
 _SHARP, _SHARPENING = 1e-11, 10
 _DESCENTS = 5
 _LOWER = 1e-8  # Hartree
+_PARTED = 3  # pairs, as of a triple bond
 _ABELIAN = {"Dooh": "D2h", "Coov": "C2v", "SO3": "D2h"}
 _SOLUTION = ("mo_coeff", "mo_occ", "mo_energy", "e_tot")
 _PUSH = 5e-3  # Hartree
@@ -159,15 +160,15 @@ def _take(field: Any, other: Any) -> None:
 def _make_stable(field: Any, molecule: Molecule) -> None:
     """To a minimum: from a saddle point it goes down, to either side, and takes the lower one."""
     _converge(field, None, molecule)
+    if np.ndim(field.mo_occ) == 2 and np.array_equal(*np.sum(field.mo_occ, axis=1, keepdims=True)):
+        # Where alpha and beta are alike, nothing that PySCF does would ever tell them apart.
+        _take(field, _lower(field, [field.mo_coeff, _parted(field)], molecule))
     for _ in range(_DESCENTS):
         downhill = _way_down(field)
         if downhill is None:
             return
-        before, found = field.e_tot, []
-        for orbitals in _both_ways(field, downhill):
-            _converge(field, field.make_rdm1(orbitals, field.mo_occ), molecule)
-            found.append(SimpleNamespace(**{name: getattr(field, name) for name in _SOLUTION}))
-        _take(field, min(found, key=lambda one: one.e_tot))
+        before = field.e_tot
+        _take(field, _lower(field, _both_ways(field, downhill), molecule))
         if field.e_tot > before - _LOWER:
             break
     if _way_down(field) is not None:
@@ -176,6 +177,27 @@ def _make_stable(field: Any, molecule: Molecule) -> None:
             "from it: its orbitals may be a poor start. Another reference (uhf), geometry or point group may have a minimum",
             stacklevel=2,
         )
+
+
+def _lower(field: Any, starts: list[Any], molecule: Molecule) -> SimpleNamespace:
+    """The lowest of the solutions that are reached from these orbitals."""
+    found = []
+    for orbitals in starts:
+        _converge(field, field.make_rdm1(orbitals, field.mo_occ), molecule)
+        found.append(SimpleNamespace(**{name: getattr(field, name) for name in _SOLUTION}))
+    return min(found, key=lambda one: one.e_tot)
+
+
+def _parted(field: Any) -> Array:
+    """Orbitals in which the highest electrons of alpha and of beta are drawn to opposite sides, as when a bond breaks."""
+    orbitals = np.array(field.mo_coeff)
+    for spin, sign in ((0, 1), (1, -1)):
+        order = np.argsort(field.mo_energy[spin])
+        full, empty = (order[field.mo_occ[spin][order] == one] for one in (1, 0))
+        for low, high in zip(full[::-1][:_PARTED], empty[:_PARTED], strict=False):
+            pair = orbitals[spin][:, [low, high]]
+            orbitals[spin][:, [low, high]] = pair @ np.array([[1, -sign], [sign, 1]]) / np.sqrt(2)
+    return orbitals
 
 
 def _way_down(field: Any) -> Any:
