@@ -9,6 +9,7 @@ It is the same sum in each run: no sampling. Determinants are handled as bits of
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
@@ -57,13 +58,20 @@ def epstein_nesbet(
     `most`: determinants that are held at a time. Where there are more, the sum is made in several passes.
     """
     members = _Members(state)
-    total, count = 0.0, 0
+    total, count, lower = 0.0, 0, 0
     for keys, values in _sums(lambda: _contributions(members, integrals, cutoff), members.keys, most):
         for low in range(0, len(keys), _CHUNK // 4):
             part = slice(low, low + _CHUNK // 4)
             gap = energy - integrals.core_energy - diagonal_energies(_space_of(keys[part], state.norb), integrals)
             total += float(np.sum(values[part] ** 2 / gap))
+            lower += int(np.count_nonzero(gap >= 0))
         count += len(keys)
+    if lower:
+        warnings.warn(
+            f"{lower} determinants outside of the state lie below its energy of {energy:.6f}: it is not near a ground "
+            "state, and its correction means little",
+            stacklevel=2,
+        )
     return Correction(total, count)
 
 

@@ -69,7 +69,7 @@ class Loop:
         reported = policy.reported()
         answer = next((one for one in answers if one.result is reported), None) or Answer.of(reported)
         everything = [one for _, found in rounds for one in found]
-        asked = [subspace for found, _ in rounds for subspace in found]
+        solved = [subspace for asked, _ in rounds for subspace in asked]
         alpha, beta = (np.array(part, np.float64) for part in answer.result.orbital_occupancies)
         right_shots, right_samples = self._right
         return Iteration(
@@ -88,7 +88,7 @@ class Loop:
             right_shots=right_shots,
             recovered=0.0 if occupancies is None else 1.0 - right_shots,
             made=policy.samples - right_samples,
-            new_strings=(strings_not_met(asked, done, 0), strings_not_met(asked, done, 1)),
+            new_strings=(strings_not_met(solved, done, 0), strings_not_met(solved, done, 1)),
             rounds=len(rounds),
             in_process=sum(one.in_process for one in everything),
         ), answer.result.sci_state
@@ -100,9 +100,9 @@ class Loop:
         return float(right.mean()), len(np.unique(np.packbits(self.bitstrings[right], axis=1), axis=0))
 
 
-def strings_not_met(subspaces: Sequence[Subspace], done: Sequence[Iteration], spin: int) -> NDArray[Any]:
+def strings_not_met(solved: Sequence[Subspace], done: Sequence[Iteration], spin: int) -> NDArray[Any]:
     """The strings of this spin that are in one of these subspaces, and were in none of earlier iterations."""
-    here = np.concatenate([subspace[spin] for subspace in subspaces])
+    here = np.concatenate([subspace[spin] for subspace in solved])
     return np.setdiff1d(here, np.concatenate([here[:0], *(one.new_strings[spin] for one in done)]))
 
 

@@ -9,6 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from dagster_hpc.sqd.molecule import Molecule
+
     Array: TypeAlias = NDArray[np.float64]
 
 DEBYE = 2.541746473  # in one e·bohr
@@ -21,15 +23,10 @@ class HasDensity(Protocol):
     def rdm1(self) -> Array: ...
 
 
-class HasDipoleIntegrals(Protocol):
-    """A `Molecule` of atoms: an FCIDUMP file does not say where the orbitals are."""
+def dipole(result: HasDensity, molecule: Molecule) -> Array:
+    """The dipole moment (x, y, z) in e·bohr; times `DEBYE` in Debye. Of an ion, about the origin of its coordinates.
 
-    def dipole_integrals(self) -> tuple[Array, Array]:
-        """The moment of active electrons, -<p|r|q> of shape (3, norb, norb); that of nuclei and frozen electrons."""
-        ...
-
-
-def dipole(result: HasDensity, molecule: HasDipoleIntegrals) -> Array:
-    """The dipole moment (x, y, z) in e·bohr; times `DEBYE` in Debye. Of an ion, with respect to the origin."""
+    The molecule is one of atoms: an FCIDUMP file does not say where the orbitals are.
+    """
     one_body, core = molecule.dipole_integrals()
     return np.asarray(core + np.einsum("kpq,pq->k", one_body, result.rdm1))

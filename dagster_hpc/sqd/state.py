@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -109,13 +110,23 @@ def fingerprint(
 ) -> str:
     """The same for the same calculation: samples in any order, and a molecule before its orbitals are computed."""
     rows, counts = np.unique(np.packbits(bitstrings, axis=1), axis=0, return_counts=True)
-    arrays: list[NDArray[Any]] = [rows, counts, np.array(bitstrings.shape)]
-    text: dict[str, Any] = {
+    text = {
         "format": FORMAT,
         "qiskit-addon-sqd": version("qiskit-addon-sqd"),
         "settings": asdict(settings),
         "solver": solver,
     }
+    return name_of(molecule, initial, text, [rows, counts, np.array(bitstrings.shape)])
+
+
+def name_of(
+    molecule: Molecule | MolecularIntegrals,
+    initial: Occupancies | str | None,
+    text: dict[str, Any],
+    arrays: Sequence[NDArray[Any]],
+) -> str:
+    """A hash of a molecule, of where recovery starts, and of all else that decides the numbers of a calculation."""
+    text, arrays = dict(text), list(arrays)
     if isinstance(molecule, Molecule):
         text["molecule"] = molecule.model_dump(exclude={"fcidump"})
         if molecule.fcidump is not None:

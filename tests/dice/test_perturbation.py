@@ -71,6 +71,15 @@ def test_it_is_the_sum_over_all_connected_determinants(
     assert found.determinants == expected.determinants
 
 
+def test_a_state_that_is_no_ground_state_is_named() -> None:
+    problem = Problem(5, (2, 2), 30)
+    lowest = problem.matrix.diagonal().argmin()
+    high = SparseState.of(problem.state.alpha[-1:], problem.state.beta[-1:], np.ones(1), 5)
+    energy = float(problem.matrix.diagonal()[lowest]) + problem.integrals.core_energy + 5.0
+    with pytest.warns(UserWarning, match="determinants outside of the state lie below its energy"):
+        epstein_nesbet(high, energy, problem.integrals)
+
+
 @pytest.mark.parametrize("most", [10, 30, 100])
 def test_little_memory_changes_nothing(most: int) -> None:
     problem = Problem(6, (3, 3), 60)

@@ -65,9 +65,11 @@ def test_so_many_strings_at_most(small: SQDResult) -> None:
 
 
 def test_as_a_job(small: SQDResult, hpc: HPCJobRunner) -> None:
-    larger = extend(small, N2, sci_solver=DiceSolver(hpc=hpc, select_cutoff=None), in_process_below=0)
-    assert larger.energy == pytest.approx(extend(small, N2).energy, abs=1e-8)
-    assert len(larger.best.jobs) == 1
+    dice = DiceSolver(hpc=hpc, select_cutoff=None)
+    larger, here = extend(small, N2, sci_solver=dice, in_process_below=0), extend(small, N2, sci_solver=dice)
+    assert larger.energy == pytest.approx(here.energy, abs=1e-8)
+    assert (len(larger.best.jobs), larger.best.in_process) == (1, 0)
+    assert (len(here.best.jobs), here.best.in_process) == (0, 1)
 
 
 def test_a_solver_without_a_state_gave_strings_to_excite(small: SQDResult) -> None:

@@ -202,7 +202,7 @@ class _ClosedLoop:
         return Generation(
             number=number,
             trials=tuple(
-                replace(one.ended(self.inputs.problem.integrals.nelec), accepted=bool(won))
+                replace(one.ended(self.inputs.problem.integrals), accepted=bool(won))
                 for one, won in zip(running, accepted, strict=True)
             ),
             parameters=parameters,

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from dagster_hpc.sqd.closed_loop.records import generation_of, generation_record
-from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
 from dagster_hpc.sqd.npz import packed, plain_json, read_whole, unpacked, write_whole
-from dagster_hpc.sqd.state import State
+from dagster_hpc.sqd.state import State, name_of
 from dagster_hpc.sqd.values import Problem
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_hpc.sqd.closed_loop.values import Generation
+    from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule
+    from dagster_hpc.sqd.values import Occupancies
 
 FORMAT = 1  # of the folder; part of its name
 
@@ -79,27 +80,12 @@ class ClosedLoopState:
 
 
 def fingerprint(
-    molecule: Molecule | MolecularIntegrals, start: NDArray[np.float64] | None, initial: Any, settings: Any
+    molecule: Molecule | MolecularIntegrals,
+    start: NDArray[np.float64] | None,
+    initial: Occupancies | str | None,
+    settings: Any,
 ) -> str:
-    """The same for the same calculation; a molecule is named before its orbitals are computed."""
-    text: dict[str, Any] = {
-        "format": FORMAT,
-        "versions": {name: version(name) for name in ("qiskit-addon-sqd", "ffsim")},
-        "settings": settings,
-        "initial": initial if isinstance(initial, str) else None,
-    }
-    arrays: list[NDArray[Any]] = [] if start is None else [np.asarray(start, np.float64)]
-    if isinstance(molecule, Molecule):
-        text["molecule"] = molecule.model_dump(mode="json", exclude={"fcidump"})
-        if molecule.fcidump is not None:
-            text["fcidump"] = hashlib.sha256(Path(molecule.fcidump).read_bytes()).hexdigest()
-    else:
-        arrays += [molecule.one_body, molecule.two_body]
-        text["integrals"] = [float(molecule.core_energy), molecule.norb, list(molecule.nelec)]
-    if initial is not None and not isinstance(initial, str):
-        arrays += [np.asarray(part, np.float64) for part in initial]
-    digest = hashlib.sha256(json.dumps(text, sort_keys=True, default=plain_json).encode())
-    for array in arrays:
-        digest.update(f"{array.dtype.str}{array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()[:32]
+    """The same for the same calculation."""
+    versions = {name: version(name) for name in ("qiskit-addon-sqd", "ffsim")}
+    text = {"closed_loop": FORMAT, "versions": versions, "settings": settings}
+    return name_of(molecule, initial, text, [] if start is None else [np.asarray(start, np.float64)])

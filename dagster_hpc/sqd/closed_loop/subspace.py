@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from dagster_hpc.sqd.inputs import right_electrons
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -31,22 +33,17 @@ def pool_of(bitstrings: Bits) -> Pool:
     return rows, counts / len(bitstrings)
 
 
-def right_electrons(bitstrings: Bits, nelec: tuple[int, int]) -> Bits:
-    """Which rows have these numbers of alpha and beta electrons."""
-    norb = bitstrings.shape[1] // 2
-    alpha, beta = bitstrings[:, norb:].sum(axis=1), bitstrings[:, :norb].sum(axis=1)
-    return np.asarray((alpha == nelec[0]) & (beta == nelec[1]))
-
-
-def recovered(pool: Pool, occupancies: Occupancies | None, nelec: tuple[int, int], rng: np.random.Generator) -> Pool:
+def recovered(
+    pool: Pool, occupancies: Occupancies | None, integrals: MolecularIntegrals, rng: np.random.Generator
+) -> Pool:
     """Configurations with the right electrons: made right where occupancies say how, else chosen."""
     rows, probabilities = pool
     if occupancies is None:
-        right = right_electrons(rows, nelec)
+        right = right_electrons(rows, integrals)
         return rows[right], probabilities[right]
     from qiskit_addon_sqd.configuration_recovery import recover_configurations
 
-    made, weights = recover_configurations(rows, probabilities, occupancies, *nelec, rand_seed=rng)
+    made, weights = recover_configurations(rows, probabilities, occupancies, *integrals.nelec, rand_seed=rng)
     return np.asarray(made, bool), np.asarray(weights, float)
 
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobCancelled, WaitTimeout
-from dagster_hpc.sqd.closed_loop.subspace import Shape, pool_of, recovered, right_electrons, subspace_of
+from dagster_hpc.sqd.closed_loop.subspace import Shape, pool_of, recovered, subspace_of
 from dagster_hpc.sqd.closed_loop.values import Trial
+from dagster_hpc.sqd.inputs import right_electrons
 from dagster_hpc.sqd.iteration import job_record
 from dagster_hpc.sqd.values import Subspace
 
@@ -59,11 +60,11 @@ class Running:
     def energy(self) -> float | None:
         return min(self.energies, default=None)
 
-    def ended(self, nelec: tuple[int, int]) -> Trial:
+    def ended(self, integrals: MolecularIntegrals) -> Trial:
         return Trial(
             number=self.number, energy=self.energy, accepted=False, problem=self.problem, energies=tuple(self.energies),
             distinct=len(np.unique(self.bits, axis=0)),
-            right_electrons=float(right_electrons(self.bits, nelec).mean()) if len(self.bits) else 0.0,
+            right_electrons=float(right_electrons(self.bits, integrals).mean()) if len(self.bits) else 0.0,
             subspace=self.subspace, spin_square=self.spin_square, jobs=tuple(self.jobs),
         )  # fmt: skip
 
@@ -89,7 +90,7 @@ class TrialRunner:
             for trial in trials:
                 if trial.problem:
                     continue
-                pool = recovered(pool_of(trial.bits), trial.occupancies, self.integrals.nelec, trial.rng)
+                pool = recovered(pool_of(trial.bits), trial.occupancies, self.integrals, trial.rng)
                 subspace = subspace_of(pool, trial.carryover, self.shape, self.integrals, trial.rng)
                 if len(subspace[0]) and len(subspace[1]):
                     trial.subspace = len(subspace[0]), len(subspace[1])

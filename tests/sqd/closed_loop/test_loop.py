@@ -286,7 +286,8 @@ from dagster_hpc.dice import DiceSolver
 from dagster_hpc.sqd.closed_loop import state
 from tests.sqd.closed_loop.made import N2, loop, numbers_of
 
-folder, dies = Path(sys.argv[1]), sys.argv[2]
+folder, dies = Path(sys.argv[1], "killed"), sys.argv[2]
+folder.mkdir(exist_ok=True)
 write = state.ClosedLoopState.write
 
 def die(self, generation):
@@ -321,10 +322,7 @@ print(json.dumps([result.resumed, submitted(hpc), [job["token"] for job in resul
 """
 
 
-def test_killed_with_jobs_in_the_queue_no_job_runs_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")
-    monkeypatch.setenv("LOCAL_BATCH_POLL", "0.5")
-
+def test_killed_with_jobs_in_the_queue_no_job_runs_twice(tmp_path: Path, hpc: HPCJobRunner) -> None:
     def process(when: str) -> subprocess.CompletedProcess[str]:
         argv = [sys.executable, "-c", PROGRAM, str(tmp_path), when]
         return subprocess.run(argv, capture_output=True, text=True, timeout=300)
@@ -337,7 +335,8 @@ def test_killed_with_jobs_in_the_queue_no_job_runs_twice(tmp_path: Path, monkeyp
     resumed, jobs, tokens, found = json.loads(last.stdout)
     assert resumed == 1
     assert len(jobs) == len(set(tokens)) == 8  # four trials in each of two generations
-    expected = loop(generations=2, population=4, molecule=_kept(tmp_path))
+    here = DiceSolver(hpc=hpc, select_cutoff=None)  # the same solver, in this process
+    expected = loop(generations=2, population=4, molecule=_kept(tmp_path), solver=here)
     energies = [one[0] for one in json.loads(json.dumps(numbers_of(expected)))]
     np.testing.assert_allclose([one[0] for one in found], energies, atol=1e-7)
 
@@ -346,7 +345,7 @@ def _kept(folder: Path) -> Any:
     """The integrals of the first process."""
     from dagster_hpc.sqd.state import State
 
-    (calculation,) = (folder / "state").iterdir()
+    (calculation,) = (folder / "killed" / "state").iterdir()
     inputs = State(calculation).inputs()
     assert inputs is not None
     return inputs.integrals
