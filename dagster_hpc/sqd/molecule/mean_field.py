@@ -160,7 +160,7 @@ def _take(field: Any, other: Any) -> None:
 def _make_stable(field: Any, molecule: Molecule) -> None:
     """To a minimum: from a saddle point it goes down, to either side, and takes the lower one."""
     _converge(field, None, molecule)
-    if np.ndim(field.mo_occ) == 2 and np.array_equal(*np.sum(field.mo_occ, axis=1, keepdims=True)):
+    if np.ndim(field.mo_occ) == 2 and field.mol.spin == 0 and _has_choice(field):
         # Where alpha and beta are alike, nothing that PySCF does would ever tell them apart.
         _take(field, _lower(field, [field.mo_coeff, _parted(field)], molecule))
     for _ in range(_DESCENTS):
