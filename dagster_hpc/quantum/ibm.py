@@ -34,7 +34,8 @@ _SILENT_S = 1800.0  # a service that does not answer for so long ends the wait, 
 class IBMSampler(QuantumSampler):
     """IBM Quantum by qiskit-ibm-runtime. The account is the saved one, or the one in its environment variables.
 
-    A backend called fake_… is simulated in this process with that device's noise, and needs no account.
+    A backend called fake_… is simulated in this process and needs no account: with that device's noise where qiskit-aer is
+    installed, else without noise and up to 24 qubits of the device.
 
     Example:
         IBMSampler(backend="ibm_kawasaki", options={"dynamical_decoupling": {"enable": True}})
@@ -198,12 +199,20 @@ class IBMSampler(QuantumSampler):
 
     def _simulated(self, backend: Any, circuits: Sequence[Any], shots: int, seed: int, row: QuantumRow) -> str:
         """A fake backend forgets its jobs with its process: the samples are kept as files."""
+        from qiskit.exceptions import QiskitError
+
         place = local_folder(self.folder) / row.token
         place.mkdir(parents=True, exist_ok=True, mode=0o700)
         write_whole(place / REQUEST, row.key.encode())
         options: dict[str, Any] = {"simulator": {"seed_simulator": seed}, **self.options}
         began = time.time()
-        outcomes = _run(backend, circuits, shots, options).result()
+        try:
+            outcomes = _run(backend, circuits, shots, options).result()
+        except QiskitError as error:
+            raise ConfigurationError(
+                f"{backend.name} cannot be simulated here: {error}",
+                advice="install qiskit-aer, or take a smaller device, such as fake_manila or fake_guadalupe.",
+            ) from error
         times = QuantumTimes(began, began, time.time())
         write_samples(place, place, [rows_of(outcome.join_data()) for outcome in outcomes], times)
         return str(place)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -233,6 +234,13 @@ def test_a_device_that_is_not_there_or_too_small_is_said(samplers: dict[str, Qua
         samplers["ibm"].submit([wide], shots=1, seed=1)
     with pytest.raises(ConfigurationError, match="no fake backend 'fake_news'"):
         IBMSampler(backend="fake_news").submit([wide], shots=1, seed=1)
+
+
+@pytest.mark.skipif(find_spec("qiskit_aer") is not None, reason="with it all fake backends are simulated")
+def test_a_fake_device_too_large_for_this_machine_is_said() -> None:
+    with pytest.raises(ConfigurationError, match="fake_fez cannot be simulated here") as said:
+        IBMSampler(backend="fake_fez").sample([bell()], shots=1, seed=1)
+    assert "install qiskit-aer" in str(said.value)
 
 
 def test_a_job_of_another_sampler_is_refused(samplers: dict[str, QuantumSampler]) -> None:
