@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.dagster_types import DiceResultType, SCIResultType
     from dagster_hpc.dice.embedded_solver import EmbeddedSolver
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
-    from dagster_hpc.dice.h2 import DiceTrial
     from dagster_hpc.dice.io_manager import SCIResultIOManager
     from dagster_hpc.dice.metadata import dice_metadata
     from dagster_hpc.dice.output_text import DiceFailed
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
     from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.dice.tasks import DiceRun
+    from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
 
 __all__ = [
@@ -53,7 +53,6 @@ __getattr__, __dir__ = lazy_names(
         "dagster_types": ("DiceResultType", "SCIResultType"),
         "embedded_solver": ("EmbeddedSolver",),
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
-        "h2": ("DiceTrial",),
         "io_manager": ("SCIResultIOManager",),
         "metadata": ("dice_metadata",),
         "output_text": ("DiceFailed",),
@@ -61,6 +60,7 @@ __getattr__, __dir__ = lazy_names(
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),
         "tasks": ("DiceRun",),
+        "trial": ("DiceTrial",),
         "validation": ("Check", "DiceResultInvalid"),
     },
 )
