@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Check, Demand, Finding, Level, Probe
@@ -30,7 +31,11 @@ from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.resolve import resolve
 
-_DICE_S = 60.0  # H2 takes a real Dice half a second
+if TYPE_CHECKING:
+    from dagster_hpc.dice.result import DiceResult
+    from dagster_hpc.dice.trial import TrialCase
+
+_DICE_S = 60.0  # the trial case takes a real Dice half a second
 _TRUE = Command("/bin/true")
 
 
@@ -129,37 +134,47 @@ def _profile(hpc: HPCJobRunner, name: str) -> Finding:
 
 
 def _dice(path: str) -> Finding:
-    """Run H2 through it, here and on one rank: is it a Dice that reads the determinant files?"""
+    """Run the trial case through it, here and on one rank: is it a Dice that reads the determinant files?"""
     try:
         from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
-        from dagster_hpc.dice.solver import h2_case, judge_h2
+        from dagster_hpc.dice.trial import try_dice
     except ImportError as error:
         return Finding("warn", f"it cannot be tried: {error}", "install dagster-hpc with its extra `dice`.")
-    elsewhere = "if it needs modules or runs on compute nodes only, try it there: DiceSolver(...).try_h2() is a job."
-    (alpha, beta), one_body, two_body, norb, nelec = h2_case()
-    with tempfile.TemporaryDirectory(prefix="dagster-hpc-doctor-") as folder:
-        write_dice_inputs(
-            folder, alpha, beta, norb=norb, nelec=nelec, one_body=one_body, two_body=two_body,
-            options=DiceOptions(select_cutoff=None),
-        )  # fmt: skip
-        try:
-            done = subprocess.run(
-                [path], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_DICE_S, check=False
-            )
-        except subprocess.TimeoutExpired:
-            return Finding("warn", f"it did not solve H2 within {_DICE_S:g} s", elsewhere)
-        except OSError as error:
-            return Finding("warn", f"it cannot be started: {error.strerror or error}", elsewhere)
-        if not Path(folder, "shci.e").exists() and not done.stdout.strip():
-            words = done.stderr.decode("utf-8", "replace").strip().splitlines()
-            said = words[-1] if words else "it said nothing"
-            return Finding("warn", f"it ended with exit code {done.returncode} and no answer: {said}", elsewhere)
-        try:
-            trial = judge_h2(read_dice_outputs(folder, norb=norb, nelec=nelec, stdout=done.stdout))
-        except HPCError as error:
-            trial = judge_h2(error)
+
+    def ask(case: TrialCase) -> DiceResult | Exception:
+        (alpha, beta), one_body, two_body, norb, nelec = case
+        with tempfile.TemporaryDirectory(prefix="dagster-hpc-doctor-") as folder:
+            write_dice_inputs(
+                folder, alpha, beta, norb=norb, nelec=nelec, one_body=one_body, two_body=two_body,
+                options=DiceOptions(select_cutoff=None),
+            )  # fmt: skip
+            try:
+                said = _said(path, folder)
+                return read_dice_outputs(folder, norb=norb, nelec=nelec, stdout=said)
+            except HPCError as error:
+                return error
+
+    trial = try_dice(ask)
     level: Level = "ok" if trial.right else "warn" if trial.reads_determinants is None else "fail"
     return Finding(level, trial.sentence, trial.advice)
+
+
+def _said(path: str, folder: str) -> bytes:
+    """What a Dice says that is started in this folder; an error where it never came to say or do anything."""
+    elsewhere = "if it needs modules or runs on compute nodes only, try it there: DiceSolver(...).try_out() is a job."
+    try:
+        done = subprocess.run(
+            [path], cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=_DICE_S, check=False
+        )
+    except subprocess.TimeoutExpired:
+        raise HPCError(f"it did not solve the trial case within {_DICE_S:g} s", advice=elsewhere) from None
+    except OSError as error:
+        raise HPCError(f"it cannot be started: {error.strerror or error}", advice=elsewhere) from None
+    if not Path(folder, "shci.e").exists() and not done.stdout.strip():
+        words = done.stderr.decode("utf-8", "replace").strip().splitlines()
+        said = words[-1] if words else "it said nothing"
+        raise HPCError(f"it ended with exit code {done.returncode} and no answer: {said}", advice=elsewhere)
+    return done.stdout
 
 
 def _is_local(hpc: HPCJobRunner) -> bool:

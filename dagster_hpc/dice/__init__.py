@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs
     from dagster_hpc.dice.growth import GrowthStudy, growth_study
     from dagster_hpc.dice.growth_asset import build_dice_growth_asset
-    from dagster_hpc.dice.h2 import DiceTrial
     from dagster_hpc.dice.io_manager import SCIResultIOManager
     from dagster_hpc.dice.metadata import dice_metadata
     from dagster_hpc.dice.output_text import DiceFailed
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
     from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.dice.tasks import DiceRun
+    from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
 
 __all__ = [
@@ -64,7 +64,6 @@ __getattr__, __dir__ = lazy_names(
         "files": ("DiceOptions", "read_dice_outputs", "write_dice_inputs"),
         "growth": ("GrowthStudy", "growth_study"),
         "growth_asset": ("build_dice_growth_asset",),
-        "h2": ("DiceTrial",),
         "io_manager": ("SCIResultIOManager",),
         "metadata": ("dice_metadata",),
         "output_text": ("DiceFailed",),
@@ -73,6 +72,7 @@ __getattr__, __dir__ = lazy_names(
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),
         "tasks": ("DiceRun",),
+        "trial": ("DiceTrial",),
         "validation": ("Check", "DiceResultInvalid"),
     },
 )

@@ -3,14 +3,16 @@
 # No `from __future__ import annotations` here: Dagster reads the annotations of a resource.
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dagster_hpc.dice.foresight import foresight
 from dagster_hpc.dice.job_script import payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
-from dagster_hpc.subspace.problem import Problem, Subspace
+from dagster_hpc.subspace.problem import Foresight, Problem, Subspace
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
@@ -39,6 +41,9 @@ class EmbeddedSolver(SelectedCISolver):
 
     def settings(self) -> dict[str, Any]:
         return {**super().settings(), "version": __version__}
+
+    def foresee(self, subspaces: Sequence[Subspace], problem: Problem, fcidump: str) -> Foresight:
+        return foresight(self.hpc, "embedded", subspaces, problem, [fcidump, EMBEDDED_MODULE])
 
     def start_lines(self, profile: ExecutionProfile, attempt: int = 0) -> str:
         """It shares nothing with another one on its node."""

@@ -35,11 +35,11 @@ if [ "$inputs" != . ]; then
 fi
 rank=${{OMPI_COMM_WORLD_RANK:-${{PMIX_RANK:-${{PMI_RANK:-${{FLUX_TASK_RANK:-${{SLURM_PROCID:-0}}}}}}}}}}
 [ "$rank" = 0 ] || exec "${{@:2:$#-2}}" >/dev/null
+code=0
 "${{@:2:$#-2}}" | (
   trap '' TERM INT HUP USR1 USR2 XCPU ALRM
   exec sed -u -E '/{_SHOWN}/w /dev/stderr' 2>&1 >>{OUTPUT}
-)
-code=${{PIPESTATUS[0]}}
+) || code=${{PIPESTATUS[0]}}
 [ -e {DETERMINANTS} ] || tail -n 20 {OUTPUT}
 exit "$code"
 """

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dagster_hpc.dice.determinants import STRING_BYTES
+from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.subspace.checks import NoAnswer
 
 if TYPE_CHECKING:
@@ -132,8 +134,8 @@ class DiceUnevenStrings(DiceFailed):
     inputs_at_fault = True
 
 
-class DiceReadsOtherStrings(DiceFailed):
-    summary = "this Dice reads other strings than were written: theirs have the right numbers of electrons"
+class DiceOtherStrings(DiceFailed):
+    summary = "this Dice does not read the strings that it was given, which have the right electrons"
     default_advice = READS_OTHER_STRINGS
     inputs_at_fault = True
 
@@ -146,7 +148,9 @@ class DiceKeywordUnknown(DiceFailed):
 
 class DiceTooManyOrbitals(DiceFailed):
     summary = "this Dice was compiled for fewer orbitals"
-    default_advice = "compile Dice with the DetLen that it asks for, or choose a smaller active space."
+    default_advice = (
+        "compile Dice with the DetLen that it asks for, or the next even number, or choose a smaller active space."
+    )
     inputs_at_fault = True
 
 
@@ -193,10 +197,21 @@ def dice_failure(text: str, work_dir: str | Path | None = None, *, files: Sequen
             continue
         words = found[1].strip()
         missing = [name for name in files if folder and not _has_content(Path(folder) / name)]
+        if kind is DiceUnevenStrings and folder and all(_is_even(Path(folder, name)) for name in (ALPHA, BETA)):
+            return DiceOtherStrings(words, work_dir=folder)
         if kind is DiceCrashed and missing:
             return DiceInputMissing(f"{', '.join(missing)} missing or empty. {words}", work_dir=folder)
         return kind(words, work_dir=folder)
     return None
+
+
+def _is_even(path: Path) -> bool:
+    """Whether all strings of this file have as many electrons, when they are read as they were written."""
+    if not path.is_file():
+        return False
+    data = path.read_bytes()
+    strings = (data[at : at + STRING_BYTES] for at in range(0, len(data), STRING_BYTES))
+    return len({int.from_bytes(string, "big").bit_count() for string in strings}) == 1
 
 
 def _has_content(path: Path) -> bool:

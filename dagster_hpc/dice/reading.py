@@ -17,14 +17,7 @@ from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determin
 from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
 from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, OUTPUT, SPIN_RDM
-from dagster_hpc.dice.output_text import (
-    DiceReadsOtherStrings,
-    DiceText,
-    DiceUnevenStrings,
-    dice_failure,
-    parse_text,
-    read_text,
-)
+from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
 from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.state import SparseState
@@ -113,19 +106,11 @@ class Reading:
         needed = [ENERGY, DETERMINANTS, *([SPIN_RDM] if self.asked.spin_rdm else [])]
         sizes = {name: self._size(name) for name in needed}
         failure = dice_failure(self.text.text, self.folder) if self.text else None
-        if isinstance(failure, DiceUnevenStrings) and self._strings_are_right():
-            raise DiceReadsOtherStrings(failure.words, work_dir=str(self.folder))
         if failure is not None:
             raise failure
         self.checks.append(check.files([name for name, size in sizes.items() if size is None]))
         self._stop_if_failed()
         self.checks.append(check.energy_size(sizes[ENERGY] or 0, self.asked.nroots))
-
-    def _strings_are_right(self) -> bool:
-        with suppress(DiceResultInvalid):
-            self._inputs()
-            return all(one.passed for one in self.checks)
-        return False
 
     def _determinants(self) -> Determinants:
         with (self.folder / DETERMINANTS).open("rb") as file:

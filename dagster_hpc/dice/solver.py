@@ -7,24 +7,27 @@ files that are complete and pass every check of `validation`.
 # No `from __future__ import annotations` here: Dagster reads the annotations of a resource.
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import Field
 
 from dagster_hpc.dice.advice import advised
 from dagster_hpc.dice.embedded_solver import EmbeddedSolver
-from dagster_hpc.dice.h2 import DiceTrial, h2_case, judge_h2
+from dagster_hpc.dice.foresight import foresight
 from dagster_hpc.dice.job_script import Isolation, isolation_for, payload, start_lines
 from dagster_hpc.dice.selected_ci import SelectedCISolver
+from dagster_hpc.dice.trial import DiceTrial, try_dice
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.step import Context
-from dagster_hpc.subspace.problem import Problem, Subspace
+from dagster_hpc.subspace.problem import Foresight, Problem, Subspace
 from dagster_hpc.subspace.solver import SubspaceSolver
 
-__all__ = ["DiceSolver", "h2_case", "judge_h2"]  # the H2 case: for `dagster-hpc doctor`
+if TYPE_CHECKING:
+    from dagster_hpc.dice.result import DiceResult
+    from dagster_hpc.dice.trial import TrialCase
 
 # Dice's Davidson ends early where its space holds all of the subspace, and then returns vectors that are neither orthogonal
 # nor normalised: of 2 x 2 strings without the Hartree-Fock one 7 of 8, of 4 x 4 still 1 of 8. Below this many determinants
@@ -71,6 +74,9 @@ class DiceSolver(SelectedCISolver):
             "gives energies to 1e-12 Hartree"
         ]
 
+    def foresee(self, subspaces: Sequence[Subspace], problem: Problem, fcidump: str) -> Foresight:
+        return foresight(self.hpc, "dice", subspaces, problem, [fcidump, *self.programs()])
+
     def suits(self, subspace: Subspace, problem: Problem) -> bool:
         """A growing set is soon larger than it begins."""
         return self.select_cutoff is not None or subspace.size >= SMALLEST
@@ -100,11 +106,18 @@ class DiceSolver(SelectedCISolver):
         theirs = set(EmbeddedSolver.model_fields)
         return EmbeddedSolver(**{name: value for name, value in self if name in theirs})
 
-    def try_h2(self, context: Context | None = None, **how: Any) -> DiceTrial:
-        """The H2 case, as a job: is this a Dice that reads the determinant files?"""
+    def try_out(self, context: Context | None = None, **how: Any) -> DiceTrial:
+        """A small case with different alpha and beta strings, as a job: is this a Dice that reads them?"""
         alone = self.model_copy(update={"fallback": False, "max_retries": 0, "select_cutoff": None})
-        try:
-            result = alone.solve(*h2_case(), context=context, **how)
-        except (HPCError, dg.Failure) as error:
-            return judge_h2(error)
-        return judge_h2(result)
+
+        def ask(case: "TrialCase") -> "DiceResult | Exception":
+            try:
+                return alone.solve(*case, context=context, **how)
+            except (HPCError, dg.Failure) as error:
+                return error
+
+        return try_dice(ask)
+
+    def try_h2(self, context: Context | None = None, **how: Any) -> DiceTrial:
+        """`try_out`, by the name that it had when the case was H2."""
+        return self.try_out(context, **how)

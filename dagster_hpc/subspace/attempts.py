@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from dagster_hpc.subspace.checks import AnswerInvalid, NoAnswer
 from dagster_hpc.subspace.exit_codes import may_have_answered
 from dagster_hpc.subspace.jobs import launch
 from dagster_hpc.subspace.tasks import Asking, SolverRun, Task
+from dagster_hpc.subspace.telling import tell
 from dagster_hpc.subspace.unanswered import SubspacesUnanswered
 
 if TYPE_CHECKING:
@@ -109,8 +109,4 @@ class Attempts:
 
 def _tell(context: Context | None, tasks: list[Task], what_now: str) -> None:
     for task in tasks:
-        message = f"{what_now}: {task.problems[-1]}"
-        if context is not None:
-            context.log.warning(message)
-        else:
-            warnings.warn(message, stacklevel=5)
+        tell(context, f"{what_now}: {task.problems[-1]}")

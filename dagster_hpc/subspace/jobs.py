@@ -14,6 +14,7 @@ from dagster_hpc.engine.job import JobFailed, JobResult
 from dagster_hpc.resources.command import Command
 from dagster_hpc.subspace.program import program_line
 from dagster_hpc.subspace.tasks import Asking, Task
+from dagster_hpc.subspace.telling import tell
 
 START = "solver-start.sh"
 
@@ -34,9 +35,14 @@ def launch(
     if serial:
         overrides |= _on_one_node(hpc.profile(asking.profile, overrides))
     profile = hpc.profile(asking.profile, overrides)
-    overrides["pre_commands"] = [*profile.pre_commands, f". {'.' if alone else '..'}/{START}"]
     fcidump = place_hamiltonian(hpc, asking.problem.integrals, asking.problem.nelec)
-    words = solver.words(replace(asking.problem, profile=profile))
+    problem = replace(asking.problem, profile=profile)
+    foresight = solver.foresee([task.subspace for task in tasks], problem, fcidump)
+    overrides |= foresight.overrides
+    for doubt in foresight.doubts if attempt == 0 else ():
+        tell(asking.context, doubt)
+    overrides["pre_commands"] = [*profile.pre_commands, f". {'.' if alone else '..'}/{START}"]
+    words = solver.words(problem)
     command = Command.shell(solver.payload(), args=[fcidump, *words, *asking.args], name=_name(solver, asking.context))
     inputs: dict[str, str | bytes | Path] = {START: f"# {program_line(solver)}\n{solver.start_lines(profile, attempt)}"}
     again = f".retry{attempt}" if attempt else ""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
@@ -38,3 +38,11 @@ class Problem:
     integrals: Integrals
     profile: ExecutionProfile
     spin_sq: float | None = None
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What jobs should ask for (fields of the profile), and sentences about what may go wrong with it."""
+
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    doubts: tuple[str, ...] = ()

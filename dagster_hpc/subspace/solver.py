@@ -7,7 +7,6 @@ Hamiltonian placed once for all, one array job for a batch, tries, another solve
 # No `from __future__ import annotations` here: Dagster reads the annotation of `hpc` as a type, to accept a resource that
 # is configured at launch in its place.
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -23,10 +22,11 @@ from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.step import Context
 from dagster_hpc.subspace.attempts import Attempts
 from dagster_hpc.subspace.payload import PAYLOAD
-from dagster_hpc.subspace.problem import Problem, StringPair, Subspace
+from dagster_hpc.subspace.problem import Foresight, Problem, StringPair, Subspace
 from dagster_hpc.subspace.program import program_stamps
 from dagster_hpc.subspace.sci_solver import SCISolver
 from dagster_hpc.subspace.tasks import Asking, SolverRun
+from dagster_hpc.subspace.telling import tell
 
 if TYPE_CHECKING:
     import numpy as np
@@ -111,6 +111,10 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     def suits(self, subspace: Subspace, problem: Problem) -> bool:
         """Whether it is worth starting for this subspace; False: its stand-in solves it, if it has one."""
         return True
+
+    def foresee(self, subspaces: Sequence[Subspace], problem: Problem, fcidump: str) -> Foresight:
+        """What the jobs of these subspaces should ask for beyond their profile, and what is doubtful about it."""
+        return Foresight()
 
     def payload(self) -> str:
         """What each rank runs: a script that gets the FCIDUMP's path, the words, and last the folder of the inputs."""
@@ -229,7 +233,7 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         if wanted is not None:
             for run in runs:
                 if sentence := other_spin(run, wanted):
-                    _warn(sentence, context)
+                    tell(context, sentence)
         return runs
 
     def as_sci_solver(
@@ -256,10 +260,3 @@ def other_spin(run: SolverRun[Any], wanted: float) -> str:
         return ""
     cannot = "" if run.solver == "embedded" else f": the solver {run.solver!r} takes no wish for a spin"
     return f"<S²> of the lowest state is {found:.4f}, not {wanted:g}{cannot}"
-
-
-def _warn(message: str, context: Context | None) -> None:
-    if context is not None:
-        context.log.warning(message)
-    else:
-        warnings.warn(message, stacklevel=3)

@@ -25,7 +25,6 @@ from dagster_hpc import (
 from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver, EmbeddedSolver
 from dagster_hpc.dice.determinants import decode, integers_of
 from dagster_hpc.dice.fcidump import read_fcidump
-from dagster_hpc.dice.h2 import h2_case, judge_h2
 from dagster_hpc.dice.layout import ALPHA, BETA
 from dagster_hpc.engine.schedulers.local.requests import Local
 from dagster_hpc.subspace import Problem, SubspacesUnanswered
@@ -492,40 +491,6 @@ def test_how_runs_are_kept_apart_follows_from_the_profile(hpc: HPCJobRunner, pro
     assert "flock" in start
     assert "unshare" not in EmbeddedSolver(hpc=hpc).start_lines(ExecutionProfile(**profile))
     assert subprocess.run(["bash", "-n"], input=start, text=True).returncode == 0
-
-
-# -- which Dice is it?
-
-
-def test_h2_tells_a_dice_that_reads_determinants(hpc: HPCJobRunner) -> None:
-    trial = DiceSolver(hpc=hpc).try_h2()
-    assert (trial.right, trial.reads_determinants) == (True, True)
-
-
-def test_a_dice_that_ignores_determinants_is_found_out(hpc: HPCJobRunner, tmp_path: Path) -> None:
-    """The stock Dice starts from one determinant, whatever the files say."""
-    alone = r"{ printf '\000%.0s' $(seq 15); printf '\001'; }"
-    script = f"rm *Dets.bin; {alone} >AlphaDets.bin; cp AlphaDets.bin BetaDets.bin; "
-    script += f"{sys.executable} -m dagster_hpc.dice.pyscf_solver; rm *Dets.bin; cp ../keep/*Dets.bin ."
-    script = f"mkdir -p ../keep; cp *Dets.bin ../keep; {script}"
-    trial = solver(hpc, tmp_path, script).try_h2()
-    assert (trial.right, trial.reads_determinants) == (False, False)
-    assert "stock" in trial.advice
-
-
-def test_a_dice_that_does_not_start_is_told(hpc: HPCJobRunner) -> None:
-    trial = DiceSolver(hpc=hpc, executable="/apps/no/Dice", isolation="none").try_h2()
-    assert (trial.right, trial.reads_determinants) == (False, None)
-    assert "No such file" in trial.sentence
-
-
-def test_the_h2_case_is_the_golden_one() -> None:
-    _, one_body, two_body, norb, nelec = h2_case()
-    from pyscf import fci
-
-    energy = fci.direct_spin1.kernel(one_body, two_body, norb, nelec)[0]
-    assert energy == pytest.approx(case("h2_sto3g").meta["energy"], abs=1e-12)
-    assert not judge_h2(ValueError("no")).right
 
 
 def test_nothing_heavy_is_imported_before_it_is_used() -> None:

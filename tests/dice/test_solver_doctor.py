@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -10,8 +9,7 @@ import pytest
 from dagster_hpc import HPCJobRunner, LocalTarget
 from dagster_hpc.checks.base import Check
 from dagster_hpc.cli.doctor import examine
-
-EMBEDDED = f"exec {sys.executable} -m dagster_hpc.dice.pyscf_solver"
+from tests.dice.stand_ins import ALPHA_ONLY, EMBEDDED, FIVE_BYTES, ONE_DETERMINANT, UP_TO_63
 
 
 def found(tmp_path: Path, script: str, key: str = "dice_solver", name: str = "solver") -> Check | None:
@@ -27,15 +25,18 @@ def found(tmp_path: Path, script: str, key: str = "dice_solver", name: str = "so
 @pytest.mark.parametrize(
     ("script", "level", "words"),
     [
-        (EMBEDDED, "ok", "reads determinant files and solves H2"),
-        (f"for s in Alpha Beta; do head -c 16 ${{s}}Dets.bin >s; cp ${{s}}Dets.bin $s; cp s ${{s}}Dets.bin; done\n"
-         f"({EMBEDDED}); cp Alpha AlphaDets.bin; cp Beta BetaDets.bin", "fail", "ignores the determinants"),
+        (EMBEDDED, "ok", "64 orbitals and more"),
+        (f"{UP_TO_63}\n{EMBEDDED}", "ok", "up to 63 orbitals"),
+        (ONE_DETERMINANT, "fail", "ignores the determinants"),
+        (ALPHA_ONLY, "fail", "does not read the strings"),
+        (FIVE_BYTES, "fail", "does not read the strings"),
+        (f"{UP_TO_63}\n{FIVE_BYTES}", "fail", "does not read the strings"),
         ("echo cannot read option sampleN; exit 1", "warn", "cannot read option sampleN"),
         ("echo libmpi.so.40: cannot open shared object file >&2; exit 127", "warn", "libmpi.so.40"),
         ("exit 0", "warn", "it said nothing"),
     ],
-)  # fmt: skip
-def test_a_dice_is_tried_with_h2(tmp_path: Path, script: str, level: str, words: str) -> None:
+)
+def test_a_dice_is_tried(tmp_path: Path, script: str, level: str, words: str) -> None:
     check = found(tmp_path, script)
     assert check is not None
     assert check.finding.level == level

@@ -389,13 +389,13 @@ def test_the_header_of_the_hamiltonian_is_checked_also_where_integrals_are_given
 
 def test_a_dice_that_reads_other_strings_is_named(tmp_path: Path) -> None:
     """The strings are those that were asked for; Dice sees others in them."""
-    from dagster_hpc.dice.output_text import DiceReadsOtherStrings, DiceUnevenStrings
+    from dagster_hpc.dice.output_text import DiceOtherStrings, DiceUnevenStrings
 
     folder = case("_failures/wrong_popcount").copy_to(tmp_path)
     with pytest.raises(DiceUnevenStrings) as uneven:
         read_dice_outputs(folder, norb=H2O.norb, nelec=H2O.nelec)
-    assert not isinstance(uneven.value, DiceReadsOtherStrings)
+    assert not isinstance(uneven.value, DiceOtherStrings)
     for name in ("AlphaDets.bin", "BetaDets.bin", "fcidump.txt"):
         shutil.copy(H2O.folder / name, folder / name)
-    with pytest.raises(DiceReadsOtherStrings, match="16 bytes per string"):
+    with pytest.raises(DiceOtherStrings, match="16 bytes per string"):
         read_dice_outputs(folder, norb=H2O.norb, nelec=H2O.nelec)
