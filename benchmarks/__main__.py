@@ -14,7 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-NAMES = ("imports", "command_line", "dagster_overhead", "latency", "waiting", "slurm_jobs", "dice_files", "dice_batch")
+NAMES = (
+    *("imports", "command_line", "dagster_overhead", "latency", "waiting", "slurm_jobs"),
+    *("dice_files", "dice_batch", "embedded"),
+)
 
 
 @contextmanager
