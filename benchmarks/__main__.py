@@ -23,6 +23,7 @@ NAMES = (
     "slurm_jobs",
     "dice_files",
     "dice_batch",
+    "embedded",
     "sqd_loop",
 )
 

@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]
 
 DENSE = 400  # up to this size all of LAPACK is as fast as any iteration, and cannot miss a state
 MAX_ITERATIONS = 800  # Dice's own cap; here, reaching it is an error
-_GUARD_TOLERANCE = 1e-3  # residual to which the guard is followed
+_GUARD = 1e-3  # residual to which the guard is followed, and further where it comes closer to a wanted state
 _LARGEST = 8  # basis vectors for each state that is followed: each takes 16 bytes per determinant
 
 
@@ -184,8 +184,6 @@ def _davidson(
     size = len(diagonal)
     followed = min(nroots + 1, size)
     largest = min(size, max(len(starts) + 2 * followed, _LARGEST * followed))
-    wanted = np.full(followed, tolerance)
-    wanted[nroots:] = max(_GUARD_TOLERANCE, tolerance)
 
     basis, image = np.empty((largest, size)), np.empty((largest, size))
     small = np.zeros((largest, largest))
@@ -204,7 +202,10 @@ def _davidson(
         norms = np.linalg.norm(residuals, axis=1)
         if not np.all(np.isfinite(norms)):
             raise EigenError("Davidson produced numbers that are not finite; are the integrals?")
-        open_ = np.flatnonzero(norms > wanted[: len(kept)])
+        allowed = np.full(len(kept), tolerance)
+        if len(kept) > nroots:  # within its residual, the guard's energy must be above the wanted ones
+            allowed[nroots:] = max(tolerance, min(_GUARD, values[nroots] - values[nroots - 1]))
+        open_ = np.flatnonzero(norms > allowed)
         worst = float(norms[:nroots].max())
         if len(open_) == 0 or more in (size, count):
             if worst > tolerance and more == count:

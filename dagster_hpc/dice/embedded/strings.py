@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from dagster_hpc.dice.hamiltonian import Indices, Integrals, Occupations
 
-NEGLIGIBLE = 1e-14  # Hartree: symmetry makes most integrals zero, rounding makes them this small
+NEGLIGIBLE = 1e-12  # Hartree: symmetry makes most integrals zero, rounding makes them this small
 
 
 @dataclass(frozen=True)
