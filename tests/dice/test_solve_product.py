@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations
@@ -309,3 +312,20 @@ def test_a_state_that_cannot_be_reached_is_an_error(never_stored: None, monkeypa
 
     with pytest.raises(EigenError, match="not converged after 2 iterations"):
         molecule(*N2).solve((40, 40))
+
+
+def test_the_kernel_works_where_no_directory_can_keep_it() -> None:
+    code = (
+        "from dagster_hpc.dice.embedded.kernel import compiled; import numpy as np; from dagster_hpc.dice.embedded import "
+        "problem, solve_product; problem.STORED, problem.DENSE = 0, 2; strings = [3, 5, 6, 9, 10, 12]; "
+        "print(solve_product(strings, strings, np.diag(np.arange(4.0)), np.zeros((4,) * 4), 4, (2, 2)).energies)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "NUMBA_CACHE_DIR": "/proc/none"},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.stdout.split() == ["[2.]"], done.stderr
