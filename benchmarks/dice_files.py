@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.table import Row, show
-from dagster_hpc.dice.determinants import encode, encoded_chunks, require_electrons, sorted_unique, words_of
 from dagster_hpc.dice.files import (
     DiceOptions,
     dice_input_files,
@@ -22,6 +21,7 @@ from dagster_hpc.dice.files import (
     write_dice_inputs,
     write_dice_outputs,
 )
+from dagster_hpc.electrons.determinants import encode, encoded_chunks, require_electrons, sorted_unique, words_of
 
 NORB, NELEC, STRINGS = 36, (6, 6), 1000
 WIDE, ENCODED = 40, 1_000_000

@@ -18,7 +18,7 @@ from pyscf import ao2mo, gto, lib, mcscf, scf
 from qiskit_addon_sqd.fermion import solve_sci
 
 from benchmarks.table import Row, show
-from dagster_hpc.dice.embedded import solve_product
+from dagster_hpc.diagonalization import solve_product
 from dagster_hpc.dice.files import DiceOptions, write_dice_inputs
 
 BOUND = 1.2

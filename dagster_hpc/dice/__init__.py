@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.io_manager import SCIResultIOManager
     from dagster_hpc.dice.metadata import dice_metadata
     from dagster_hpc.dice.output_text import DiceFailed
-    from dagster_hpc.dice.perturbation import Extrapolation, epstein_nesbet, extrapolate
     from dagster_hpc.dice.resources import create_dice_resources
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
     from dagster_hpc.dice.solver import DiceSolver
     from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
+    from dagster_hpc.electrons.perturbation import Extrapolation, epstein_nesbet, extrapolate
 
 __all__ = [
     "Check",

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import bits_of, width_of
+from dagster_hpc.electrons.determinants import bits_of, width_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.electrons.determinants import Words
 
 HEADER_BYTES = 8
 _CHUNK_BYTES = 1 << 18  # of characters: small enough for the processor's second cache

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import decode, popcounts, words_of
 from dagster_hpc.dice.layout import ALPHA, BETA
+from dagster_hpc.electrons.determinants import decode, popcounts, words_of
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.jobdir import PROTOCOL_DIR
 from dagster_hpc.engine.units import format_walltime, parse_memory, parse_walltime
@@ -23,8 +23,8 @@ from dagster_hpc.engine.units import format_walltime, parse_memory, parse_wallti
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.tasks import Subspace
+    from dagster_hpc.electrons.determinants import Words
     from dagster_hpc.engine.ledger import JobRow
     from dagster_hpc.resources.profile import ExecutionProfile
 

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import encode, require_electrons, sorted_unique, width_of, words_of
 from dagster_hpc.dice.dets_file import write_determinants
-from dagster_hpc.dice.fcidump import fcidump_bytes, integrals_of
 from dagster_hpc.dice.inputs import DiceOptions, render_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, SPIN_RDM
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, INPUT, SPIN_RDM
 from dagster_hpc.dice.reading import Asking, Reading
 from dagster_hpc.dice.result import DiceResult
-from dagster_hpc.dice.state import SparseState
+from dagster_hpc.electrons.determinants import encode, require_electrons, sorted_unique, width_of, words_of
+from dagster_hpc.electrons.fcidump import fcidump_bytes, integrals_of
+from dagster_hpc.electrons.state import SparseState
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.subspace.payload import FCIDUMP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.electrons.determinants import Words
+    from dagster_hpc.electrons.integrals import Integrals
 
 __all__ = [
     "ALPHA", "BETA", "DETERMINANTS", "ENERGY", "FCIDUMP", "INPUT", "SPIN_RDM",

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from dagster_hpc.dice.fcidump import integrals_of
-from dagster_hpc.dice.perturbation import Extrapolation, epstein_nesbet, extrapolate
+from dagster_hpc.electrons.fcidump import integrals_of
+from dagster_hpc.electrons.perturbation import Extrapolation, epstein_nesbet, extrapolate
 from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from math import comb, inf, isfinite
 from pathlib import Path
 
-from dagster_hpc.dice.layout import FCIDUMP
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.script import templates_folder
+from dagster_hpc.subspace.payload import FCIDUMP
 
 TEMPLATE = "dice_input.dat.j2"
 ADD_NOTHING = 2147483647  # as a cutoff: no determinant passes it

@@ -32,7 +32,7 @@ _MODULE_OF = {
     "SCIResult": "qiskit_addon_sqd.fermion",
     "SCIState": "qiskit_addon_sqd.fermion",
     "DiceResult": "dagster_hpc.dice.result",
-    "SparseState": "dagster_hpc.dice.state",
+    "SparseState": "dagster_hpc.electrons.state",
     "StatelessResult": "dagster_hpc.subspace.result",
     "Check": "dagster_hpc.subspace.checks",
     "DiceText": "dagster_hpc.dice.output_text",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, OUTPUT, SPIN_RDM
+from dagster_hpc.subspace.payload import INPUTS, ONE_THREAD, WORDS
 
 if TYPE_CHECKING:
     from dagster_hpc.resources.profile import ExecutionProfile
@@ -22,28 +23,19 @@ _SHOWN = "|".join(
         r"unsuccessful",
     )
 )
-# Runs once for every rank: what every rank does alike can be done by all of them at once. Rank 0 has something to say.
-# Here bash stays the parent: it waits until all is written, and ends with the solver's exit code. The filter lives as long
-# as the solver: what ends the job must not end it before the last words.
+# Rank 0 has something to say. Here bash stays the parent: it waits until all is written, and ends with the solver's exit
+# code. The filter lives as long as the solver: what ends the job must not end it before the last words.
 _PAYLOAD = f"""\
-# fcidump.txt, the solver's words, and last the folder of this subspace's own inputs
-link() {{ ln "$1" "$2" 2>/dev/null || ln -s "$1" "$2" 2>/dev/null || [ -e "$2" ]; }}
-inputs=${{!#}}
-link "$1" fcidump.txt
-if [ "$inputs" != . ]; then
-  for file in "$inputs"/*; do link "$file" "${{file##*/}}"; done
-fi
-rank=${{OMPI_COMM_WORLD_RANK:-${{PMIX_RANK:-${{PMI_RANK:-${{FLUX_TASK_RANK:-${{SLURM_PROCID:-0}}}}}}}}}}
-[ "$rank" = 0 ] || exec "${{@:2:$#-2}}" >/dev/null
+{INPUTS}rank=${{OMPI_COMM_WORLD_RANK:-${{PMIX_RANK:-${{PMI_RANK:-${{FLUX_TASK_RANK:-${{SLURM_PROCID:-0}}}}}}}}}}
+[ "$rank" = 0 ] || exec {WORDS} >/dev/null
 code=0
-"${{@:2:$#-2}}" | (
+{WORDS} | (
   trap '' TERM INT HUP USR1 USR2 XCPU ALRM
   exec sed -u -E '/{_SHOWN}/w /dev/stderr' 2>&1 >>{OUTPUT}
 ) || code=${{PIPESTATUS[0]}}
 [ -e {DETERMINANTS} ] || tail -n 20 {OUTPUT}
 exit "$code"
 """
-_ONE_THREAD = 'export OMP_NUM_THREADS="${OMP_NUM_THREADS:-1}"\n'  # Dice's ranks are its threads
 
 # Dice names its shared memory after the second in which it starts: two jobs on one node overwrite each other's. Each gets
 # a /dev/shm of its own, seen by all of its ranks, hence around the launcher. It runs in the background: `exec` is safe.
@@ -100,7 +92,7 @@ _FRESH = f"rm -f {ENERGY} {DETERMINANTS} {SPIN_RDM} {OUTPUT}  # of an attempt th
 
 def payload(*, embedded: bool) -> str:
     """What each rank runs. The embedded solver has threads, by default as many as the job has cores."""
-    return _PAYLOAD if embedded else _ONE_THREAD + _PAYLOAD
+    return _PAYLOAD if embedded else ONE_THREAD + _PAYLOAD
 
 
 def start_lines(isolation: Isolation, launcher: str, attempt: int = 0) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_hpc.dice.determinants import STRING_BYTES
 from dagster_hpc.dice.layout import ALPHA, BETA
+from dagster_hpc.electrons.determinants import STRING_BYTES
 from dagster_hpc.subspace.checks import NoAnswer
 
 if TYPE_CHECKING:

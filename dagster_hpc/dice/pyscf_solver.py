@@ -28,19 +28,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dagster_hpc.dice.davidson import EigenError
-from dagster_hpc.dice.determinants import MAX_ORBITALS, STRING_BYTES
+from dagster_hpc.diagonalization.davidson import EigenError
+from dagster_hpc.diagonalization.spin import SpinWish
 from dagster_hpc.dice.embedded.asked import ABORTED, REFUSED, Stop, read_input, read_strings
 from dagster_hpc.dice.embedded.iterations import solve
 from dagster_hpc.dice.embedded.outputs import show_determinants, write_outputs
-from dagster_hpc.dice.embedded.spin import SpinWish
 from dagster_hpc.dice.embedded.words import RULE, say
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.layout import ALPHA, BETA
+from dagster_hpc.electrons.determinants import MAX_ORBITALS, STRING_BYTES
+from dagster_hpc.electrons.fcidump import read_fcidump
 from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.electrons.integrals import Integrals
 
 _RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "MV2_COMM_WORLD_RANK", "SLURM_PROCID")
 

@@ -12,25 +12,26 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from dagster_hpc.dice import validation as check
-from dagster_hpc.dice.determinants import STRING_BYTES, StringTable, bits_of, decode, sorted_unique
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.inputs import Asked, read_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, FCIDUMP, INPUT, OUTPUT, SPIN_RDM
+from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, INPUT, OUTPUT, SPIN_RDM
 from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
 from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
-from dagster_hpc.dice.state import SparseState
 from dagster_hpc.dice.validation import Check, DiceResultInvalid
+from dagster_hpc.electrons.determinants import STRING_BYTES, StringTable, bits_of, decode, sorted_unique
+from dagster_hpc.electrons.fcidump import read_fcidump
+from dagster_hpc.electrons.state import SparseState
 from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.subspace.payload import FCIDUMP
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.electrons.determinants import Words
+    from dagster_hpc.electrons.integrals import Integrals
 
 _TEXTS = (OUTPUT, "stdout.log")  # where the output is looked for when it is not given
 _LARGEST_FCIDUMP = 1 << 27

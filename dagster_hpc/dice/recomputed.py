@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dagster_hpc.dice import validation as check
-from dagster_hpc.dice.determinants import bits_of, popcounts
-from dagster_hpc.dice.fcidump import restricted
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, hamiltonian_matrix
-from dagster_hpc.dice.local_energy import image_at
+from dagster_hpc.electrons.determinants import bits_of, popcounts
+from dagster_hpc.electrons.fcidump import restricted
+from dagster_hpc.electrons.hamiltonian import diagonal_energies, hamiltonian_matrix
+from dagster_hpc.electrons.local_energy import image_at
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.hamiltonian import Integrals
-    from dagster_hpc.dice.state import SparseState
     from dagster_hpc.dice.validation import Check
+    from dagster_hpc.electrons.integrals import Integrals
+    from dagster_hpc.electrons.state import SparseState
 
 MATRIX_BYTES = 2**30  # of matrix elements
 _BOUNDING = 10_000  # determinants, the largest, that bound the energy

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from dagster_hpc.dice.densities import summed
-from dagster_hpc.dice.determinants import bits_of, integers_of
+from dagster_hpc.electrons.densities import summed
+from dagster_hpc.electrons.determinants import bits_of, integers_of
 from dagster_hpc.engine.errors import HPCError
 
 if TYPE_CHECKING:
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from qiskit_addon_sqd.fermion import SCIResult, SCIState
 
     from dagster_hpc.dice.output_text import DiceText
-    from dagster_hpc.dice.state import SparseState
     from dagster_hpc.dice.validation import Check
+    from dagster_hpc.electrons.state import SparseState
 
 _SHARE_OF_MEMORY = 0.5  # of what is free may go into dense amplitudes
 CARRYOVER_THRESHOLD = 1e-4  # qiskit-addon-sqd's own

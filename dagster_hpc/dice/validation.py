@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import popcounts
+from dagster_hpc.electrons.determinants import popcounts
 from dagster_hpc.subspace.checks import (
     ENERGY_LIMIT,
     AnswerInvalid,
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
     from dagster_hpc.dice.output_text import DiceText
+    from dagster_hpc.electrons.determinants import Words
 
 __all__ = ["Check", "DiceResultInvalid", "files", "not_made", "parent_bound", "variational_bound"]
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import bits_of, require_electrons, sorted_unique, words_of
+from dagster_hpc.electrons.determinants import bits_of, require_electrons, sorted_unique, words_of
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.subspace.checks import NoAnswer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.electrons.determinants import Words
     from dagster_hpc.subspace.problem import Subspace
 
 STRINGS, CARRYOVER = "AlphaDets.txt", "carryover.txt"

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import bits_of, integers_of, popcounts, sorted_unique
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies
+from dagster_hpc.electrons.determinants import bits_of, integers_of, popcounts, sorted_unique
+from dagster_hpc.electrons.hamiltonian import diagonal_energies
+from dagster_hpc.electrons.space import DeterminantSpace
 from dagster_hpc.engine.script import STDERR, STDOUT
 from dagster_hpc.sbd.files import CARRYOVER, SBDText, failure_in, occupancies, parse_output, read_string_lines
 from dagster_hpc.subspace import checks as check
@@ -19,7 +20,7 @@ from dagster_hpc.subspace.result import StatelessResult
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.electrons.determinants import Words
     from dagster_hpc.subspace.problem import Problem
 
 ELECTRONS_LIMIT = 1e-6

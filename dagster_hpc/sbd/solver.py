@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import Field
 
-from dagster_hpc.dice.layout import FCIDUMP
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.sbd.files import CARRYOVER, STRINGS, string_lines, strings_for
 from dagster_hpc.sbd.reading import read_answer
+from dagster_hpc.subspace.payload import FCIDUMP
 from dagster_hpc.subspace.problem import Problem, Subspace
 from dagster_hpc.subspace.result import StatelessResult
 from dagster_hpc.subspace.solver import SubspaceSolver

@@ -24,7 +24,7 @@ def solve_here(subspace: Subspace, integrals: MolecularIntegrals, *, seed: int, 
     """The lowest state, by the embedded solver: what its jobs would find. With a wanted spin, other states are raised."""
     from qiskit_addon_sqd.fermion import SCIResult, SCIState
 
-    from dagster_hpc.dice.embedded import solve_product
+    from dagster_hpc.diagonalization import solve_product
 
     h, eri, _, norb, nelec = integrals
     strings_a, strings_b = (np.unique(one) for one in subspace)

@@ -101,7 +101,7 @@ class Solver:
         return [Answer.of_run(result, run) for result, run in zip(results, runs, strict=True)]
 
     def _here(self, subspaces: Sequence[Subspace], integrals: MolecularIntegrals) -> list[Answer]:
-        from dagster_hpc.dice.davidson import EigenError
+        from dagster_hpc.diagonalization.davidson import EigenError
         from dagster_hpc.sqd.in_process import solve_here
 
         try:

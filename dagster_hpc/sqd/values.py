@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dagster_hpc.dice.densities import summed
-from dagster_hpc.dice.state import SparseState
+from dagster_hpc.electrons.densities import summed
+from dagster_hpc.electrons.state import SparseState
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.sqd.molecule import MolecularIntegrals, Molecule, signature_of
 from dagster_hpc.sqd.spin import lowest_spin_sq
@@ -46,7 +46,7 @@ class Hamiltonian:
 
     @classmethod
     def of(cls, molecule: Molecule) -> Hamiltonian:
-        from dagster_hpc.dice.fcidump import fcidump_bytes, integrals_of
+        from dagster_hpc.electrons.fcidump import fcidump_bytes, integrals_of
 
         h, eri, core, _, nelec = molecule.integrals()
         text = fcidump_bytes(integrals_of(h, eri, core), nelec).decode()

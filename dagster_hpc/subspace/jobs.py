@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from dagster_hpc.dice.layout import FCIDUMP
 from dagster_hpc.engine.job import JobFailed, JobResult
 from dagster_hpc.resources.command import Command
+from dagster_hpc.subspace.payload import FCIDUMP
 from dagster_hpc.subspace.program import program_line
 from dagster_hpc.subspace.tasks import Asking, Task
 from dagster_hpc.subspace.telling import tell
@@ -19,7 +19,7 @@ from dagster_hpc.subspace.telling import tell
 START = "solver-start.sh"
 
 if TYPE_CHECKING:
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.electrons.integrals import Integrals
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.step import Context
@@ -67,7 +67,7 @@ def launch(
 
 def place_hamiltonian(hpc: HPCJobRunner, integrals: Integrals, nelec: tuple[int, int]) -> str:
     """The path of the FCIDUMP file of this Hamiltonian, which is written when it is not there yet."""
-    from dagster_hpc.dice.fcidump import fcidump_bytes, hamiltonian_hash
+    from dagster_hpc.electrons.fcidump import fcidump_bytes, hamiltonian_hash
     from dagster_hpc.engine.submit.claim import place
 
     folder = posixpath.join(hpc.folder, "hamiltonians", hamiltonian_hash(integrals, nelec)[:24])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.electrons.integrals import Integrals
     from dagster_hpc.resources.profile import ExecutionProfile
 
 Strings: TypeAlias = "Sequence[int] | NDArray[Any]"  # integers: bit p is orbital p

@@ -211,7 +211,7 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         outside of Dagster, calls with the same key mean the same jobs. Where a subspace of several has no answer in the
         end, `SubspacesUnanswered` carries those of the others.
         """
-        from dagster_hpc.dice.fcidump import integrals_of
+        from dagster_hpc.electrons.fcidump import integrals_of
 
         if not ci_strings:
             return []

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from dagster_hpc import Command, ConfigurationError, ExecutionProfile, HPCJobRunner, LocalTarget, SlurmTarget
 from dagster_hpc.dice import DiceSolver
-from dagster_hpc.dice.determinants import popcounts, words_of
 from dagster_hpc.dice.estimate import (
     Estimate,
     Ran,
@@ -26,6 +25,7 @@ from dagster_hpc.dice.estimate import (
     workload,
     workload_of,
 )
+from dagster_hpc.electrons.determinants import popcounts, words_of
 from dagster_hpc.resources.targets import HPCTarget
 from tests.dice.test_solver import local_runner, problem
 

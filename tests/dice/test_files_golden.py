@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dagster_hpc.dice.determinants import decode, encode, integers_of, words_of
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.files import DiceOptions, read_dice_outputs, write_dice_inputs, write_dice_outputs
 from dagster_hpc.dice.inputs import render_input
 from dagster_hpc.dice.output_text import (
@@ -24,6 +22,8 @@ from dagster_hpc.dice.output_text import (
 from dagster_hpc.dice.reading import read_spin_rdm
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.validation import DiceResultInvalid
+from dagster_hpc.electrons.determinants import decode, encode, integers_of, words_of
+from dagster_hpc.electrons.fcidump import read_fcidump
 from tests.dice.golden import CORRUPT, FAILED, GOOD, Case, case
 
 

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dagster_hpc.dice.determinants import (
+from dagster_hpc.dice.files import DiceOptions, dice_input_files, write_dice_inputs
+from dagster_hpc.dice.inputs import read_input, render_input
+from dagster_hpc.electrons.determinants import (
     StringTable,
     bits_of,
     decode,
@@ -19,9 +21,7 @@ from dagster_hpc.dice.determinants import (
     sorted_unique,
     words_of,
 )
-from dagster_hpc.dice.fcidump import fcidump_bytes, hamiltonian_hash, integrals_of, read_fcidump, restricted
-from dagster_hpc.dice.files import DiceOptions, dice_input_files, write_dice_inputs
-from dagster_hpc.dice.inputs import read_input, render_input
+from dagster_hpc.electrons.fcidump import fcidump_bytes, hamiltonian_hash, integrals_of, read_fcidump, restricted
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.dice.golden import GOOD, case
 

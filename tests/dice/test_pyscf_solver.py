@@ -16,8 +16,8 @@ pytest.importorskip("scipy")
 
 from dagster_hpc.dice import pyscf_solver
 from dagster_hpc.dice.embedded.asked import read_input
-from dagster_hpc.dice.fcidump import fcidump_bytes, read_fcidump
-from dagster_hpc.dice.hamiltonian import Integrals
+from dagster_hpc.electrons.fcidump import fcidump_bytes, read_fcidump
+from dagster_hpc.electrons.integrals import Integrals
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "dice"
 INPUTS = ("input.dat", "fcidump.txt", "AlphaDets.bin", "BetaDets.bin")

@@ -119,8 +119,8 @@ def test_the_leading_determinants() -> None:
     ],
 )
 def test_total_spin(pairs: list[tuple[int, int]], values: list[float], expected: float) -> None:
-    from dagster_hpc.dice.determinants import words_of
-    from dagster_hpc.dice.state import SparseState
+    from dagster_hpc.electrons.determinants import words_of
+    from dagster_hpc.electrons.state import SparseState
 
     for shift, norb in ((0, 2), (62, 64), (63, 65), (126, 128)):
         alpha, beta = (words_of([pair[spin] << shift for pair in pairs], norb) for spin in (0, 1))

@@ -23,9 +23,9 @@ from dagster_hpc import (
     LocalTarget,
 )
 from dagster_hpc.dice import DiceFailed, DiceResultInvalid, DiceSolver, EmbeddedSolver
-from dagster_hpc.dice.determinants import decode, integers_of
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.layout import ALPHA, BETA
+from dagster_hpc.electrons.determinants import decode, integers_of
+from dagster_hpc.electrons.fcidump import read_fcidump
 from dagster_hpc.engine.schedulers.local.requests import Local
 from dagster_hpc.subspace import Problem, SubspacesUnanswered
 from tests.dice.golden import FOLDER, case

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.files import read_dice_outputs
 from dagster_hpc.dice.validation import NAMES, DiceResultInvalid
+from dagster_hpc.electrons.fcidump import read_fcidump
 from tests.dice.golden import Case, case
 from tests.dice.made import grown, product
 
@@ -304,10 +304,11 @@ def test_the_output_may_be_named_within_the_work_directory(given: object, h2o: P
 
 @pytest.mark.parametrize("name", ["lih_sto3g", "oh", "n2_pyscf_subset", "ppp_norb40_3a2b", "h2o_sto3g_subset"])
 def test_one_row_of_the_hamiltonian_is_that_row(name: str, tmp_path: Path) -> None:
-    from dagster_hpc.dice.determinants import bits_of
-    from dagster_hpc.dice.fcidump import integrals_of
-    from dagster_hpc.dice.hamiltonian import DeterminantSpace, hamiltonian_matrix
-    from dagster_hpc.dice.local_energy import image_at
+    from dagster_hpc.electrons.determinants import bits_of
+    from dagster_hpc.electrons.fcidump import integrals_of
+    from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
+    from dagster_hpc.electrons.local_energy import image_at
+    from dagster_hpc.electrons.space import DeterminantSpace
 
     random = np.random.default_rng(3)
     if name == "oh":

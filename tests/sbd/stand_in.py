@@ -14,8 +14,10 @@ from pathlib import Path
 
 import numpy as np
 
-from dagster_hpc.dice.fcidump import read_fcidump
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, hamiltonian_matrix
+from dagster_hpc.electrons.fcidump import read_fcidump
+from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
+from dagster_hpc.electrons.integrals import Integrals
+from dagster_hpc.electrons.space import DeterminantSpace
 
 
 def die(words: str) -> None:

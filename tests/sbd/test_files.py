@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import ConfigurationError
-from dagster_hpc.dice.determinants import integers_of, words_of
+from dagster_hpc.electrons.determinants import integers_of, words_of
 from dagster_hpc.sbd.files import failure_in, parse_output, read_string_lines, string_lines, strings_for
 from dagster_hpc.subspace import Subspace
 

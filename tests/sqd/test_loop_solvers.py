@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
+from dagster_hpc.diagonalization.davidson import EigenError
 from dagster_hpc.dice import DiceSolver
-from dagster_hpc.dice.davidson import EigenError
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd import Molecule, Samples, run_sqd, sample_bitstrings
 from dagster_hpc.sqd.files import from_bytes, to_bytes
@@ -138,7 +138,7 @@ def test_a_subspace_that_is_not_solved_here_is_said(dice: DiceSolver, monkeypatc
     def hopeless(*asked: Any, **how: Any) -> Any:
         raise EigenError("Davidson is not converged")
 
-    monkeypatch.setattr("dagster_hpc.dice.embedded.solve_product", hopeless)
+    monkeypatch.setattr("dagster_hpc.diagonalization.solve_product", hopeless)
     with pytest.raises(SolverFailed, match="Davidson is not converged"):
         run_sqd(N2, bits(), sci_solver=dice, **LOOP)
 

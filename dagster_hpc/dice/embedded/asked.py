@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import STRING_BYTES, bits_of, decode
 from dagster_hpc.dice.inputs import words_of_line
+from dagster_hpc.electrons.determinants import STRING_BYTES, bits_of, decode
 from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from dagster_hpc.dice.hamiltonian import Occupations
+    from dagster_hpc.electrons.space import Occupations
 
 REFUSED, ABORTED, CRASHED = 1, 134, 139  # of mpirun, when Dice says no, aborts, or dies of a segmentation fault
 

@@ -7,17 +7,20 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.embedded.problem import Problem
-from dagster_hpc.dice.embedded.solution import TIGHTEST, Solution
-from dagster_hpc.dice.embedded.threads import threads_allowed
+from dagster_hpc.diagonalization.problem import Problem
+from dagster_hpc.diagonalization.solution import TIGHTEST, Solution
+from dagster_hpc.diagonalization.threads import threads_allowed
 from dagster_hpc.dice.embedded.words import say
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, grown
+from dagster_hpc.electrons.hamiltonian import diagonal_energies
+from dagster_hpc.electrons.selection import grown
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
-    from dagster_hpc.dice.davidson import States, Vector
+    from dagster_hpc.diagonalization.davidson import States, Vector
+    from dagster_hpc.diagonalization.spin import SpinFound, SpinWish
     from dagster_hpc.dice.embedded.asked import Schedule
-    from dagster_hpc.dice.embedded.spin import SpinFound, SpinWish
-    from dagster_hpc.dice.hamiltonian import Integrals, Occupations
+    from dagster_hpc.electrons.integrals import Integrals
+    from dagster_hpc.electrons.space import Occupations
 
 
 def solve(

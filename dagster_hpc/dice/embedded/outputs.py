@@ -15,8 +15,8 @@ from dagster_hpc.dice.files import rdm_text, spin_rdm
 from dagster_hpc.dice.layout import DETERMINANTS, ENERGY
 
 if TYPE_CHECKING:
+    from dagster_hpc.diagonalization.solution import Solution
     from dagster_hpc.dice.embedded.asked import Schedule
-    from dagster_hpc.dice.embedded.solution import Solution
 
 
 def write_outputs(directory: Path, schedule: Schedule, solution: Solution) -> None:

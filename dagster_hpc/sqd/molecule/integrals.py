@@ -66,7 +66,7 @@ def dipole_of(molecule: Molecule) -> DipoleIntegrals:
 def _from_file(molecule: Molecule) -> MolecularIntegrals:
     from pyscf import ao2mo
 
-    from dagster_hpc.dice.fcidump import read_fcidump
+    from dagster_hpc.electrons.fcidump import read_fcidump
 
     assert molecule.fcidump is not None
     dump = read_fcidump(molecule.fcidump)

@@ -101,7 +101,7 @@ class Molecule(BaseModel):
     @classmethod
     def from_fcidump(cls, path: str | Path, *, spin: int | None = None) -> Molecule:
         """The Hamiltonian of an FCIDUMP file, orbitals as they stand there; `spin` replaces the file's MS2."""
-        from dagster_hpc.dice.fcidump import read_fcidump
+        from dagster_hpc.electrons.fcidump import read_fcidump
 
         file = Path(path).absolute()
         if not file.is_file():
@@ -139,8 +139,9 @@ class Molecule(BaseModel):
 
     def hf_energy(self) -> float:
         """Energy of the reference determinant, the lowest orbitals filled: Hartree-Fock's when the orbitals are."""
-        from dagster_hpc.dice import fcidump
-        from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies
+        from dagster_hpc.electrons import fcidump
+        from dagster_hpc.electrons.hamiltonian import diagonal_energies
+        from dagster_hpc.electrons.space import DeterminantSpace
 
         h, eri, core, norb, nelec = integrals_of(self, self._stamp())
         alpha, beta = ((np.arange(norb) < count)[None] for count in nelec)

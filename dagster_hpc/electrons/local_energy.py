@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies
+from dagster_hpc.electrons.hamiltonian import diagonal_energies
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.hamiltonian import Indices, Integrals, Occupations
+    from dagster_hpc.electrons.integrals import Indices, Integrals
+    from dagster_hpc.electrons.space import Occupations
 
 
 @dataclass(frozen=True)

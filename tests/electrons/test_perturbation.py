@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dagster_hpc.dice.determinants import words_of
-from dagster_hpc.dice.fcidump import integrals_of
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, hamiltonian_matrix
-from dagster_hpc.dice.perturbation import Correction, epstein_nesbet, extrapolate
-from dagster_hpc.dice.state import SparseState
+from dagster_hpc.electrons.determinants import words_of
+from dagster_hpc.electrons.fcidump import integrals_of
+from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
+from dagster_hpc.electrons.integrals import Integrals
+from dagster_hpc.electrons.perturbation import Correction, epstein_nesbet, extrapolate
+from dagster_hpc.electrons.space import DeterminantSpace
+from dagster_hpc.electrons.state import SparseState
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.dice.made import random_strings
 

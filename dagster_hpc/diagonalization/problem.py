@@ -12,17 +12,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.davidson import DENSE, MatrixOperator, States, lowest_states, lowest_states_of_matrix
-from dagster_hpc.dice.embedded.kernel import CompiledProduct
-from dagster_hpc.dice.embedded.product import ProductHamiltonian
-from dagster_hpc.dice.embedded.spin import Penalised, Penalty, SpinFound, SpinWish
-from dagster_hpc.dice.hamiltonian import hamiltonian_matrix
+from dagster_hpc.diagonalization.davidson import DENSE, MatrixOperator, States, lowest_states, lowest_states_of_matrix
+from dagster_hpc.diagonalization.kernel import CompiledProduct
+from dagster_hpc.diagonalization.product import ProductHamiltonian
+from dagster_hpc.diagonalization.spin import Penalised, Penalty, SpinFound, SpinWish
+from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-    from dagster_hpc.dice.davidson import Operator, Vector
-    from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals
+    from dagster_hpc.diagonalization.davidson import Operator, Vector
+    from dagster_hpc.electrons.integrals import Integrals
+    from dagster_hpc.electrons.space import DeterminantSpace
 
 STORED = 8e6  # matrix elements up to which storing them is over before numba has been loaded and has saved anything
 _BYTES_PER_ELEMENT = 48  # of memory while the matrix of a product is put together

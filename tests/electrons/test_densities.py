@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from dagster_hpc.dice import densities
-from dagster_hpc.dice.determinants import words_of
-from dagster_hpc.dice.fcidump import read_fcidump
 from dagster_hpc.dice.files import read_dice_outputs
 from dagster_hpc.dice.result import DiceResult
-from dagster_hpc.dice.state import SparseState
+from dagster_hpc.electrons.determinants import words_of
+from dagster_hpc.electrons.fcidump import read_fcidump
+from dagster_hpc.electrons.state import SparseState
 from dagster_hpc.sqd import Molecule
 from dagster_hpc.sqd.properties import dipole
 from dagster_hpc.sqd.values import SQDResult, StateNotKnown

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.embedded.strings import NEGLIGIBLE, Singles, single_excitations, string_hamiltonian
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies, hamiltonian_matrix
+from dagster_hpc.diagonalization.strings import NEGLIGIBLE, Singles, single_excitations, string_hamiltonian
+from dagster_hpc.electrons.hamiltonian import diagonal_energies, hamiltonian_matrix
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from dagster_hpc.dice.davidson import Vector
-    from dagster_hpc.dice.hamiltonian import Integrals
+    from dagster_hpc.diagonalization.davidson import Vector
+    from dagster_hpc.electrons.integrals import Integrals
 
 
 @dataclass(frozen=True)

@@ -15,16 +15,17 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import bits_of
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, diagonal_energies
+from dagster_hpc.electrons.determinants import bits_of
+from dagster_hpc.electrons.hamiltonian import diagonal_energies
+from dagster_hpc.electrons.space import DeterminantSpace
 from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
-    from dagster_hpc.dice.hamiltonian import Integrals
-    from dagster_hpc.dice.state import SparseState
+    from dagster_hpc.electrons.determinants import Words
+    from dagster_hpc.electrons.integrals import Integrals
+    from dagster_hpc.electrons.state import SparseState
 
     Array: TypeAlias = NDArray[np.float64]
     Sums: TypeAlias = tuple[Words, Array]

@@ -17,14 +17,15 @@ pytest.importorskip("pyscf")
 
 from pyscf import ao2mo, gto, scf
 
-from dagster_hpc.dice.davidson import EigenError
-from dagster_hpc.dice.embedded import problem, solve_product
-from dagster_hpc.dice.embedded.kernel import CompiledProduct
-from dagster_hpc.dice.embedded.product import ProductHamiltonian
-from dagster_hpc.dice.embedded.spin import Penalty, SpinWish
-from dagster_hpc.dice.embedded.threads import threads_allowed
-from dagster_hpc.dice.fcidump import integrals_of
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, hamiltonian_matrix
+from dagster_hpc.diagonalization import problem, solve_product
+from dagster_hpc.diagonalization.davidson import EigenError
+from dagster_hpc.diagonalization.kernel import CompiledProduct
+from dagster_hpc.diagonalization.product import ProductHamiltonian
+from dagster_hpc.diagonalization.spin import Penalty, SpinWish
+from dagster_hpc.diagonalization.threads import threads_allowed
+from dagster_hpc.electrons.fcidump import integrals_of
+from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
+from dagster_hpc.electrons.space import DeterminantSpace
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.dice import slater_condon
 
@@ -308,7 +309,7 @@ def test_otherwise_threads_are_the_cores_that_the_process_may_use(said: str, mon
 
 
 def test_a_state_that_cannot_be_reached_is_an_error(never_stored: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("dagster_hpc.dice.davidson.MAX_ITERATIONS", 2)
+    monkeypatch.setattr("dagster_hpc.diagonalization.davidson.MAX_ITERATIONS", 2)
 
     with pytest.raises(EigenError, match="not converged after 2 iterations"):
         molecule(*N2).solve((40, 40))
@@ -316,8 +317,8 @@ def test_a_state_that_cannot_be_reached_is_an_error(never_stored: None, monkeypa
 
 def test_the_kernel_works_where_no_directory_can_keep_it() -> None:
     code = (
-        "from dagster_hpc.dice.embedded.kernel import compiled; import numpy as np; from dagster_hpc.dice.embedded import "
-        "problem, solve_product; problem.STORED, problem.DENSE = 0, 2; strings = [3, 5, 6, 9, 10, 12]; "
+        "from dagster_hpc.diagonalization.kernel import compiled; import numpy as np; "
+        "from dagster_hpc.diagonalization import problem, solve_product; problem.STORED, problem.DENSE = 0, 2; strings = [3, 5, 6, 9, 10, 12]; "
         "print(solve_product(strings, strings, np.diag(np.arange(4.0)), np.zeros((4,) * 4), 4, (2, 2)).energies)"
     )
 

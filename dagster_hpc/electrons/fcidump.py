@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.hamiltonian import Integrals
+from dagster_hpc.electrons.integrals import Integrals
 from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:

@@ -7,13 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, hamiltonian_matrix, taken_out
+from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix, taken_out
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from dagster_hpc.dice.hamiltonian import Indices, Integrals, Occupations
+    from dagster_hpc.electrons.integrals import Indices, Integrals
+    from dagster_hpc.electrons.space import Occupations
 
 NEGLIGIBLE = 1e-12  # Hartree: symmetry makes most integrals zero, rounding makes them this small
 

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.densities import two_rdms
-from dagster_hpc.dice.determinants import StringTable, bits_of, popcounts, sorted_unique, words_of
+from dagster_hpc.electrons.densities import two_rdms
+from dagster_hpc.electrons.determinants import StringTable, bits_of, popcounts, sorted_unique, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from qiskit_addon_sqd.fermion import SCIState
 
-    from dagster_hpc.dice.determinants import Words
+    from dagster_hpc.electrons.determinants import Words
 
 _PAIRS = 1 << 18  # of strings, handled at a time
 

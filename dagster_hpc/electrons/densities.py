@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import StringTable, bits_of, sorted_unique, words_of
+from dagster_hpc.electrons.determinants import StringTable, bits_of, sorted_unique, words_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.determinants import Words
-    from dagster_hpc.dice.state import SparseState
+    from dagster_hpc.electrons.determinants import Words
+    from dagster_hpc.electrons.state import SparseState
 
     Array: TypeAlias = NDArray[np.float64]
     Indices: TypeAlias = NDArray[np.int64]

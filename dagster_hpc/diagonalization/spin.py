@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_hpc.dice.hamiltonian import DeterminantSpace
+from dagster_hpc.electrons.space import DeterminantSpace
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from scipy.sparse import csr_array
 
-    from dagster_hpc.dice.davidson import Operator, Vector
-    from dagster_hpc.dice.hamiltonian import Indices, Occupations
+    from dagster_hpc.diagonalization.davidson import Operator, Vector
+    from dagster_hpc.electrons.integrals import Indices
+    from dagster_hpc.electrons.space import Occupations
 
 
 @dataclass(frozen=True)

@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_hpc.dice.determinants import bits_of, require_electrons, width_of, words_of
-from dagster_hpc.dice.embedded.problem import Problem
-from dagster_hpc.dice.embedded.spin import SpinWish
-from dagster_hpc.dice.embedded.threads import threads_allowed
-from dagster_hpc.dice.fcidump import integrals_of
-from dagster_hpc.dice.hamiltonian import DeterminantSpace
-from dagster_hpc.dice.state import SparseState
+from dagster_hpc.diagonalization.problem import Problem
+from dagster_hpc.diagonalization.spin import SpinWish
+from dagster_hpc.diagonalization.threads import threads_allowed
+from dagster_hpc.electrons.determinants import bits_of, require_electrons, width_of, words_of
+from dagster_hpc.electrons.fcidump import integrals_of
+from dagster_hpc.electrons.space import DeterminantSpace
+from dagster_hpc.electrons.state import SparseState
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.davidson import States, Vector
-    from dagster_hpc.dice.determinants import Words
-    from dagster_hpc.dice.embedded.spin import SpinFound
-    from dagster_hpc.dice.hamiltonian import Occupations
+    from dagster_hpc.diagonalization.davidson import States, Vector
+    from dagster_hpc.diagonalization.spin import SpinFound
+    from dagster_hpc.electrons.determinants import Words
+    from dagster_hpc.electrons.space import Occupations
 
 TIGHTEST = 1e-7  # residual: the energy is then good to 1e-12 or so, and occupancies to 1e-7, whatever davidsonTol says
 

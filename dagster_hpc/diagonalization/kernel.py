@@ -17,9 +17,9 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.davidson import Vector
-    from dagster_hpc.dice.embedded.product import ProductHamiltonian
-    from dagster_hpc.dice.hamiltonian import Indices
+    from dagster_hpc.diagonalization.davidson import Vector
+    from dagster_hpc.diagonalization.product import ProductHamiltonian
+    from dagster_hpc.electrons.integrals import Indices
 
 _NARROWEST = 16  # rows that one thread multiplies at a time, below which the processor's vectors stay empty
 

@@ -15,8 +15,11 @@ from pyscf.fci import cistring, selected_ci
 from scipy import sparse as scipy_sparse
 
 from dagster_hpc.dice import davidson
-from dagster_hpc.dice.fcidump import read_fcidump
-from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, diagonal_energies, grown, hamiltonian_matrix
+from dagster_hpc.electrons.fcidump import read_fcidump
+from dagster_hpc.electrons.hamiltonian import diagonal_energies, hamiltonian_matrix
+from dagster_hpc.electrons.integrals import Integrals
+from dagster_hpc.electrons.selection import grown
+from dagster_hpc.electrons.space import DeterminantSpace
 
 N2 = Path(__file__).parents[1] / "golden" / "dice" / "n2_pyscf_subset" / "fcidump.txt"
 
@@ -84,7 +87,7 @@ def test_the_matrix_is_the_same_when_put_together_in_many_pieces(monkeypatch: py
     integrals, space = random_integrals(6), full_space(6, (3, 3))
     whole = hamiltonian_matrix(space, integrals)
 
-    monkeypatch.setattr("dagster_hpc.dice.hamiltonian._CHUNK", 500)
+    monkeypatch.setattr("dagster_hpc.electrons.hamiltonian._CHUNK", 500)
 
     assert abs(hamiltonian_matrix(space, integrals) - whole).max() < 1e-12
 
