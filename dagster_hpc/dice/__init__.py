@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
-    from dagster_hpc.electrons.perturbation import Extrapolation, epstein_nesbet, extrapolate
 
 __all__ = [
     "Check",
@@ -40,7 +39,6 @@ __all__ = [
     "DiceSolver",
     "DiceTrial",
     "EmbeddedSolver",
-    "Extrapolation",
     "GrowthStudy",
     "SCIResultIOManager",
     "SCIResultType",
@@ -48,8 +46,6 @@ __all__ = [
     "build_dice_growth_asset",
     "create_dice_resources",
     "dice_metadata",
-    "epstein_nesbet",
-    "extrapolate",
     "growth_study",
     "read_dice_outputs",
     "write_dice_inputs",
@@ -67,7 +63,6 @@ __getattr__, __dir__ = lazy_names(
         "io_manager": ("SCIResultIOManager",),
         "metadata": ("dice_metadata",),
         "output_text": ("DiceFailed",),
-        "perturbation": ("Extrapolation", "epstein_nesbet", "extrapolate"),
         "resources": ("create_dice_resources",),
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),

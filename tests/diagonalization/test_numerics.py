@@ -14,7 +14,7 @@ from pyscf import ao2mo, fci
 from pyscf.fci import cistring, selected_ci
 from scipy import sparse as scipy_sparse
 
-from dagster_hpc.dice import davidson
+from dagster_hpc.diagonalization import davidson
 from dagster_hpc.electrons.fcidump import read_fcidump
 from dagster_hpc.electrons.hamiltonian import diagonal_energies, hamiltonian_matrix
 from dagster_hpc.electrons.integrals import Integrals

@@ -318,7 +318,8 @@ def test_a_state_that_cannot_be_reached_is_an_error(never_stored: None, monkeypa
 def test_the_kernel_works_where_no_directory_can_keep_it() -> None:
     code = (
         "from dagster_hpc.diagonalization.kernel import compiled; import numpy as np; "
-        "from dagster_hpc.diagonalization import problem, solve_product; problem.STORED, problem.DENSE = 0, 2; strings = [3, 5, 6, 9, 10, 12]; "
+        "from dagster_hpc.diagonalization import problem, solve_product; problem.STORED, problem.DENSE = 0, 2; "
+        "strings = [3, 5, 6, 9, 10, 12]; "
         "print(solve_product(strings, strings, np.diag(np.arange(4.0)), np.zeros((4,) * 4), 4, (2, 2)).energies)"
     )
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from dagster_hpc.dice import densities
 from dagster_hpc.dice.files import read_dice_outputs
 from dagster_hpc.dice.result import DiceResult
+from dagster_hpc.electrons import densities
 from dagster_hpc.electrons.determinants import words_of
 from dagster_hpc.electrons.fcidump import read_fcidump
 from dagster_hpc.electrons.state import SparseState
