@@ -27,7 +27,7 @@ from dagster_hpc.electrons.fcidump import integrals_of
 from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
 from dagster_hpc.electrons.space import DeterminantSpace
 from dagster_hpc.engine.errors import ConfigurationError
-from tests.dice import slater_condon
+from tests.diagonalization import slater_condon
 
 WATER = "O 0 0 0.1173; H 0 0.7572 -0.4692; H 0 -0.7572 -0.4692"
 SQUARE = "H 0 0 0; H 0 1.3 0; H 1.3 0 0; H 1.3 1.3 0"
