@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCISolver: TypeAlias = (
     "Callable[[list[Subspace], NDArray[np.float64], NDArray[np.float64], int, tuple[int, int]], list[SCIResult]]"
 )
-IN_PROCESS_BELOW = 20_000  # determinants: 0.2 s and 100 MB on one core, where a job takes half a second to start
+IN_PROCESS_BELOW = 2_000  # determinants: some hundredths of a second on one core, where a job takes half a second to start
 
 
 class SolverFailed(HPCError):
