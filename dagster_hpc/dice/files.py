@@ -16,7 +16,7 @@ import numpy as np
 from dagster_hpc.dice.dets_file import write_determinants
 from dagster_hpc.dice.inputs import DiceOptions, render_input
 from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, INPUT, SPIN_RDM
-from dagster_hpc.dice.reading import Asking, Reading
+from dagster_hpc.dice.reading import Asking, read_run
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.electrons.determinants import encode, require_electrons, sorted_unique, width_of, words_of
 from dagster_hpc.electrons.fcidump import fcidump_bytes, integrals_of
@@ -135,6 +135,8 @@ def read_dice_outputs(
 ) -> DiceResult:
     """The answer of a finished run, or an error: DiceResultInvalid names the checks that failed, DiceFailed quotes Dice.
 
+    Where input.dat asked for several states it is the lowest one, and `roots` has all of them.
+
     `stdout`: Dice's output, as a file or as text; looked for in dice.out and stdout.log when not given. `integrals` saves
     reading fcidump.txt again. `parent_energy`: that of a subspace of this one, which bounds the energy from above.
     The energy is recomputed for up to `recompute_up_to` determinants. `is_eigenstate=False`: the state was found with a
@@ -142,7 +144,7 @@ def read_dice_outputs(
     """
     _require_possible(norb, nelec)
     asking = Asking(norb, (int(nelec[0]), int(nelec[1])), integrals, parent_energy, recompute_up_to, is_eigenstate)
-    return Reading(Path(work_dir), asking, stdout).result()
+    return read_run(Path(work_dir), asking, stdout)
 
 
 def write_dice_outputs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, OUTPUT, SPIN_RDM
+from dagster_hpc.dice.layout import DETERMINANTS, ENERGY, OUTPUT
 from dagster_hpc.subspace.payload import INPUTS, ONE_THREAD, WORDS
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ hpc_dice_stagger() {
   exec {place}<&-
 }
 """
-_FRESH = f"rm -f {ENERGY} {DETERMINANTS} {SPIN_RDM} {OUTPUT}  # of an attempt that the scheduler started again\n"
+_FRESH = f"rm -f {ENERGY} dets*.bin spin1RDM.*.txt {OUTPUT}  # of an attempt that the scheduler started again\n"
 
 
 def payload(*, embedded: bool) -> str:

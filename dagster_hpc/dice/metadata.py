@@ -41,6 +41,9 @@ def dice_metadata(
         "leading_determinants": _leading(result),
         "checks": _checks(result.checks),
     }
+    if result.others:
+        rows = [{"root": one.root, "energy": one.energy, "spin_square": one.spin_square} for one in result.roots]
+        metadata["roots"] = table(rows, {"root": "int", "energy": "float", "spin_square": "float"})
     if hf_energy is not None:
         metadata["hf_energy"] = number(hf_energy)
         metadata["correlation_energy"] = number(result.energy - hf_energy)

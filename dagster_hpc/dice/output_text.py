@@ -43,24 +43,28 @@ class DiceText:
     iterations: tuple[Iteration, ...] = ()
     energies: dict[int, float] = field(default_factory=dict)  # of the final table, by root
     leading: tuple[tuple[float, str], ...] = ()  # root 0: coefficient, orbitals
+    leading_above: dict[int, tuple[tuple[float, str], ...]] = field(default_factory=dict)  # the same of further roots
 
-    @property
-    def last(self) -> Iteration | None:
-        """The last row of the lowest root."""
-        return next((row for row in reversed(self.iterations) if row.root == 0), None)
+    def last(self, root: int = 0) -> Iteration | None:
+        """The last row of a root."""
+        return next((row for row in reversed(self.iterations) if row.root == root), None)
+
+    def leading_of(self, root: int) -> tuple[tuple[float, str], ...]:
+        """The largest coefficients of a root."""
+        return self.leading if root == 0 else self.leading_above.get(root, ())
 
 
 def parse_text(text: str) -> DiceText:
     """Tolerant of other lines in between, such as those of a launcher or of modules."""
     iterations: list[Iteration] = []
     energies: dict[int, float] = {}
-    leading: list[tuple[float, str]] = []
+    leading: dict[int, list[tuple[float, str]]] = {}
     part, root = "", 0
     for line in text.splitlines():
         if "Variational calculation result" in line:
             part, energies = "final", {}
         elif "Printing most important determinants" in line:
-            part, leading = "leading", []
+            part, leading = "leading", {}
         elif line.startswith("State :"):
             root = int(re.sub(r"\D", "", line) or 0)
         elif row := _ROW.match(line):
@@ -71,9 +75,10 @@ def parse_text(text: str) -> DiceText:
             )
         elif part == "final" and (row := _FINAL.match(line)):
             energies[int(row[1])] = _float(row[2])
-        elif part == "leading" and root == 0 and (row := _LEADING.match(line)):
-            leading.append((_float(row[2]), re.sub(r"\s", "", row[3])))
-    return DiceText(text, tuple(iterations), energies, tuple(leading))
+        elif part == "leading" and (row := _LEADING.match(line)):
+            leading.setdefault(root, []).append((_float(row[2]), re.sub(r"\s", "", row[3])))
+    of_roots = {root: tuple(rows) for root, rows in leading.items()}
+    return DiceText(text, tuple(iterations), energies, of_roots.pop(0, ()), of_roots)
 
 
 def _float(word: str) -> float:
@@ -97,6 +102,7 @@ def read_text(source: str | bytes | os.PathLike[str], folder: Path) -> str:
     if isinstance(source, str):
         return source
     raise DiceInputMissing(f"there is no output of Dice at {os.fspath(source)}", work_dir=str(folder))
+
 
 READS_OTHER_STRINGS = (
     "use a Dice that reads AlphaDets.bin and BetaDets.bin in 16 bytes per string, as qiskit-addon-dice-solver needs it: the "
@@ -178,6 +184,7 @@ _WORDS: tuple[tuple[str, type[DiceFailed]], ...] = (
     (r"cannot read option .*", DiceKeywordUnknown),
     (r"change DetLen in global\.h.*", DiceTooManyOrbitals),
     (r"Eigenvalue solver unsuccessful.*", DiceNotConverged),
+    (r"Davidson calculation did not converge.*", DiceNotConverged),
     (r"maxiter should be greater.*|nocc keyword has to be included.*", DiceKeywordUnknown),
     (r"Not enough memory.*|.*std::bad_alloc.*", DiceFailed),
     (r"Signal: .*|.*exited on signal \d+.*|.*Segmentation fault.*|.*Bus error.*", DiceCrashed),

@@ -14,10 +14,11 @@ import numpy as np
 from dagster_hpc.dice import validation as check
 from dagster_hpc.dice.dets_file import HEADER_BYTES, Determinants, read_determinants, read_header, size_of, spread
 from dagster_hpc.dice.inputs import Asked, read_input
-from dagster_hpc.dice.layout import ALPHA, BETA, DETERMINANTS, ENERGY, INPUT, OUTPUT, SPIN_RDM
+from dagster_hpc.dice.layout import ALPHA, BETA, ENERGY, INPUT, OUTPUT, determinants_of, spin_rdm_of
 from dagster_hpc.dice.output_text import DiceText, dice_failure, parse_text, read_text
 from dagster_hpc.dice.recomputed import ALL, against_hamiltonian
 from dagster_hpc.dice.result import DiceResult
+from dagster_hpc.dice.roots import together
 from dagster_hpc.dice.validation import Check, DiceResultInvalid
 from dagster_hpc.electrons.determinants import STRING_BYTES, StringTable, bits_of, decode, sorted_unique
 from dagster_hpc.electrons.fcidump import read_fcidump
@@ -52,17 +53,32 @@ class Asking:
     is_eigenstate: bool = True
 
 
-class Reading:
-    """One work directory. Collects the checks; what cannot be read any further raises with those made so far."""
+def read_run(folder: Path, asking: Asking, text: str | bytes | os.PathLike[str] | None) -> DiceResult:
+    """The lowest state with all others that were asked for, or the error that says why there is no answer."""
+    asked, said = _asked(folder), _text(folder, text)
+    lowest = Reading(folder, asking, asked, said)
+    results = [lowest.result()]
+    if asked.nroots == 1:
+        return results[0]
+    asking = replace(asking, integrals=lowest.integrals)
+    results += [Reading(folder, asking, asked, said, root).result() for root in range(1, asked.nroots)]
+    result = together(results, lowest.integrals if asking.is_eigenstate else None)
+    if any(one.passed is False for one in result.checks):
+        raise DiceResultInvalid(result.checks, str(folder))
+    return result
 
-    def __init__(self, folder: Path, asking: Asking, text: str | bytes | os.PathLike[str] | None) -> None:
-        self.folder, self.asking = folder, asking
+
+class Reading:
+    """One state of a work directory. Collects the checks; what cannot be read any further raises with those made so far."""
+
+    def __init__(self, folder: Path, asking: Asking, asked: Asked, text: DiceText | None, root: int = 0) -> None:
+        self.folder, self.asking, self.asked, self.text, self.root = folder, asking, asked, text, root
+        self.determinants_file, self.rdm_file = determinants_of(root), spin_rdm_of(root)
         self.checks: list[Check] = []
-        self.asked = _asked(folder)
-        self.text = self._text(text)
+        self.integrals = asking.integrals
 
     def result(self) -> DiceResult:
-        """The answer, or the error that says why it is none."""
+        """The state, or the error that says why there is none."""
         self._require_files()
         raw = self._determinants()
         energies = np.fromfile(self.folder / ENERGY, "<f8")
@@ -70,7 +86,7 @@ class Reading:
         self._stop_if_failed()
         state = self._state(raw)
         del raw
-        energy = float(energies[0])
+        energy = float(energies[self.root])
         self.checks += [
             check.norm(state.coefficients),
             check.order(state.coefficients),
@@ -81,22 +97,15 @@ class Reading:
         self._against_hamiltonian(state, energy, rdm)
         self._stop_if_failed()
         return DiceResult(
-            energy, tuple(energies.tolist()), state, self.asking.norb, self.asking.nelec, tuple(self.checks), self.text
-        )
+            energy, tuple(energies.tolist()), state, self.asking.norb, self.asking.nelec, tuple(self.checks), self.text,
+            self.root,
+        )  # fmt: skip
 
     def _stop_if_failed(self) -> None:
         if any(one.passed is False for one in self.checks):
-            raise DiceResultInvalid(self.checks, str(self.folder))
-
-    def _text(self, given: str | bytes | os.PathLike[str] | None) -> DiceText | None:
-        if given is not None:
-            return parse_text(read_text(given, self.folder))
-        for name in _TEXTS:
-            if (self.folder / name).is_file():
-                text = parse_text(read_text(Path(name), self.folder))
-                if text.iterations or dice_failure(text.text, self.folder):
-                    return text
-        return None
+            where = f"root {self.root}: " if self.root else ""
+            checks = [replace(one, sentence=where + one.sentence) for one in self.checks]
+            raise DiceResultInvalid(checks, str(self.folder))
 
     def _size(self, name: str) -> int | None:
         path = self.folder / name
@@ -104,7 +113,7 @@ class Reading:
 
     def _require_files(self) -> None:
         """All are there, and as long as they must be. Where one is not, Dice's own words come first."""
-        needed = [ENERGY, DETERMINANTS, *([SPIN_RDM] if self.asked.spin_rdm else [])]
+        needed = [ENERGY, self.determinants_file, *([self.rdm_file] if self.asked.spin_rdm else [])]
         sizes = {name: self._size(name) for name in needed}
         failure = dice_failure(self.text.text, self.folder) if self.text else None
         if failure is not None:
@@ -114,7 +123,7 @@ class Reading:
         self.checks.append(check.energy_size(sizes[ENERGY] or 0, self.asked.nroots))
 
     def _determinants(self) -> Determinants:
-        with (self.folder / DETERMINANTS).open("rb") as file:
+        with (self.folder / self.determinants_file).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < HEADER_BYTES:
                 self.checks.append(check.determinants_size(size, HEADER_BYTES))
@@ -163,10 +172,10 @@ class Reading:
         return self.asked.growing
 
     def _rdm(self, state: SparseState) -> NDArray[np.float64] | None:
-        if self._size(SPIN_RDM) is None:
+        if self._size(self.rdm_file) is None:
             self.checks.append(check.not_made("rdm_trace", "input.dat asked for no density matrix"))
             return None
-        rdm, problem = read_spin_rdm(self.folder / SPIN_RDM, self.asking.norb)
+        rdm, problem = read_spin_rdm(self.folder / self.rdm_file, self.asking.norb)
         self.checks.append(check.rdm_readable(problem))
         if rdm is None:
             return None
@@ -177,26 +186,27 @@ class Reading:
         if self.text is None:
             self.checks.append(check.not_made("davidson", "no output of Dice was given"))
             return
-        smallest = min((abs(value) for value, _ in self.text.leading), default=np.inf)
+        printed = self.text.leading_of(self.root)
+        smallest = min((abs(value) for value, _ in printed), default=np.inf)
         candidates = np.flatnonzero(np.abs(state.coefficients) >= smallest - check.PRINTED_LIMIT)
         self.checks += [
             check.davidson(self.text, self.asked.nroots),
             check.printed_count(self.text, len(state)),
-            check.printed_energy(self.text, energy),
-            check.iteration_energy(self.text, energy),
-            check.printed_determinants(self.text, _orbitals(state, candidates[:_CANDIDATES])),
+            check.printed_energy(self.text, energy, self.root),
+            check.iteration_energy(self.text, energy, self.root),
+            check.printed_determinants(printed, _orbitals(state, candidates[:_CANDIDATES])),
         ]
 
     def _against_hamiltonian(self, state: SparseState, energy: float, rdm: NDArray[np.float64] | None) -> None:
         """What needs the integrals, or work that grows faster than the file."""
         limit = self.asking.recompute_up_to
-        if self.asking.parent_energy is not None:
+        if self.asking.parent_energy is not None and self.root == 0:
             self.checks.append(check.parent_bound(energy, self.asking.parent_energy))
         affordable = len(state) <= limit
         if affordable and rdm is not None:
             self.checks.append(check.rdm_elements(rdm, state.one_rdm()))
         self._check_fcidump()
-        integrals = self.asking.integrals or (self._integrals() if affordable else None)
+        integrals = self.integrals = self.integrals or (self._integrals() if affordable else None)
         if integrals is None:
             why = (
                 "no fcidump.txt of moderate size"
@@ -211,7 +221,7 @@ class Reading:
         else:
             self.checks += against_hamiltonian(
                 state, energy, integrals, tolerance=self.asked.tolerance, up_to=limit,
-                is_eigenstate=self.asking.is_eigenstate,
+                is_eigenstate=self.asking.is_eigenstate, is_lowest=self.root == 0,
             )  # fmt: skip
 
     def _check_fcidump(self) -> None:
@@ -237,6 +247,17 @@ class Reading:
             return None
         fcidump = read_fcidump(path)
         return fcidump.integrals if fcidump.norb == self.asking.norb else None
+
+
+def _text(folder: Path, given: str | bytes | os.PathLike[str] | None) -> DiceText | None:
+    if given is not None:
+        return parse_text(read_text(given, folder))
+    for name in _TEXTS:
+        if (folder / name).is_file():
+            text = parse_text(read_text(Path(name), folder))
+            if text.iterations or dice_failure(text.text, folder):
+                return text
+    return None
 
 
 def _asked(folder: Path) -> Asked:

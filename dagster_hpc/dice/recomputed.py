@@ -36,6 +36,7 @@ def against_hamiltonian(
     tolerance: float,
     up_to: int,
     is_eigenstate: bool = True,
+    is_lowest: bool = True,
 ) -> list[Check]:
     """`tolerance`: the residual that Dice was asked for. `up_to`: determinants for which all of H is affordable."""
     for words in (state.alpha, state.beta):
@@ -48,6 +49,8 @@ def against_hamiltonian(
     made = _as_a_whole(space, state.coefficients, energy, integrals, tolerance, up_to)
     is_whole = all(one.passed is not None for one in made)
     made += _by_rows(space, state.coefficients, energy, integrals, tolerance, sampled=not is_whole)
+    if not is_lowest:
+        made = [one for one in made if one.name != "variational_bound"]
     if is_eigenstate:
         return made
     why = "the state was found with a penalty on its spin"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 _SHARE_OF_MEMORY = 0.5  # of what is free may go into dense amplitudes
 CARRYOVER_THRESHOLD = 1e-4  # qiskit-addon-sqd's own
+SAME_SPIN = 0.1  # in <S²>: spins mix a little in most subspaces; another one is 2 away at least
 
 
 class DenseStateTooLarge(HPCError, MemoryError):
@@ -53,8 +54,23 @@ class DiceResult:
     state: SparseState
     norb: int
     nelec: tuple[int, int]
-    checks: tuple[Check, ...] = ()
+    checks: tuple[Check, ...] = ()  # of all roots
     text: DiceText | None = None
+    root: int = 0  # its place in `energies`
+    others: tuple[DiceResult, ...] = ()  # the other roots
+
+    @property
+    def roots(self) -> tuple[DiceResult, ...]:
+        """All states that were sought in the order of `energies`, this one among them."""
+        return tuple(sorted((self, *self.others), key=lambda one: one.root))
+
+    def of_spin(self, spin_sq: float) -> DiceResult:
+        """The first of the roots that has this <S²>; this one if none has."""
+        chosen = next((one for one in self.roots if abs(one.spin_square - spin_sq) <= SAME_SPIN), self)
+        if chosen is self:
+            return self
+        others = tuple(replace(one, others=(), text=None) for one in self.roots if one is not chosen)
+        return replace(chosen, others=others, text=self.text)
 
     @property
     def dimension(self) -> int:

@@ -32,8 +32,10 @@ if TYPE_CHECKING:
 # Dice's Davidson ends early where its space holds all of the subspace, and then returns vectors that are neither orthogonal
 # nor normalised: of 2 x 2 strings without the Hartree-Fock one 7 of 8, of 4 x 4 still 1 of 8. Below this many determinants
 # all of LAPACK takes milliseconds and cannot miss a state.
-SMALLEST = 50
-TIGHTEST = 1e-9  # residual that a real Dice was seen to reach; at 1e-12 it ended with a state of norm 333 at -9196 Hartree
+SMALLEST = 10  # for each vector of its Davidson, which has four more than roots
+TIGHTEST = (
+    1e-9  # residual that a real Dice was seen to reach; at 1e-12 it ended with a state of norm 333 at -9196 Hartree
+)
 
 
 class DiceSolver(SelectedCISolver):
@@ -79,7 +81,7 @@ class DiceSolver(SelectedCISolver):
 
     def suits(self, subspace: Subspace, problem: Problem) -> bool:
         """A growing set is soon larger than it begins."""
-        return self.select_cutoff is not None or subspace.size >= SMALLEST
+        return self.select_cutoff is not None or subspace.size >= SMALLEST * (self.nroots + 4)
 
     def isolation_in(self, profile: ExecutionProfile) -> Isolation:
         """How two Dice on a node are kept apart in jobs of this profile."""

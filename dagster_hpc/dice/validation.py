@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Check", "DiceResultInvalid", "files", "not_made", "parent_bound", "variational_bound"]
 
 NORM_LIMIT = 1e-9
+OVERLAP_LIMIT = 1e-6  # of two roots; real ones of Dice had at most 1e-12
 RDM_LIMIT = 2e-6  # Dice leaves out entries below 1e-6 and writes eight digits
 PRINTED_LIMIT = 2e-9  # ten decimals are printed
 LOOSE_LIMIT = 1e-4  # between the last iteration and the tighter diagonalization after it
@@ -53,7 +54,7 @@ NAMES = {
     "input_fcidump": "fcidump.txt is of this many orbitals and electrons",
     "finite": "coefficients and energies are numbers",
     "characters": "dets.bin holds nothing but occupations",
-    "norm": "the state is normalised",
+    "norm": "the state is normalised; where there are several, they are orthogonal to each other",
     "order": "the coefficients fall in size",
     "electrons": "every determinant has the right numbers of electrons",
     "duplicates": "every determinant occurs once",
@@ -71,7 +72,7 @@ NAMES = {
     "residual": "the state is an eigenstate of H among its determinants",
     "local_energy": "the eigenvalue equation holds at the leading determinants",
     "sampled_residual": "the eigenvalue equation holds at random determinants, where there are too many for all of them",
-    "variational_bound": "the energy is not above that of any single determinant",
+    "variational_bound": "the energy is not above that of any single determinant; of several roots none was missed",
     "parent_bound": "the energy is not above that of a subspace",
 }
 
@@ -94,6 +95,8 @@ class DiceResultInvalid(AnswerInvalid):
     @property
     def not_converged(self) -> bool:
         """Dice could not solve this subspace: trying again will not help."""
+        if self.names == ("variational_bound",):  # an eigenstate, but not the one that was asked for
+            return True
         return "davidson" in self.names or ("residual" in self.names and not _BROKEN & set(self.names))
 
     @property
@@ -172,6 +175,15 @@ def norm(coefficients: NDArray[np.float64]) -> Check:
     )
 
 
+def orthogonal(vectors: NDArray[np.float64]) -> Check:
+    """Several states, one in each row, are different ones."""
+    overlaps = np.abs(vectors @ vectors.T)
+    np.fill_diagonal(overlaps, 0.0)
+    first, second = np.unravel_index(int(np.argmax(overlaps)), overlaps.shape)
+    largest = float(overlaps[first, second])
+    return at_most("norm", largest, OVERLAP_LIMIT, f"the overlap of root {first} and root {second} is {largest:.1e}")
+
+
 def order(coefficients: NDArray[np.float64]) -> Check:
     sizes = np.abs(coefficients)
     rise = float(np.max(sizes[1:] - sizes[:-1], initial=0.0))
@@ -200,6 +212,10 @@ def determinant_set(count: int, asked: int, present: int, *, growing: bool | Non
     if growing is False and others:
         sentence += f"; {others} others are, which nobody asked for"
     return Check("determinants", right, sentence, asked - present + (others if growing is False else 0), 0)
+
+
+def other_determinants(count: int) -> Check:
+    return Check("determinants", False, f"the {count} roots are not of the same determinants")
 
 
 def rdm_readable(problem: str | None) -> Check:
@@ -246,44 +262,51 @@ def davidson(text: DiceText, nroots: int) -> Check:
 
 
 def printed_count(text: DiceText, count: int) -> Check:
-    last = text.last
+    last = text.last()
     if last is None:
         return not_made("printed_count", "the output has no table of iterations")
     sentence = f"dets.bin has {count} determinants, the output speaks of {last.determinants}"
     return Check("printed_count", last.determinants == count, sentence, count, last.determinants)
 
 
-def printed_energy(text: DiceText, energy: float) -> Check:
+def printed_energy(text: DiceText, energy: float, root: int = 0) -> Check:
     """shci.e against the final table."""
-    if 0 not in text.energies:
+    if root not in text.energies:
         return not_made("printed_energy", "the output has no table of final energies")
-    gap = abs(text.energies[0] - energy)
-    sentence = f"shci.e says {energy:.10f}, the output {text.energies[0]:.10f} Hartree"
+    gap = abs(text.energies[root] - energy)
+    sentence = f"shci.e says {energy:.10f}, the output {text.energies[root]:.10f} Hartree"
     return at_most("printed_energy", gap, PRINTED_LIMIT, sentence)
 
 
-def iteration_energy(text: DiceText, energy: float) -> Check:
+def iteration_energy(text: DiceText, energy: float, root: int = 0) -> Check:
     """shci.e against the last iteration, which is followed by one tighter diagonalization of the same matrix."""
-    last = text.last
+    last = text.last(root)
     if last is None:
         return not_made("iteration_energy", "the output has no table of iterations")
     sentence = f"the energy is {energy:.10f}, that of the last iteration was {last.energy:.10f} Hartree"
     return at_most("iteration_energy", abs(last.energy - energy), LOOSE_LIMIT, sentence)
 
 
-def printed_determinants(text: DiceText, found: dict[str, float]) -> Check:
+def printed_determinants(printed: Sequence[tuple[float, str]], found: dict[str, float]) -> Check:
     """The largest coefficients that Dice prints, up to a common sign."""
-    if not text.leading:
+    if not printed:
         return not_made("printed_determinants", "the output lists no determinants")
-    unknown = next((orbitals for _, orbitals in text.leading if orbitals not in found), None)
+    unknown = next((orbitals for _, orbitals in printed if orbitals not in found), None)
     if unknown is not None:
         return Check(
             "printed_determinants", False, f"determinant {unknown} of the output is not that large in dets.bin"
         )
-    pairs = np.array([(value, found[orbitals]) for value, orbitals in text.leading])
+    pairs = np.array([(value, found[orbitals]) for value, orbitals in printed])
     gap = float(min(np.abs(pairs[:, 0] - sign * pairs[:, 1]).max() for sign in (1, -1)))
     sentence = f"printed coefficients differ by {gap:.1e} from those of dets.bin"
     return at_most("printed_determinants", gap, PRINTED_LIMIT, sentence)
+
+
+def root_bounds(energies: Sequence[float], bounds: Sequence[float]) -> Check:
+    """No root is above the same root among some of the determinants, or a lower state was missed."""
+    above, root = max((energy - bound, root) for root, (energy, bound) in enumerate(zip(energies, bounds, strict=False)))
+    sentence = f"root {root} lies {above:.1e} Hartree above the same root among the lowest determinants alone"
+    return at_most("variational_bound", above, ENERGY_LIMIT * max(1.0, abs(energies[root])), sentence)
 
 
 def expectation(energy: float, recomputed: float) -> Check:

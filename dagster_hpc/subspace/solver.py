@@ -128,6 +128,16 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The error of a subspace without an answer, after these of its attempts, with the advice that fits them."""
         return errors[-1]
 
+    def other_spin(self, run: SolverRun[Any], wanted: float) -> str:
+        """A sentence where the state that was found has not the wanted spin, or does not tell its own."""
+        found = run.result.spin_square
+        if found is None:
+            return f"the solver {run.solver!r} does not tell <S²> of the lowest state; {wanted:g} is wanted"
+        if abs(found - wanted) < SPIN_LIMIT:
+            return ""
+        cannot = "" if run.solver == "embedded" else f": the solver {run.solver!r} takes no wish for a spin"
+        return f"<S²> of the lowest state is {found:.4f}, not {wanted:g}{cannot}"
+
     def acting(self) -> "SubspaceSolver":
         """Who solves: this solver."""
         return self
@@ -232,7 +242,7 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         runs = Attempts(solver, solver.stand_in(), asking).solve(subspaces)
         if wanted is not None:
             for run in runs:
-                if sentence := other_spin(run, wanted):
+                if sentence := self.other_spin(run, wanted):
                     tell(context, sentence)
         return runs
 
@@ -249,14 +259,3 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
         All subspaces of an iteration become one array job. `on_runs` is called with the runs of each iteration.
         """
         return SCISolver(self, context, key, on_runs, how)
-
-
-def other_spin(run: SolverRun[Any], wanted: float) -> str:
-    """A sentence where the state that was found has not the wanted spin, or does not tell its own."""
-    found = run.result.spin_square
-    if found is None:
-        return f"the solver {run.solver!r} does not tell <S²> of the lowest state; {wanted:g} is wanted"
-    if abs(found - wanted) < SPIN_LIMIT:
-        return ""
-    cannot = "" if run.solver == "embedded" else f": the solver {run.solver!r} takes no wish for a spin"
-    return f"<S²> of the lowest state is {found:.4f}, not {wanted:g}{cannot}"

@@ -187,6 +187,7 @@ def test_what_to_do_about_a_wrong_answer_depends_on_its_cause() -> None:
 
 ERROR_OF = {
     "davidson_nan_abort": DiceNotConverged,
+    "davidson_roots": DiceNotConverged,
     "nelec_mismatch": DiceElectronMismatch,
     "nelec_mismatch_no_mpirun": DiceElectronMismatch,
     "no_alphadets": DiceInputMissing,

@@ -298,8 +298,9 @@ def test_the_output_may_be_named_within_the_work_directory(given: object, h2o: P
     stdout = (h2o / "dice.out").read_bytes() if given == b"text" else given
     result = read_dice_outputs(h2o, norb=7, nelec=(5, 5), stdout=stdout)  # type: ignore[arg-type]
     assert result.text is not None
-    assert result.text.last is not None
-    assert (result.text.last.determinants, result.text.last.davidson) == (441, 9)
+    last = result.text.last()
+    assert last is not None
+    assert (last.determinants, last.davidson) == (441, 9)
 
 
 @pytest.mark.parametrize("name", ["lih_sto3g", "oh", "n2_pyscf_subset", "ppp_norb40_3a2b", "h2o_sto3g_subset"])

@@ -12,7 +12,7 @@ import numpy as np
 from dagster_hpc.dice.dets_file import write_determinants
 from dagster_hpc.dice.embedded.words import say
 from dagster_hpc.dice.files import rdm_text, spin_rdm
-from dagster_hpc.dice.layout import DETERMINANTS, ENERGY
+from dagster_hpc.dice.layout import ENERGY, determinants_of, spin_rdm_of
 
 if TYPE_CHECKING:
     from dagster_hpc.diagonalization.solution import Solution
@@ -27,14 +27,14 @@ def write_outputs(directory: Path, schedule: Schedule, solution: Solution) -> No
             alpha, beta = solution.state(root).one_rdm()
             _put(prefix / f"spatial1RDM.{root}.{root}.txt", rdm_text(alpha + beta, 1e-15, "16.12g").encode())
             if schedule.spin_one_rdm:
-                _put(prefix / f"spin1RDM.{root}.{root}.txt", rdm_text(spin_rdm(alpha, beta)).encode())
+                _put(prefix / spin_rdm_of(root), rdm_text(spin_rdm(alpha, beta)).encode())
     _put(prefix / ENERGY, solution.energies.astype("<f8").tobytes())
     if schedule.write_determinants > 0:
         for root in range(len(solution.energies)):
             state = solution.state(root)
             best = np.argsort(-np.abs(state.coefficients), kind="stable")[: schedule.write_determinants]
             strings = state.alpha[state.index_a[best]], state.beta[state.index_b[best]]
-            with _whole(directory / (DETERMINANTS if root == 0 else f"dets_{root}.bin")) as path:
+            with _whole(directory / determinants_of(root)) as path:
                 write_determinants(path, *strings, state.coefficients[best], state.norb)
 
 
