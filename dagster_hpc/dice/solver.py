@@ -110,7 +110,7 @@ class DiceSolver(SelectedCISolver):
 
     def try_out(self, context: Context | None = None, **how: Any) -> DiceTrial:
         """A small case with different alpha and beta strings, as a job: is this a Dice that reads them?"""
-        alone = self.model_copy(update={"fallback": False, "max_retries": 0, "select_cutoff": None})
+        alone = self.model_copy(update={"fallback": False, "max_retries": 0, "select_cutoff": None, "nroots": 1})
 
         def ask(case: "TrialCase") -> "DiceResult | Exception":
             try:
