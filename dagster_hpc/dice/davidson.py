@@ -2,8 +2,9 @@
 
 Selected-CI spaces of sampled determinants often fall apart into blocks that the Hamiltonian does not connect. A solver that
 starts from one determinant then converges, with a residual of zero, to the lowest state of that determinant's block and not
-of the space. Hence: the blocks of a stored matrix are solved apart; starting vectors from chance share one Krylov space with
-the good ones; and a guard, the state above the wanted ones, is followed in it, so that a lower one would show.
+of the space. Hence: the blocks of a stored matrix are solved apart; where none is stored, sectors that are known not to be
+connected are searched apart, all at the price of one; a starting vector from chance shares one Krylov space with the good
+ones; and a guard, the state above the wanted ones, is followed in it, so that a lower one would show.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ Vector = NDArray[np.float64]
 
 DENSE = 400  # up to this size all of LAPACK is as fast as any iteration, and cannot miss a state
 MAX_ITERATIONS = 800  # Dice's own cap; here, reaching it is an error
-_GUARD = 1e-3  # residual to which the guard is followed, and further where it comes closer to a wanted state
+_GUARD = 3e-3  # residual to which the guard is followed, and further where it comes closer to a wanted state
 _LARGEST = 8  # basis vectors for each state that is followed: each takes 16 bytes per determinant
 
 
@@ -126,7 +127,7 @@ def lowest_states(
     sectors: Sequence[NDArray[np.intp]] | None = None,
     near: float = 0.0,
 ) -> States:
-    """The `nroots` lowest states by block Davidson: from guesses or the lowest states among few places, and from chance.
+    """The `nroots` lowest states by block Davidson: from guesses, or the lowest states among few places, and from chance.
 
     `sectors`: all places, in parts that the operator does not connect. Each is searched with starts of its own. One vector
     holds one of each sector, so that the operator is applied to all of them at the price of one. `near`: states that are no
@@ -139,10 +140,12 @@ def lowest_states(
     for places in sectors or [np.arange(len(diagonal))]:
         own = diagonal[places]
         leading = _Leading.of(operator, places, own)
-        known = [guess[places] for guess in guesses]
-        starts = [guess for guess in known if np.linalg.norm(guess) > 1e-8] or [*leading.states(nroots + 1, len(own))]
-        starts.append(rng.standard_normal(len(own)) / (1 + own - own.min()) ** 2)  # favours low determinants
-        starts.append(rng.standard_normal(len(own)))  # favours none, so that no block and no symmetry is left out
+        starts = [guess[places] for guess in guesses if np.linalg.norm(guess[places]) > 1e-8]
+        if len(starts) < nroots:
+            starts += [*leading.states(nroots + 1, len(own))]
+        low = rng.standard_normal(len(own)) / (1 + own - own.min()) ** 2  # favours low determinants
+        any_ = rng.standard_normal(len(own))  # favours none, so that no block and no symmetry is left out
+        starts.append(low / np.linalg.norm(low) + any_ / np.linalg.norm(any_))
         searches.append(_Search(places, own, leading, nroots + 1, starts))
     return _together(operator, searches, min(nroots, len(diagonal)), tolerance, near)
 
@@ -153,7 +156,7 @@ def refined(operator: Operator, states: States, nroots: int, *, tolerance: float
     places = np.arange(len(diagonal))
     leading = _Leading.of(operator, places, diagonal)
     search = _Search(places, diagonal, leading, len(states.energies), [*states.vectors.T])
-    found = _together(operator, [search], nroots, tolerance)
+    found = _together(operator, [search], min(nroots, len(diagonal)), tolerance)
     return replace(found, iterations=states.iterations + found.iterations)
 
 

@@ -192,6 +192,13 @@ def test_an_isolated_state_above_the_lowest_does_not_stop_the_search() -> None:
     assert states.energies == pytest.approx([0, 3 / 499], abs=1e-12)
 
 
+def test_fewer_guesses_than_states_are_wanted() -> None:
+    matrix, _ = blocks([500])
+    states = davidson.lowest_states(davidson.MatrixOperator(matrix), 5, tolerance=1e-8, guesses=[np.eye(500)[3]])
+
+    assert states.energies == pytest.approx(np.linalg.eigvalsh(matrix.toarray())[:5], abs=1e-10)
+
+
 def test_several_degenerate_states() -> None:
     part = scipy_sparse.random_array((800, 800), density=0.01, rng=np.random.default_rng(4))
     part = part + part.T + scipy_sparse.diags_array(np.linspace(0, 9, 800))

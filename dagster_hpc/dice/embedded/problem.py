@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals
 
 STORED = 8e6  # matrix elements up to which storing them is over before numba has been loaded and has saved anything
-_NEAR = 1e-5  # Hartree: more than what noise in the integrals does to the order of states
+_NEAR = 1e-4  # Hartree: more than what noise in the integrals does to the order of states
 _BYTES_PER_ELEMENT = 48  # of memory while the matrix of a product is put together
 
 
