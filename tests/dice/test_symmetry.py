@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 pytest.importorskip("numba")
 
-from dagster_hpc.dice.davidson import MatrixOperator, lowest_states
+from dagster_hpc.dice.davidson import lowest_states
 from dagster_hpc.dice.embedded import problem, solve_product
 from dagster_hpc.dice.embedded.symmetry import MOST, NOISE, Symmetry, largest_difference
 from dagster_hpc.dice.fcidump import integrals_of
 from dagster_hpc.dice.hamiltonian import DeterminantSpace, Integrals, hamiltonian_matrix
+from dagster_hpc.dice.stored_matrix import MatrixOperator
 
 
 @pytest.fixture(autouse=True)

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.dice.davidson import DENSE, MatrixOperator, States, lowest_states, lowest_states_of_matrix, refined
+from dagster_hpc.dice.davidson import States, lowest_states, refined
 from dagster_hpc.dice.embedded.kernel import CompiledProduct
 from dagster_hpc.dice.embedded.product import ProductHamiltonian
 from dagster_hpc.dice.embedded.spin import Penalised, Penalty, SpinFound, SpinWish
 from dagster_hpc.dice.embedded.strings import NEGLIGIBLE
 from dagster_hpc.dice.embedded.symmetry import Symmetry, largest_difference
 from dagster_hpc.dice.hamiltonian import hamiltonian_matrix
+from dagster_hpc.dice.stored_matrix import DENSE, MatrixOperator, lowest_states_of_matrix
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
