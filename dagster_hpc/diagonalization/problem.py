@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from dagster_hpc.diagonalization.davidson import DENSE, MatrixOperator, States, lowest_states, lowest_states_of_matrix
+from dagster_hpc.diagonalization.davidson import States, lowest_states, refined
 from dagster_hpc.diagonalization.kernel import CompiledProduct
 from dagster_hpc.diagonalization.product import ProductHamiltonian
 from dagster_hpc.diagonalization.spin import Penalised, Penalty, SpinFound, SpinWish
+from dagster_hpc.diagonalization.stored_matrix import DENSE, MatrixOperator, lowest_states_of_matrix
+from dagster_hpc.diagonalization.strings import NEGLIGIBLE
+from dagster_hpc.diagonalization.symmetry import Symmetry, largest_difference
 from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
 
 if TYPE_CHECKING:
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from dagster_hpc.electrons.space import DeterminantSpace
 
 STORED = 8e6  # matrix elements up to which storing them is over before numba has been loaded and has saved anything
+_NEAR = 1e-4  # Hartree: more than what noise in the integrals does to the order of states
 _BYTES_PER_ELEMENT = 48  # of memory while the matrix of a product is put together
 
 
@@ -46,8 +50,7 @@ class Problem:
         form = self._form(space)
         if isinstance(form, CompiledProduct):
             operator: Operator = form
-            wished = form if penalty is None else Penalised(form, penalty)
-            states = lowest_states(wished, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses)
+            states = self._lowest_of_kernel(form, space, penalty, guesses)
         else:
             operator = MatrixOperator(form)
             matrix = form if penalty is None else form + penalty.matrix()
@@ -55,6 +58,28 @@ class Problem:
                 matrix, self.roots, tolerance=self.tolerance, seed=self.seed, guesses=guesses
             )
         return (states, None) if penalty is None else _by_h_alone(states, operator, penalty)
+
+    def _lowest_of_kernel(
+        self, kernel: CompiledProduct, space: DeterminantSpace, penalty: Penalty | None, guesses: Sequence[Vector]
+    ) -> States:
+        """Where a symmetry holds but for noise, its sectors are searched without the noise, and the states then refined."""
+        symmetry = Symmetry.of(self.integrals)
+        exact = symmetry.imposed(self.integrals)
+        noisy = largest_difference(exact, self.integrals) > NEGLIGIBLE
+        searched = CompiledProduct(ProductHamiltonian.of(space, exact), self.threads) if noisy else kernel
+        wished, wished_exact = (
+            operator if penalty is None else Penalised(operator, penalty) for operator in (kernel, searched)
+        )
+        states = lowest_states(
+            wished_exact,
+            self.roots,
+            tolerance=self.tolerance,
+            seed=self.seed,
+            guesses=guesses,
+            sectors=symmetry.sectors(space),
+            near=_NEAR if noisy else 0.0,
+        )
+        return refined(wished, states, self.roots, tolerance=self.tolerance) if noisy else states
 
     def _form(self, space: DeterminantSpace) -> csr_array | CompiledProduct:
         """The cheapest form of H that there is memory for."""

@@ -1,4 +1,4 @@
-"""`EmbeddedSolver`: the selected CI that comes with this package, as jobs. It needs PySCF and no Dice."""
+"""`EmbeddedSolver`: the selected CI that comes with this package, as jobs. It needs no Dice."""
 
 # No `from __future__ import annotations` here: Dagster reads the annotations of a resource.
 

@@ -14,7 +14,7 @@ from pyscf import ao2mo, fci
 from pyscf.fci import cistring, selected_ci
 from scipy import sparse as scipy_sparse
 
-from dagster_hpc.diagonalization import davidson
+from dagster_hpc.diagonalization import davidson, stored_matrix
 from dagster_hpc.electrons.fcidump import read_fcidump
 from dagster_hpc.electrons.hamiltonian import diagonal_energies, hamiltonian_matrix
 from dagster_hpc.electrons.integrals import Integrals
@@ -160,10 +160,10 @@ def blocks(sizes: list[int], seed: int = 0) -> tuple[object, float]:
 
 
 def test_the_lowest_state_is_found_in_whichever_block_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(davidson, "DENSE", 100)
+    monkeypatch.setattr(stored_matrix, "DENSE", 100)
     matrix, lowest = blocks([150, 90, 120, 400])
 
-    states = davidson.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)
+    states = stored_matrix.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)
 
     assert states.energies[0] == pytest.approx(lowest, abs=1e-10)
 
@@ -175,7 +175,7 @@ def test_davidson_alone_does_not_stay_in_the_block_of_its_first_start(seed: int)
     trapped[:300] = np.linalg.eigh(matrix[:300, :300].toarray())[1][:, 0]
 
     states = davidson.lowest_states(
-        davidson.MatrixOperator(matrix),
+        stored_matrix.MatrixOperator(matrix),
         1,
         tolerance=1e-7,
         seed=seed,
@@ -190,9 +190,16 @@ def test_an_isolated_state_above_the_lowest_does_not_stop_the_search() -> None:
     """The guard then has no direction left, which is no fault of the states that are wanted."""
     matrix = scipy_sparse.diags_array(np.linspace(0, 3, 500)).tocsr()
 
-    states = davidson.lowest_states(davidson.MatrixOperator(matrix), 2, tolerance=1e-9)
+    states = davidson.lowest_states(stored_matrix.MatrixOperator(matrix), 2, tolerance=1e-9)
 
     assert states.energies == pytest.approx([0, 3 / 499], abs=1e-12)
+
+
+def test_fewer_guesses_than_states_are_wanted() -> None:
+    matrix, _ = blocks([500])
+    states = davidson.lowest_states(stored_matrix.MatrixOperator(matrix), 5, tolerance=1e-8, guesses=[np.eye(500)[3]])
+
+    assert states.energies == pytest.approx(np.linalg.eigvalsh(matrix.toarray())[:5], abs=1e-10)
 
 
 def test_several_degenerate_states() -> None:
@@ -200,7 +207,7 @@ def test_several_degenerate_states() -> None:
     part = part + part.T + scipy_sparse.diags_array(np.linspace(0, 9, 800))
     twice = scipy_sparse.block_diag([part, part]).tocsr()
 
-    states = davidson.lowest_states(davidson.MatrixOperator(twice), 4, tolerance=1e-8)
+    states = davidson.lowest_states(stored_matrix.MatrixOperator(twice), 4, tolerance=1e-8)
 
     reference = np.linalg.eigvalsh(part.toarray())
     assert states.energies == pytest.approx([reference[0]] * 2 + [reference[1]] * 2, abs=1e-9)
@@ -212,7 +219,7 @@ def test_giving_up_is_an_error_and_not_a_number(monkeypatch: pytest.MonkeyPatch)
     matrix, _ = blocks([2000])
 
     with pytest.raises(davidson.EigenError, match="not converged after 2 iterations"):
-        davidson.lowest_states(davidson.MatrixOperator(matrix), 1, tolerance=1e-9)
+        davidson.lowest_states(stored_matrix.MatrixOperator(matrix), 1, tolerance=1e-9)
 
 
 @pytest.mark.parametrize("count", [20, 40, 80])
@@ -227,7 +234,7 @@ def test_sparse_products_of_random_strings(count: int, with_hartree_fock: bool) 
             chosen[0] = 0
         space = DeterminantSpace.product(*[occupations(strings[chosen], 16)] * 2)
         matrix = hamiltonian_matrix(space, integrals)
-        states = davidson.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)
+        states = stored_matrix.lowest_states_of_matrix(matrix, 1, tolerance=1e-7)
 
         exact = min_by_arpack(matrix)
         two_body = ao2mo.restore(1, integrals.pair_integrals, 16)

@@ -18,13 +18,15 @@ pytest.importorskip("pyscf")
 from pyscf import ao2mo, gto, scf
 
 from dagster_hpc.diagonalization import problem, solve_product
-from dagster_hpc.diagonalization.davidson import EigenError
+from dagster_hpc.diagonalization.davidson import EigenError, States
 from dagster_hpc.diagonalization.kernel import CompiledProduct
 from dagster_hpc.diagonalization.product import ProductHamiltonian
+from dagster_hpc.diagonalization.solution import Solution
 from dagster_hpc.diagonalization.spin import Penalty, SpinWish
 from dagster_hpc.diagonalization.threads import threads_allowed
 from dagster_hpc.electrons.fcidump import integrals_of
 from dagster_hpc.electrons.hamiltonian import hamiltonian_matrix
+from dagster_hpc.electrons.selection import grown
 from dagster_hpc.electrons.space import DeterminantSpace
 from dagster_hpc.engine.errors import ConfigurationError
 from tests.diagonalization import slater_condon
@@ -291,6 +293,35 @@ def test_s_squared_is_what_a_state_says_of_itself(given: tuple[object, ...], cou
         state = type(found)(found.space, found.energies, vector[:, None], 1, 0.0).state()
         assert vector @ penalty.spin_square(vector[None])[0] == pytest.approx(state.spin_square(), abs=1e-10)
     assert penalty.apply(random[None])[0] == pytest.approx(penalty.matrix() @ random, abs=1e-12)
+
+
+def test_s_squared_of_a_grown_set_leads_out_of_it_and_back() -> None:
+    """S+ of a determinant has a norm, whether or not what it leads to is in the set."""
+    case = molecule(*O2)
+    product = case.space((3, 5))
+    weight = np.random.default_rng(5).standard_normal(len(product))
+    space = grown(product, weight / np.linalg.norm(weight), 0.02, integrals_of(case.one_body, case.two_body))
+    penalty = Penalty.of(space, SpinWish(3.75))
+    vector = np.random.default_rng(4).standard_normal(len(space))
+    vector /= np.linalg.norm(vector)
+    images: dict[tuple[bytes, bytes], float] = {}
+    for a, b, value in zip(space.alpha[space.index_a], space.beta[space.index_b], vector, strict=True):
+        for p in np.flatnonzero(b & ~a):  # a†_p b_p, all alpha operators before all beta ones
+            raised, lowered = a.copy(), b.copy()
+            raised[p], lowered[p] = True, False
+            sign = (-1) ** int(a.sum() + a[:p].sum() + b[:p].sum())
+            key = raised.tobytes(), lowered.tobytes()
+            images[key] = images.get(key, 0.0) + sign * value
+    s = (space.nelec[0] - space.nelec[1]) / 2
+
+    found = vector @ penalty.spin_square(vector[None])[0]
+
+    assert len(product) < len(space)
+    assert not space.is_product
+    assert found == pytest.approx(s * (s + 1) + sum(value**2 for value in images.values()), abs=1e-12)
+    state = Solution.of(space, 0.0, States(np.zeros(1), vector[:, None], 1, 0.0), None).state()
+    assert found == pytest.approx(state.spin_square(), abs=1e-10)
+    assert penalty.apply(vector[None])[0] == pytest.approx(penalty.matrix() @ vector, abs=1e-12)
 
 
 @pytest.mark.parametrize(("said", "threads"), [("3", 3), ("2,4", 2), (" 5 ", 5)])

@@ -91,7 +91,13 @@ def test_ranks_share_the_work_and_nodes_the_memory() -> None:
 
 
 def test_the_embedded_solver_stores_no_matrix() -> None:
-    assert estimate("embedded", LARGE).memory_bytes < estimate("dice", LARGE).memory_bytes / 5
+    assert estimate("embedded", LARGE).memory_bytes < estimate("dice", LARGE).memory_bytes / 4
+
+
+@pytest.mark.parametrize(("determinants", "measured_mib"), [(10**5, 264), (4 * 10**5, 639), (10**6, 1560)])
+def test_memory_is_what_the_embedded_program_took(determinants: int, measured_mib: float) -> None:
+    expected = estimate("embedded", Workload(26, determinants, 4.3e8))
+    assert expected.memory_bytes / MIB == pytest.approx(measured_mib, rel=0.15)
 
 
 # -- with the ledger
@@ -167,8 +173,8 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_solver_warns_of_a_walltime_that_is_too_short(hpc: HPCJobRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     large(monkeypatch)
-    hpc.profiles["dice-mpi"] = ExecutionProfile(walltime="00:01:00")
-    with pytest.warns(UserWarning, match="1000000 determinants: it is expected to take 109 s .* ask for 00:02:44"):
+    hpc.profiles["dice-mpi"] = ExecutionProfile(walltime="00:00:10")
+    with pytest.warns(UserWarning, match="1000000 determinants: it is expected to take 14 s .* ask for 00:00:22"):
         DiceSolver(hpc=hpc).solve(*problem("lih_sto3g"))
 
 
