@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from dagster_hpc.engine.hosts.base import Host
     from dagster_hpc.subspace.solver import SubspaceSolver
 
-_READ = 1 << 24  # bytes at the beginning and at the end of a program: all of most
+_READ = 1 << 20  # bytes at the beginning, where the build id of an ELF file is, and at the end: it is read for every call
 
 
 def program_stamps(solver: SubspaceSolver) -> dict[str, Any]:
