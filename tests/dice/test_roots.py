@@ -20,8 +20,8 @@ from dagster_hpc.dice.output_text import DiceNotConverged
 from dagster_hpc.dice.result import DiceResult
 from dagster_hpc.dice.validation import DiceResultInvalid
 from dagster_hpc.electrons.fcidump import read_fcidump
+from tests.diagonalization.slater_condon import matrix
 from tests.dice.golden import FOLDER, case
-from tests.dice.slater_condon import matrix
 from tests.dice.stand_ins import EMBEDDED
 from tests.dice.test_solver import counted, local_runner, problem, solver, starts
 

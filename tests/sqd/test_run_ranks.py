@@ -59,9 +59,9 @@ def test_a_loop_is_that_of_one_process(dice: DiceSolver) -> None:
     loop = {"samples_per_batch": 12, "num_batches": 2, "max_iterations": 2, "seed": 24, "initial_occupancies": "ccsd"}
 
     ours = run_sqd(N2, bits, sci_solver=dice, in_process_below=0, **loop)
-    alone = run_sqd(N2, bits, **loop)
+    alone = run_sqd(N2, bits, sci_solver=dice, in_process_below=10_000, **loop)
 
     found, expected = ([one.energies for one in result.iterations] for result in (ours, alone))
     np.testing.assert_allclose(found, expected, atol=1e-8)
-    assert len(ours.jobs) == 4
+    assert (len(ours.jobs), len(alone.jobs)) == (4, 0)
     assert {job["state"] for job in ours.jobs} == {"COMPLETED"}
