@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 SCISolver: TypeAlias = (
     "Callable[[list[Subspace], NDArray[np.float64], NDArray[np.float64], int, tuple[int, int]], list[SCIResult]]"
 )
-IN_PROCESS_BELOW = 2_000  # determinants: some hundredths of a second on one core, where a job takes half a second to start
+IN_PROCESS_BELOW = 5_000  # determinants: hundredths of a second here; from there on jobs are as quick as one process
 
 
 class SolverFailed(HPCError):
