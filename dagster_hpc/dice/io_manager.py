@@ -8,22 +8,18 @@ the rest as JSON. Only the classes named here are ever built from a file.
 
 import io
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
-from pydantic import Field
 
-from dagster_hpc.engine.errors import ConfigurationError, HPCError
+from dagster_hpc.engine.errors import HPCError
+from dagster_hpc.value_files import ValueFiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from upath import UPath
 
 FORMAT = "dagster_hpc.sci"
 VERSION = 1
@@ -45,49 +41,22 @@ class ResultFileInvalid(HPCError):
     """A file of this IO manager that it cannot read back."""
 
 
-class SCIResultIOManager(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
+class SCIResultIOManager(ValueFiles):
     """Stores DiceResult, SCIResult and SCIState exactly, also lists, tuples and dicts of them, and plain arrays.
 
-    One file per asset and partition below `base_dir`; several upstream partitions are loaded as a dict.
+    One HDF5 file per asset and partition below `base_dir`; several upstream partitions are loaded as a dict.
 
     Example:
         dg.Definitions(assets=[...], resources={"sci": SCIResultIOManager(base_dir="/data/results")})
     """
 
-    base_dir: str | None = Field(
-        default=None, description="Folder or URL of the files; default: the storage folder of the Dagster instance."
-    )
-
-    def create_io_manager(self, context: dg.InitResourceContext) -> "SCIResultFiles":
-        from upath import UPath
-
-        if self.base_dir is None and context.instance is None:
-            raise ConfigurationError("SCIResultIOManager has no base_dir, and there is no Dagster instance with one")
-        base = self.base_dir if self.base_dir is not None else context.instance.storage_directory()  # type: ignore[union-attr]
-        return SCIResultFiles(base_path=UPath(base))
-
-
-class SCIResultFiles(dg.UPathIOManager):
-    """One HDF5 file for each asset and partition."""
-
     extension = ".h5"
 
-    def make_safe_partition_path(self, base_path: "UPath", partition: str) -> "UPath":
-        # A partition named ../x or /x stays below the asset's folder.
-        parts = [part.replace(".", "%2E") if part in (".", "..") else part for part in partition.split("/")]
-        return super().make_safe_partition_path(base_path, "/".join(parts))
+    def contents(self, value: Any) -> bytes:
+        return to_bytes(value)
 
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
-        data = to_bytes(obj)
-        if not isinstance(path, Path):
-            path.write_bytes(data)  # object stores show a file when it is whole
-            return
-        unfinished = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-        unfinished.write_bytes(data)
-        unfinished.replace(path)  # a reader meets the old file or the new one
-
-    def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
-        return from_bytes(path.read_bytes(), str(path))
+    def value(self, contents: bytes, name: str) -> Any:
+        return from_bytes(contents, name)
 
 
 def to_bytes(value: Any) -> bytes:

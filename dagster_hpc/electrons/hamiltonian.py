@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dagster_hpc.electrons.chunks import chunks
 from dagster_hpc.electrons.integrals import Indices, Integrals
 from dagster_hpc.electrons.space import DeterminantSpace, Occupations, keys_of, pack
 
@@ -114,15 +115,8 @@ class _Reduction:
 
     def pairs(self) -> Iterator[tuple[Indices, Indices]]:
         """Every two different entries that leave the same, in chunks."""
-        before = np.concatenate([[0], np.cumsum(self.later)])
-        low = 0
-        while low < len(self.later):
-            high = max(low + 1, int(np.searchsorted(before, before[low] + _CHUNK, side="right")) - 1)
-            count = self.later[low:high]
-            first = np.repeat(np.arange(low, high), count)
-            if len(first):
-                yield first, first + 1 + np.arange(len(first)) - np.repeat(before[low:high] - before[low], count)
-            low = high
+        for first, number in chunks(self.later, _CHUNK):
+            yield first, first + 1 + number
 
     def elements(self, table: Vector, pair: Indices, first: Indices, second: Indices) -> Vector:
         (p, r), (q, s) = ((self.taken[0][at], self.taken[1][at]) for at in (first, second))

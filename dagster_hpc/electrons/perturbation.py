@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
+from dagster_hpc.electrons.chunks import chunks
 from dagster_hpc.electrons.determinants import bits_of
 from dagster_hpc.electrons.hamiltonian import diagonal_energies
 from dagster_hpc.electrons.space import DeterminantSpace
@@ -234,18 +235,10 @@ def _doubles(
     a, b = a[order], b[order]
     value = integral[a, b]
     count = np.searchsorted(-np.abs(value), -threshold[which], side="left")
-    which, count = which[count > 0], count[count > 0]
-    ends = np.cumsum(count)
-    low = 0
-    while low < len(which):
-        start = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))
-        part = count[low:high]
-        det = np.repeat(which[low:high], part)
-        at = np.arange(len(det)) - np.repeat(ends[low:high] - part - start, part)
+    for place, at in chunks(count, _CHUNK):
+        det = which[place]
         empty = ~(members.occupied[spins[0]][det, a[at]] | members.occupied[spins[1]][det, b[at]])
         det, at = det[empty], at[empty]
-        low = high
         if not len(det):
             continue
         to_a, to_b = a[at], b[at]

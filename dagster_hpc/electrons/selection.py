@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from dagster_hpc.electrons.chunks import chunks
 from dagster_hpc.electrons.hamiltonian import Vector
 from dagster_hpc.electrons.integrals import Integrals
 from dagster_hpc.electrons.space import DeterminantSpace, Keys, Occupations, keys_of, pack, unpack
@@ -115,17 +116,10 @@ def _doubles(
     if len(which) == 0:
         return
     count = np.searchsorted(-size, -threshold[which], side="right")
-    ends = np.cumsum(count)
-    low = 0
-    while low < len(which):
-        start = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, start + _CHUNK, side="right")))
-        part = count[low:high]
-        det = np.repeat(which[low:high], part)
-        at = np.arange(len(det)) - np.repeat(ends[low:high] - part - start, part)
+    for place, at in chunks(count, _CHUNK):
+        det = which[place]
         empty = ~(filled[spins[0]][det, a[at]] | filled[spins[1]][det, b[at]])
         det, at = det[empty], at[empty]
         if len(det):
             out = flip[spins[0]][i] ^ flip[spins[1]][j]
             yield members[det] ^ out ^ flip[spins[0]][a[at]] ^ flip[spins[1]][b[at]]
-        low = high

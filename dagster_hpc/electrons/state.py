@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dagster_hpc.electrons.chunks import chunks
 from dagster_hpc.electrons.densities import two_rdms
 from dagster_hpc.electrons.determinants import StringTable, bits_of, popcounts, sorted_unique, words_of
 
@@ -128,18 +129,10 @@ def _spin_rdm(
     string, orbital, sign, group = string[order], orbital[order], sign[order], group[order]
     sizes = np.bincount(group)
     begins = np.cumsum(sizes) - sizes
-    mates = sizes[group]
-    ends = np.cumsum(mates)
-    low = 0
-    while low < len(string):
-        done = ends[low - 1] if low else 0
-        high = max(low + 1, int(np.searchsorted(ends, done + _PAIRS, side="right")))
-        first = np.repeat(np.arange(low, high), mates[low:high])
-        within = np.arange(len(first)) - np.repeat(ends[low:high] - mates[low:high] - done, mates[low:high])
-        second = begins[group[first]] + within
+    for first, number in chunks(sizes[group], _PAIRS):
+        second = begins[group[first]] + number
         pair, inverse = np.unique(string[first] * np.int64(len(strings)) + string[second], return_inverse=True)
         overlap = np.asarray((rows[pair // len(strings)] * rows[pair % len(strings)]).sum(axis=1)).ravel()
         terms = overlap[inverse.ravel()] * sign[first] * sign[second]
         np.add.at(density, (orbital[first], orbital[second]), terms)
-        low = high
     return density

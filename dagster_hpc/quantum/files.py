@@ -5,44 +5,24 @@
 import io
 import json
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import dagster as dg
 import numpy as np
-from pydantic import Field
 
-from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.quantum.values import QuantumJob, QuantumTimes, Shots
-
-if TYPE_CHECKING:
-    from upath import UPath
+from dagster_hpc.value_files import ValueFiles
 
 
-class QuantumFiles(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
+class QuantumFiles(ValueFiles):
     """Stores quantum jobs and shots as npz with a JSON header, one file for each partition, never pickle."""
 
-    base_dir: str | None = Field(
-        default=None, description="Folder of the files; default: the storage folder of the Dagster instance."
-    )
-
-    def create_io_manager(self, context: dg.InitResourceContext) -> "_Files":
-        from upath import UPath
-
-        if self.base_dir is None and context.instance is None:
-            raise ConfigurationError("QuantumFiles has no base_dir, and there is no Dagster instance with one")
-        return _Files(UPath(self.base_dir or context.instance.storage_directory()))  # type: ignore[union-attr]
-
-
-class _Files(dg.UPathIOManager):
     extension = ".npz"
 
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        unfinished.write_bytes(to_bytes(obj))
-        unfinished.rename(path)  # a reader meets the old file or the new one
+    def contents(self, value: Any) -> bytes:
+        return to_bytes(value)
 
-    def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
-        return from_bytes(path.read_bytes())
+    def value(self, contents: bytes, name: str) -> Any:
+        return from_bytes(contents)
 
 
 def to_bytes(value: Any) -> bytes:

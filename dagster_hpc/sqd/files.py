@@ -8,11 +8,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import dagster as dg
 import numpy as np
-from pydantic import Field
 
-from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd.closed_loop.records import result_of as closed_loop_of
 from dagster_hpc.sqd.closed_loop.records import result_record as closed_loop_record
 from dagster_hpc.sqd.closed_loop.values import ClosedLoopResult
@@ -20,40 +17,25 @@ from dagster_hpc.sqd.molecule import Molecule
 from dagster_hpc.sqd.npz import StateUnreadable, packed, plain_json, unpacked
 from dagster_hpc.sqd.records import iteration_of, iteration_record, state_arrays, state_of
 from dagster_hpc.sqd.values import Hamiltonian, Samples, SQDResult
+from dagster_hpc.value_files import ValueFiles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from upath import UPath
 
 
 _STORED = "Hamiltonian, Samples, SQDResult and ClosedLoopResult"
 
 
-class SQDFiles(dg.ConfigurableIOManagerFactory):  # type: ignore[type-arg]
+class SQDFiles(ValueFiles):
     """Stores the values of these assets as npz with a JSON header: exact, one file per partition, never pickle."""
 
-    base_dir: str | None = Field(
-        default=None, description="Folder of the files; default: the storage folder of the Dagster instance."
-    )
-
-    def create_io_manager(self, context: dg.InitResourceContext) -> "_Files":
-        from upath import UPath
-
-        if self.base_dir is None and context.instance is None:
-            raise ConfigurationError("SQDFiles has no base_dir, and there is no Dagster instance with one")
-        return _Files(UPath(self.base_dir or context.instance.storage_directory()))  # type: ignore[union-attr]
-
-
-class _Files(dg.UPathIOManager):
     extension = ".npz"
 
-    def dump_to_path(self, context: dg.OutputContext, obj: Any, path: "UPath") -> None:
-        unfinished = path.with_name(f"{path.name}.unfinished")
-        unfinished.write_bytes(to_bytes(obj))
-        unfinished.rename(path)  # a reader meets the old file or the new one
+    def contents(self, value: Any) -> bytes:
+        return to_bytes(value)
 
-    def load_from_path(self, context: dg.InputContext, path: "UPath") -> Any:
-        return from_bytes(path.read_bytes(), str(path))
+    def value(self, contents: bytes, name: str) -> Any:
+        return from_bytes(contents, name)
 
 
 def to_bytes(value: Any) -> bytes:

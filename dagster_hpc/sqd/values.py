@@ -158,6 +158,13 @@ def best_of(iterations: Sequence[Iteration]) -> Iteration:
     return min(iterations, key=lambda iteration: iteration.energy)
 
 
+def node_hours_of(jobs: Sequence[Mapping[str, Any]]) -> float | None:
+    """The sum over jobs; None where one of them does not say."""
+    hours = [job.get("node_hours") for job in jobs]
+    known = [float(one) for one in hours if one is not None]
+    return sum(known) if known and len(known) == len(hours) else None
+
+
 @dataclass(frozen=True)
 class SQDResult:
     """The lowest state that the loop has met, and how it got there.
@@ -241,9 +248,7 @@ class SQDResult:
     @property
     def node_hours(self) -> float | None:
         """The sum over all jobs; None where one of them does not say."""
-        hours = [job.get("node_hours") for job in self.jobs]
-        known = [float(one) for one in hours if one is not None]
-        return sum(known) if known and len(known) == len(hours) else None
+        return node_hours_of(self.jobs)
 
     @property
     def node_hours_per_millihartree(self) -> float | None:

@@ -25,7 +25,7 @@ FLOORS = [
     ["version", "lazy", "engine", "local_batch"],
     ["electrons"],
     ["diagonalization"],
-    ["checks", "dagster_values"],
+    ["checks", "dagster_values", "value_files"],
     ["metadata"],
     ["resources"],
     ["assets"],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dagster_hpc.sqd.values import Occupancies, Subspace
+from dagster_hpc.sqd.values import Occupancies, Subspace, node_hours_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,6 +99,4 @@ class ClosedLoopResult:
     @property
     def node_hours(self) -> float | None:
         """The sum over all jobs; None where one of them does not say."""
-        hours = [job.get("node_hours") for job in self.jobs]
-        known = [float(one) for one in hours if one is not None]
-        return sum(known) if known and len(known) == len(hours) else None
+        return node_hours_of(self.jobs)
