@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from dagster_hpc.dice.output_text import DiceFailed
     from dagster_hpc.dice.resources import create_dice_resources
     from dagster_hpc.dice.result import DenseStateTooLarge, DiceResult
+    from dagster_hpc.dice.run import DiceRun
     from dagster_hpc.dice.solver import DiceSolver
-    from dagster_hpc.dice.tasks import DiceRun
     from dagster_hpc.dice.trial import DiceTrial
     from dagster_hpc.dice.validation import Check, DiceResultInvalid
 
@@ -66,7 +66,7 @@ __getattr__, __dir__ = lazy_names(
         "resources": ("create_dice_resources",),
         "result": ("DenseStateTooLarge", "DiceResult"),
         "solver": ("DiceSolver",),
-        "tasks": ("DiceRun",),
+        "run": ("DiceRun",),
         "trial": ("DiceTrial",),
         "validation": ("Check", "DiceResultInvalid"),
     },

@@ -26,7 +26,7 @@ from dagster_hpc.metadata import job_metadata
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.tasks import Subspace
+    from dagster_hpc.subspace.problem import StringPair
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class DiceProblem:
     correlation brings.
     """
 
-    ci_strings: Subspace
+    ci_strings: StringPair
     one_body_tensor: NDArray[np.float64]
     two_body_tensor: NDArray[np.float64]
     norb: int

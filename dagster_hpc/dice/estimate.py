@@ -23,10 +23,10 @@ from dagster_hpc.engine.units import format_walltime, parse_memory, parse_wallti
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from dagster_hpc.dice.tasks import Subspace
     from dagster_hpc.electrons.determinants import Words
     from dagster_hpc.engine.ledger import JobRow
     from dagster_hpc.resources.profile import ExecutionProfile
+    from dagster_hpc.subspace.problem import StringPair
 
 Program: TypeAlias = Literal["dice", "embedded"]
 
@@ -78,7 +78,7 @@ def workload(alpha: Words, beta: Words, norb: int) -> Workload:
     return Workload(norb, determinants, determinants * each)
 
 
-def workload_of(subspace: Subspace, norb: int) -> Workload:
+def workload_of(subspace: StringPair, norb: int) -> Workload:
     alpha, beta = (words_of(strings, norb) for strings in subspace)
     return workload(alpha, beta, norb)
 

@@ -13,8 +13,8 @@ from dagster_hpc.engine.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.assets import DiceProblem
+    from dagster_hpc.dice.run import DiceRun
     from dagster_hpc.dice.solver import DiceSolver
-    from dagster_hpc.dice.tasks import DiceRun
 
 CUTOFFS = (2e-3, 1e-3, 5e-4, 2e-4)
 

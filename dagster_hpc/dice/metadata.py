@@ -13,7 +13,7 @@ from dagster_hpc.metadata import array_metadata, job_metadata
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.result import DiceResult
-    from dagster_hpc.dice.tasks import DiceRun
+    from dagster_hpc.dice.run import DiceRun
     from dagster_hpc.dice.validation import Check
     from dagster_hpc.engine.job import JobResult
 

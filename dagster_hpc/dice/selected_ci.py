@@ -18,7 +18,7 @@ from dagster_hpc.subspace.solver import SubspaceSolver
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.result import DiceResult
-    from dagster_hpc.dice.tasks import DiceRun
+    from dagster_hpc.dice.run import DiceRun
 
 
 class SelectedCISolver(SubspaceSolver, ABC):

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dagster_hpc.dice.result import DiceResult
-    from dagster_hpc.dice.tasks import Subspace
+    from dagster_hpc.subspace.problem import StringPair
 
-    TrialCase: TypeAlias = tuple[Subspace, NDArray[np.float64], NDArray[np.float64], int, tuple[int, int]]
+    TrialCase: TypeAlias = tuple[StringPair, NDArray[np.float64], NDArray[np.float64], int, tuple[int, int]]
 
 
 NARROW, WIDE = 8, 64  # orbitals: any Dice takes 63, one that was compiled for more takes 64

@@ -1,10 +1,9 @@
-"""The names under which Dice's runs and subspaces were known before other solvers had them too."""
+"""What a run of Dice is called: an answer of Dice's kind with the jobs behind it."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dagster_hpc.subspace.problem import StringPair
 from dagster_hpc.subspace.tasks import SolverRun
 
 if TYPE_CHECKING:
@@ -15,5 +14,3 @@ if TYPE_CHECKING:
     DiceRun: TypeAlias = SolverRun[DiceResult]
 else:
     DiceRun = SolverRun  # without DiceResult, which brings numpy
-
-Subspace = StringPair
