@@ -91,5 +91,3 @@ class Upkeep:
             work.ledger.observations.request_cancel(stuck)
             resend([job._replace(cancel_requested=True) for job in work.ledger.watched(work.target.key)
                     if job.token in stuck], work)  # fmt: skip
-
-

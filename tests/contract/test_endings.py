@@ -133,6 +133,13 @@ def test_a_waiting_job_is_cancelled(lives: Lives, by: str) -> None:
     assert life.result.metrics.started_at is None
 
 
+def test_a_waiting_job_that_is_the_only_one_is_cancelled(site: Site) -> None:
+    """What a system says of one job reads differently where another's words follow."""
+    with site.waiting("touch ran") as (job, _):
+        site.hpc.cancel(job.handle)
+        assert job.end().state is JobState.CANCELLED
+
+
 @pytest.mark.parametrize("where", ["running", "waiting"])
 def test_what_we_cancel_says_that_it_was_us(lives: Lives, where: str) -> None:
     assert lives[f"cancelled {where} by us"].result.reason == "cancelled through dagster_hpc"

@@ -183,6 +183,35 @@ def test_records_are_read_though_the_last_one_lacks_its_blank_line() -> None:
     assert (metrics.raw["TOKEN"], metrics.raw["mem_per_nodes:mg0001"], metrics.elapsed_s) == ("1.6", "7100kb", 12)
 
 
+@pytest.mark.parametrize("name", ["deleted_waiting", "dependency_failed"])
+def test_a_job_that_never_ran_is_over_though_it_stands_last(name: str) -> None:
+    """It has no Exit_status, and behind the last record there is no blank line: it was HELD for ever."""
+    said = transcript("pbs", f"plain_{name}")
+    (status,) = Miyabi().read_history(replace(said, stdout=said.stdout[:-1])).jobs.values()
+    assert status.state is JobState.CANCELLED
+    for cut in range(len(said.stdout)):
+        part = Miyabi().read_history(replace(said, stdout=said.stdout[:cut])).jobs
+        assert all(one.state is JobState.CANCELLED for one in part.values())
+
+
+def test_no_part_of_a_record_is_another_end() -> None:
+    said = answer("assembled_history_ended")
+    states = {job_id: one.state for job_id, one in Miyabi().read_history(said).jobs.items()}
+    for cut in range(len(said.stdout)):
+        part = Miyabi().read_history(replace(said, stdout=said.stdout[:cut])).jobs
+        assert all(one.state is states[job_id] for job_id, one in part.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "state"),
+    [("running", JobState.RUNNING), ("waiting", JobState.PENDING), ("held_user", JobState.HELD)],
+)
+def test_a_live_job_is_seen_when_it_is_asked_for_alone(name: str, state: JobState) -> None:
+    said = transcript("pbs", f"plain_{name}")
+    (status,) = Miyabi().read_look_for(replace(said, stdout=said.stdout[:-1])).jobs.values()
+    assert status.state is state
+
+
 def test_ids_are_told_as_they_were_asked_for() -> None:
     asked = replace(answer("assembled_history_ended"), argv=("qstat", "-H", "-f", "2139924.opbs", "2139925"))
     assert set(Miyabi().read_history(asked).jobs) == {"2139924.opbs", "2139925"}

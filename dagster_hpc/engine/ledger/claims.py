@@ -275,7 +275,3 @@ def _others_wait(connection: sa.Connection, first: JobRow, room: int | None) -> 
     """Who comes later waits behind those who wait already: for this target, or for this queue of it."""
     query = _ROUTE_WAITING if room is None else _ANY_WAITING
     return "waits for room behind other jobs" if connection.execute(query, route_of(first).binds).first() else ""
-
-
-
-

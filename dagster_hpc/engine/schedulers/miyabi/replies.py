@@ -16,6 +16,8 @@ from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.miyabi.words import NOTHING, OVER, STATE_OF
 from dagster_hpc.engine.schedulers.pbs.records import Record, integer, records
 from dagster_hpc.engine.schedulers.pbs.replies import asked, jobs_report, refused_option
+from dagster_hpc.engine.schedulers.pbs.words import DELETED, FINISHED
+from dagster_hpc.engine.schedulers.pbs.words import OVER as OVER_IN_FULL
 
 _HEADER = ("JOB_ID", "JOB_NAME", "STATUS")
 _ID = re.compile(r"(\d{1,18}(?:\[\d{0,9}\])?)(?:\.\S+)?\s", re.ASCII)
@@ -121,7 +123,18 @@ def full_records(text: str) -> Mapping[str, Record]:
     if body.endswith("\n\n") or not body.endswith("\n"):
         return records(body)
     found, closed = records(f"{body}\n"), records(body)
-    return {job_id: one for job_id, one in found.items() if job_id in closed or one.of("Exit_status")}
+    return {job_id: one for job_id, one in found.items() if job_id in closed or _decides(one)}
+
+
+def _decides(record: Record) -> bool:
+    """Whether nothing that is still to come could say otherwise, as the order of the attributes is known.
+
+    A job that was deleted while it waited has no Exit_status to wait for: where its substate is told, its start would be.
+    """
+    if record.of("job_state") not in OVER_IN_FULL:
+        return bool(record.of("job_state"))
+    never_ran = record.of("substate") in (DELETED, FINISHED) and not record.of("stime")
+    return never_ran or bool(record.of("Exit_status"))
 
 
 def _as_asked(jobs: Mapping[str, JobStatus], ids: Sequence[str]) -> dict[str, JobStatus]:

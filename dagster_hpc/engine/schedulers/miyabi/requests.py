@@ -122,4 +122,3 @@ class Miyabi(PBS):
 
 def is_mig(queue: str) -> bool:
     return queue.endswith("-mig")
-
