@@ -40,12 +40,13 @@ def lowest_states_of_matrix(
     matrix: csr_array, nroots: int, *, tolerance: float, seed: int = 0, guesses: Sequence[Vector] = ()
 ) -> States:
     """The `nroots` lowest states; blocks that the matrix does not connect are solved one by one."""
-    from scipy.sparse.csgraph import connected_components
-
     size = matrix.shape[0]
     nroots = min(nroots, size)
     if size <= DENSE:
         return _dense(matrix.toarray(), nroots)
+
+    from scipy.sparse.csgraph import connected_components  # takes longer to load than a small matrix to solve
+
     count, label = connected_components(matrix, directed=False)
     if count == 1:
         return lowest_states(MatrixOperator(matrix), nroots, tolerance=tolerance, seed=seed, guesses=guesses)
@@ -81,8 +82,6 @@ def lowest_states_of_matrix(
 
 
 def _dense(matrix: Vector, nroots: int) -> States:
-    from scipy.linalg import eigh
-
-    energies, vectors = eigh(matrix, subset_by_index=[0, nroots - 1])
+    energies, vectors = (part[..., :nroots] for part in np.linalg.eigh(matrix))
     residual = float(np.linalg.norm(matrix @ vectors - vectors * energies, axis=0).max())
     return States(energies, vectors, 1, residual)

@@ -24,7 +24,7 @@ _QUICKEST_S, _SLOWEST_S = 0.05, 5.0  # between two looks
 _SLOWER = 0.05  # the pause, as a part of the time since anything changed
 _FILES_PER_LOOK = 3  # directories that one look touches, however many jobs are waited for
 _TOO_YOUNG_S = 1.0  # at the beginning of a wait: the job's own files tell soon enough how it does
-_SEEN_LATER_S = 0.1  # the scheduler sees a job end so much later than its own files do
+_ASKED_AGAIN_S = 0.1  # between two questions about a job that has ended, at first
 _UNSETTLED_S = 2.0  # between two looks whether a submission's process is gone
 
 
@@ -97,11 +97,12 @@ class Waiter:
                 settle_at = now + max(_UNSETTLED_S, 0.1 * (now - changed_at))
                 clock.within(left_s, partial(self._settle, unsettled))
             # The scheduler sees a job end later than its own files do; it is asked ever less eagerly.
-            hurry = ended_at is not None and now - ended_at >= _SEEN_LATER_S
+            hurry = ended_at is not None and now - ended_at >= work.target.scheduler.sees_ends_after_s
             if now >= tick_at or (hurry and now >= hurry_at):
-                tick_at = now + self._tick(left_s, hurry=hurry)
+                tick_at = now + max(self._tick(left_s, hurry=hurry), _QUICKEST_S)
                 now = clock.monotonic()
-                hurry_at = now + max(_SEEN_LATER_S, 0.5 * (now - (ended_at or now)))
+                hurry_at = now + max(_ASKED_AGAIN_S, 0.5 * (now - (ended_at or now)))
+                continue  # what it found is read at once
             pause_s = min(max(_QUICKEST_S, _SLOWER * (now - changed_at)), _SLOWEST_S)
             if ended_at is not None:
                 pause_s = min(pause_s, 0.25)

@@ -12,7 +12,7 @@ import pytest
 from dagster_hpc import Dependency, JobState
 from dagster_hpc.engine.job import DependencyKind, failure_of
 from tests.contract.lives import MET, NEVER_MET, Life, Lives, after
-from tests.contract.site import lacks, opened
+from tests.contract.site import Site, lacks, opened
 from tests.contract.systems.base import System
 from tests.faults.place import eventually, told
 

@@ -19,7 +19,7 @@ from dagster_hpc.engine.filesystem import network_filesystem
 from dagster_hpc.engine.job import FINAL_STATES, JobMetrics, JobState
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Recipient, database, schema
 from dagster_hpc.engine.ledger.database import Database
-from dagster_hpc.engine.ledger.leases import Lease
+from dagster_hpc.engine.ledger.leases import CLOSEST_S, Lease
 from dagster_hpc.engine.ledger.schema import LEASES
 from dagster_hpc.engine.ledger.schema import VERSION as SCHEMA_VERSION
 from dagster_hpc.engine.process import NOBODY, new_owner, process_lives, this_process
@@ -746,6 +746,15 @@ def test_quick_questions_come_out_of_a_budget_that_all_share(ledger: Ledger, url
         time.sleep(0.16)
     assert quick == 6
     assert take(ledger).due_in_s > 900  # they do not put the usual question off
+
+
+def test_who_comes_too_soon_with_a_quick_question_is_told_when_it_may_be_asked(ledger: Ledger) -> None:
+    polled(ledger, 1000.0)
+    soon = take(ledger, hurry=True)
+    assert not soon.taken
+    assert 0.0 < soon.due_in_s <= CLOSEST_S
+    time.sleep(soon.due_in_s)
+    assert take(ledger, hurry=True).early
 
 
 def test_a_new_job_brings_the_next_poll_forward_and_quick_questions_along(ledger: Ledger) -> None:

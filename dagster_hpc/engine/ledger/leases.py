@@ -160,6 +160,8 @@ def _judge(seen: sa.Row[Any], hurry: bool) -> Lease:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
     if due_in <= 0 or since < -_STEP_S or due_in > _LONGEST_INTERVAL_S:
         return Lease(True, seen.interval_s, idle_s=abs(since), polled_at=seen.polled_at)
-    if hurry and since >= CLOSEST_S and _budget(seen) >= 1:
-        return Lease(True, seen.interval_s, idle_s=since, polled_at=seen.polled_at, early=True)
-    return Lease(False, seen.interval_s, due_in)
+    if not hurry or _budget(seen) < 1:
+        return Lease(False, seen.interval_s, due_in)
+    if since < CLOSEST_S:
+        return Lease(False, seen.interval_s, min(due_in, CLOSEST_S - since))
+    return Lease(True, seen.interval_s, idle_s=since, polled_at=seen.polled_at, early=True)

@@ -23,6 +23,7 @@ class Local(Scheduler):
     template: ClassVar[str] = "local.sh.j2"
     job_id_variable: ClassVar[str] = "LOCAL_JOB_ID"
     index_variable: ClassVar[str] = "LOCAL_ARRAY_INDEX"
+    sees_ends_after_s: ClassVar[float] = 0.0  # its daemon is the parent of every job
 
     spool: str = ""
     cores: int | None = None
