@@ -311,10 +311,20 @@ def test_where_there_are_no_accounts_to_wait_for_a_job_that_the_queue_denies_is_
     assert verdict(shown, ended(code), has_history=False, denied=False).state is JobState.RUNNING
 
 
-def test_one_that_ended_badly_and_was_never_shown_may_only_not_be_shown_yet() -> None:
-    """It may have been sent back to the queue, which learns of new jobs late."""
+@pytest.mark.parametrize("end", [ended(143), ended(1, signal="TERM")])
+def test_one_that_was_told_to_end_and_was_never_shown_may_only_not_be_shown_yet(end: Sentinel) -> None:
+    """It may have been sent back to the queue, which learns of new jobs late: however often that denies it."""
     unseen = replace(ROW, state=JobState.PENDING)
-    assert verdict(unseen, ended(143), has_history=False).state is JobState.RUNNING
+    first = verdict(unseen, end, has_history=False)
+    assert (first.state, first.ending_since) == (JobState.PENDING, NOW)
+    for waited_s, state in ((PATIENCE.epilogue_s - 1, JobState.PENDING), (PATIENCE.epilogue_s, JobState.FAILED)):
+        again = replace(unseen, state=first.state, ending_since=NOW - waited_s)
+        assert verdict(again, end, has_history=False).state is state
+
+
+def test_another_bad_end_of_one_that_was_never_shown_is_looked_at_twice() -> None:
+    unseen = replace(ROW, state=JobState.PENDING)
+    assert verdict(unseen, ended(3), has_history=False).state is JobState.RUNNING
     assert verdict(unseen, ended(0), has_history=False).state is JobState.COMPLETED
 
 

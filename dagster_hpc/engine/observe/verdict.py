@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from signal import SIGKILL
+from signal import SIGKILL, SIGTERM
 
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
 from dagster_hpc.engine.ledger import Change, JobRow
@@ -57,30 +57,33 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
 
     grace_s = patience.accounting_delay_s  # the accounts of a job that is over come a moment later
     gone = evidence.asked and evidence.queue_heard and evidence.denied and queue is None
-    # Who has never been shown may not be shown yet, and have been sent back to the queue after a bad end.
-    was_there = row.state is not JobState.PENDING or sentinel.exit_code == 0
-    told_all = gone and was_there and not evidence.has_history
-    if final is None and not told_all and waited < (grace_s if evidence.asked else patience.epilogue_s):
-        return _ending(row, ending_since)
-    # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
+    # Who has never been shown may not be shown yet. If others told it to end, it may be back in the queue for its next run.
     badly = sentinel.exit_code != 0
+    never_shown = badly and row.state is JobState.PENDING
+    told_to_end = sentinel.signal is not None or sentinel.exit_code == 128 + SIGTERM
+    sent_back = never_shown and told_to_end and not row.cancel_requested
+    told_all = gone and not never_shown and not evidence.has_history
+    ending = _ending(row, ending_since, sent_back)
+    if final is None and not told_all and waited < (grace_s if evidence.asked else patience.epilogue_s):
+        return ending
+    # What has ended by its own word may have been requeued: only the scheduler can tell, and its accounts come late.
     unheard = not evidence.queue_heard and (badly or sentinel.signal is not None or evidence.asked)
     accounts_s = patience.epilogue_s if evidence.history_heard else patience.unavailable_s
-    unheard |= badly and evidence.has_history and waited < accounts_s
+    unheard |= badly and (evidence.has_history or sent_back) and waited < accounts_s
     # Nor does an answer that leaves it out say that it has left the queue.
     unheard |= queue is None and not evidence.denied and waited < patience.epilogue_s
     if final is None and unheard:
-        return _ending(row, ending_since)
+        return ending
     unaccounted = evidence.has_history and not (history and history.state.is_final)
     # What the queue says was done to it nobody else may know by the time that silent accounts are heard again.
     only_now = final is not None and final.state in _DONE_TO_IT and not evidence.asked
     if unaccounted and waited < grace_s and not only_now:
-        return _ending(row, ending_since)
+        return ending
     # Its last file may still be on its way through the file system; that of an earlier run is seen until then.
     unseen = final is not None and final.state is JobState.LOST and sentinel.exit_code is None
     unseen |= final is not None and final.state.is_success and badly
     if unseen and waited < patience.file_delay_s:
-        return _ending(row, ending_since)
+        return ending
 
     state, reason = _verdict(sentinel, final)
     # Some systems do not say how a job ended: then our own order explains a job that did not run to its own end.
@@ -179,8 +182,9 @@ def _cancelled(row: JobRow, now: float, patience: Patience) -> tuple[JobState, s
     return JobState.CANCELLED, "cancelled through dagster_hpc"
 
 
-def _ending(row: JobRow, ending_since: float) -> Change:
-    state = JobState.HELD if row.state is JobState.HELD else JobState.RUNNING  # a requeued job is held for a while
+def _ending(row: JobRow, ending_since: float, sent_back: bool) -> Change:
+    waits = sent_back or row.state is JobState.HELD  # a requeued job is held for a while
+    state = row.state if waits else JobState.RUNNING
     stuck_since = row.stuck_since if row.cancel_requested else None
     return Change(
         row.token, state, row.reason, metrics=row.metrics, ending_since=ending_since, stuck_since=stuck_since
