@@ -33,27 +33,26 @@ def curve_asset(
 
 
 def curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
+    judged = [judge_spin(one.spin_square, one.wanted_spin_sq) for _, one in known]
+    others = [place for place, one in enumerate(judged) if not one.is_wanted]
     rows = [
         {
             "geometry": place,
-            "energy": one.total_energy,
-            "hf_energy": one.reference_energy,
-            "correlation_energy": one.correlation_energy,
-            "spin_square": one.spin_square,
-            "spin": judge_spin(one.spin_square, one.wanted_spin_sq).sentence,
+            "energy": round(one.total_energy, 10),
+            "hf_energy": round(one.reference_energy, 10),
+            "correlation_energy": round(one.correlation_energy, 10),
+            "spin_square": None if one.spin_square is None else round(one.spin_square, 6),
+            "spin": "" if spin.is_wanted and one.spin_square is not None else spin.sentence,
             "determinants": one.determinants,
             "converged": one.converged,
             "node_hours": one.node_hours,
         }
-        for place, one in known
+        for (place, one), spin in zip(known, judged, strict=True)
     ]
     kinds = {
         "geometry": "string", "energy": "float", "hf_energy": "float", "correlation_energy": "float",
         "spin_square": "float", "spin": "string", "determinants": "int", "converged": "bool", "node_hours": "float",
     }  # fmt: skip
-
-    judged = [judge_spin(one.spin_square, one.wanted_spin_sq) for _, one in known]
-    others = [place for place, one in enumerate(judged) if not one.is_wanted]
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

@@ -35,7 +35,7 @@ def sqd_metadata(result: SQDResult, *, ccsd_energy: float | None = None) -> dict
         "determinants": dg.MetadataValue.int(result.determinants),
         "alpha_strings": dg.MetadataValue.int(strings[0]),
         "beta_strings": dg.MetadataValue.int(strings[1]),
-        "spin_square": number(result.spin_square),
+        "spin_square": number(result.spin_square, digits=8),
         "spin_square_wanted": number(result.wanted_spin_sq),
         "occupancies_alpha": numbers(result.occupancies[0]),
         "occupancies_beta": numbers(result.occupancies[1]),
