@@ -10,7 +10,7 @@ import pytest
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.job import JobState, JobStatus, WaitTimeout
-from dagster_hpc.engine.ledger import JobRow, Ledger
+from dagster_hpc.engine.ledger import Change, JobRow, Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
@@ -152,6 +152,37 @@ def test_a_system_that_is_not_understood_in_any_words_is_asked_no_more_often_tha
     ledger.close()
 
 
+def test_an_end_is_not_told_while_the_question_for_one_job_alone_is_not_answered(host: Forgetful, ledger: Ledger) -> None:
+    """It had been sent back to the queue, which left it out; whoever was asked for it alone was down."""
+    row, _ = put_job(host, ledger, 1), put_job(host, ledger, 2)
+    host.accounting = False
+    mine = watcher(host, ledger, patience=quick(epilogue_s=0.0, accounting_delay_s=0.0))
+    mine.tick()
+    assert ledger.job(row.token).state is JobState.RUNNING
+    due_now(ledger)
+    host.left_out = {row.job_id or ""}
+    host.leave_exit_code(row, 143)
+    host.down = {"scontrol": "slurm_load_jobs error: Unable to contact slurm controller"}
+    mine.tick()
+    assert not ledger.job(row.token).state.is_final
+    host.down = {}
+    host.forget(row.job_id or "")
+    due_now(ledger)
+    mine.tick()
+    assert ledger.job(row.token).state is JobState.FAILED
+
+
+def test_the_copy_that_has_written_that_it_began_is_followed_at_once(host: Forgetful, ledger: Ledger) -> None:
+    """One was taken twice. It was cancelled under the id of the other, which had gone, and ran on."""
+    row = put_job(host, ledger, 1)
+    host.forget(row.job_id or "")
+    host.put("1777", f"x_{row.token}")
+    Path(row.work_dir, ".job", "started").write_text("1 1777 node1\n")
+    watcher(host, ledger).tick()
+    assert (ledger.job(row.token).job_id, ledger.job(row.token).copies) == ("1777", (row.job_id,))
+    assert not ledger.job(row.token).state.is_final
+
+
 @pytest.mark.parametrize(("code", "state"), [(143, JobState.TIMEOUT), (0, JobState.COMPLETED)])
 def test_without_a_history_of_jobs_the_systems_own_log_tells_why_one_was_ended(
     host: Forgetful, ledger: Ledger, monkeypatch: pytest.MonkeyPatch, code: int, state: JobState
@@ -171,6 +202,9 @@ def test_without_a_history_of_jobs_the_systems_own_log_tells_why_one_was_ended(
     mine = watcher(host, ledger, poll_interval_s=0.1)
     ended = mine.wait_for(row, timeout_s=20)
     assert (ended.state, ended.exit_code) == (state, code)
+    if code:  # it was never shown, and may have been sent back to the queue
+        assert ledger.job(other.token).state is JobState.PENDING
+    ledger.observations.record([Change(other.token, JobState.RUNNING)])
     assert mine.wait_for(other, timeout_s=20).reason.startswith("its program was killed" if code else "")
 
 

@@ -300,7 +300,7 @@ class Cluster:
 
     def _queue(self, *ids: str) -> tuple[int, str, str]:
         shown = self._shown(ids)
-        left = self._without_those_left_out(shown)
+        left = self._without_those_left_out(shown, ids)
         unknown = set(ids) - {job.id for job in shown} - {job.id.partition("_")[0] for job in shown}
         absence = self._lies.absence
         return self._tell(left, unknown if absence == "named" else (), whole=absence == "listed" and left == shown)
@@ -314,7 +314,9 @@ class Cluster:
         now = self._time.passed
         return [job for job in self._asked(ids) if now < job.queue_forgets_at] if now >= self.empty_until else []
 
-    def _without_those_left_out(self, jobs: list[Job]) -> list[Job]:
+    def _without_those_left_out(self, jobs: list[Job], ids: Sequence[str]) -> list[Job]:
+        if len(ids) == len(jobs) == 1:
+            return jobs  # the question was about this one alone
         if self._lies.left_out == "some":
             return [job for job in jobs if self._time.random.random() < 0.6]
         return jobs[:1] if self._lies.left_out else jobs
@@ -324,7 +326,7 @@ class Cluster:
             return 3, "", "disabled"
         now = self._time.passed
         known = [job for job in self._asked(ids) if job.history_from <= now < job.history_until]
-        return self._tell(self._without_those_left_out(known))
+        return self._tell(self._without_those_left_out(known, ids))
 
     def _find(self, where: str, name: str) -> tuple[int, str, str]:
         now = self._time.passed

@@ -92,16 +92,21 @@ class Poller:
         for row in rows:
             sentinel = self._sentinel(row, queue)
             self._ask.complain(f"the directory {row.work_dir}", sentinel.unreadable)
+            if sentinel.job_id and _is_another(sentinel.job_id, row.job_id):
+                self._follow(row, sentinel.job_id)  # who has written that it began has the lock
+                continue
+            silent = bool(queue.failed)
             if queue_asked and self._ask.may_ask_alone and self._is_in_doubt(row, sentinel, queue, history, now):
                 alone = self._ask.queue_alone(row)
                 queue = replace(queue, jobs={**queue.jobs, **alone.jobs}, unknown=queue.unknown | alone.unknown)
+                silent |= bool(alone.failed)
             evidence = Evidence(
                 sentinel=sentinel,
                 queue=_of_this_job(queue, row),
                 history=_of_this_job(history, row),
                 denied=self._is_denied(row, sentinel, queue),
-                asked=not (queue.failed or history.failed),
-                queue_heard=queue_asked and not queue.failed,
+                asked=not (silent or history.failed),
+                queue_heard=queue_asked and not silent,
                 history_heard=not history.failed,
                 has_history=self._ask.has_history,
                 forgets_deleted=self._ask.scheduler.forgets_deleted,
@@ -114,7 +119,7 @@ class Poller:
                 found, heard = _of_this_job(alone, row), not alone.failed
                 evidence = replace(evidence, history=found, history_heard=heard, asked=evidence.asked and heard)
                 change = judge(self._as_watched(row, now), evidence, now, work.target.patience)
-            if change and _is_unexplained(change, evidence) and (told := self._told_in_log(row)):
+            if change and _may_be_told_in_log(change, evidence) and (told := self._told_in_log(row)):
                 change = judge(self._as_watched(row, now), replace(evidence, history=told), now, work.target.patience)
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
@@ -188,7 +193,7 @@ class Poller:
         codes = [status.exit_code for status in (evidence.queue, evidence.history) if status]
         is_copy = jobdir.DUPLICATE_EXIT_CODE in codes
         began = evidence.sentinel.started_at is not None
-        doubtful = is_copy or row.attempts > 1 or row.copies or _is_another(evidence.sentinel.job_id, row.job_id)
+        doubtful = is_copy or row.attempts > 1 or row.copies
         if began and not doubtful:
             return True
         host = self._work.target.host
@@ -201,12 +206,16 @@ class Poller:
         if runs_as in ("", jobdir.CLOSED) or not _is_another(runs_as, row.job_id) or len(runs_as.split()) != 1:
             # No lock yet to be seen, though a copy has found one: it will appear.
             return not (is_copy and runs_as == "")
+        self._follow(row, runs_as)
+        return False
+
+    def _follow(self, row: JobRow, runs_as: str) -> None:
+        """Ask for this job under the id of the copy that runs."""
         self._work.listener.on_warning(
             f"{row.name} was taken twice, as jobs {row.job_id} and {runs_as}; only the latter runs, and is followed"
         )
         copies = [one for one in row.ids if one != runs_as]
         self._work.ledger.observations.follow(row.token, runs_as, copies)
-        return False
 
     def _with_statistics(self, row: JobRow, change: Change) -> Change:
         """The figures that the system leaves in a file beside a job that is over come before the job's own."""
@@ -237,6 +246,12 @@ def _is_unexplained(change: Change, evidence: Evidence) -> bool:
     """Whether a bad end is to be told that only the job's own files speak of."""
     known = any(status and status.state.is_final for status in (evidence.queue, evidence.history))
     return change.state.is_final and not change.state.is_success and not known
+
+
+def _may_be_told_in_log(change: Change, evidence: Evidence) -> bool:
+    """Whether only the job's own log may say why it ended, or whether its bad end is one that others waited for."""
+    waits_for_more = change.ending_since is not None and bool(evidence.sentinel.exit_code)
+    return _is_unexplained(change, evidence) or (waits_for_more and not evidence.has_history)
 
 
 def _is_final(report: Report, job: Watched | JobRow) -> bool:
