@@ -154,8 +154,8 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
         outputs=r.random() < 0.15,
         output_missing=r.random() < 0.2,
     )
-    if plan.queue_empty and not lies.has_history:
-        lies.requeue = 0.0  # as above: nobody shows that it was requeued
+    if plan.queue_empty and (not lies.has_history or plan.queue_empty[1] > _ACCOUNTS_WITHIN):
+        lies.requeue = 0.0  # as above: nobody shows that it was requeued, for longer than its end is doubted
     lies.absence = r.choice(("named", "listed", "not at all"))
     lies.most, lies.tells_room = r.choice((0, 0, 0, 3, 5)), r.random() < 0.7
     lies.left_out = r.choice(("", "", "", "some", "all but the first"))
