@@ -17,6 +17,7 @@ Metadata = Mapping[str, dg.MetadataValue]
 
 BLUE, GREY, RED = "#3b5fc0", "#999999", "#c03b3b"  # of all pictures
 _LONGEST_TEXT = 20_000
+_DECIMALS = 10  # in a table; the rest is rounding noise, and pushes the next column out of sight
 _COLUMN_TYPES = {bool: "bool", int: "int", float: "float", str: "string"}
 
 
@@ -69,7 +70,14 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None =
             return dg.MetadataValue.null()
         columns = {name: _column_type([row[name] for row in rows]) for name in rows[0]}
     schema = dg.TableSchema(columns=[dg.TableColumn(name, kind) for name, kind in columns.items()])
-    return dg.MetadataValue.table([dg.TableRecord(dict(row)) for row in rows], schema)
+    records = [dg.TableRecord({name: _cell(value) for name, value in row.items()}) for row in rows]
+    return dg.MetadataValue.table(records, schema)
+
+
+def _cell(value: Any) -> Any:
+    if not isinstance(value, float):
+        return value
+    return round(float(value), _DECIMALS) if math.isfinite(value) else None
 
 
 def _column_type(values: Sequence[Any]) -> str:

@@ -35,7 +35,7 @@ def dice_metadata(
         "determinants": dg.MetadataValue.int(result.dimension),
         "alpha_strings": dg.MetadataValue.int(len(result.strings_a)),
         "beta_strings": dg.MetadataValue.int(len(result.strings_b)),
-        "spin_square": number(result.spin_square),
+        "spin_square": number(result.spin_square, digits=8),
         "occupancies_alpha": numbers(alpha),
         "occupancies_beta": numbers(beta),
         "leading_determinants": _leading(result),

@@ -102,7 +102,7 @@ def _spin(result: SQDResult) -> Finding:
     said = found.sentence
     if found.is_another and not asked:
         said += f". If it is to be that one, ask for it: spin_sq={result.wanted_spin_sq:g}"
-    figures = {"spin_square": number(result.spin_square), "wanted": result.wanted_spin_sq}
+    figures = {"spin_square": number(result.spin_square, digits=8), "wanted": result.wanted_spin_sq}
     return Finding("spin", found.is_wanted, said, _ERROR if asked and found.is_another else _WARN, figures)
 
 

@@ -38,10 +38,10 @@ def curve_metadata(known: Sequence[tuple[str, SQDResult]]) -> dict[str, Any]:
     rows = [
         {
             "geometry": place,
-            "energy": round(one.total_energy, 10),
-            "hf_energy": round(one.reference_energy, 10),
-            "correlation_energy": round(one.correlation_energy, 10),
-            "spin_square": None if one.spin_square is None else round(one.spin_square, 6),
+            "energy": one.total_energy,
+            "hf_energy": one.reference_energy,
+            "correlation_energy": one.correlation_energy,
+            "spin_square": one.spin_square,
             "spin": "" if spin.is_wanted and one.spin_square is not None else spin.sentence,
             "determinants": one.determinants,
             "converged": one.converged,

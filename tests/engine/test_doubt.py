@@ -172,6 +172,20 @@ def test_an_end_is_not_told_while_the_question_for_one_job_alone_is_not_answered
     assert ledger.job(row.token).state is JobState.FAILED
 
 
+def test_bad_ends_for_which_nobody_has_asked_alone_yet_wait_their_turn(host: Forgetful, ledger: Ledger) -> None:
+    rows = [put_job(host, ledger, number) for number in range(6)]
+    host.accounting = False
+    mine = watcher(host, ledger, patience=quick(epilogue_s=0.0, accounting_delay_s=0.0))
+    mine.tick()
+    for row in rows:
+        host.leave_exit_code(row, 3)
+        host.forget(row.job_id or "")
+    for over in (4, 6):
+        due_now(ledger)
+        mine.tick()
+        assert [ledger.job(row.token).state for row in rows].count(JobState.FAILED) == over
+
+
 def test_the_copy_that_has_written_that_it_began_is_followed_at_once(host: Forgetful, ledger: Ledger) -> None:
     """One was taken twice. It was cancelled under the id of the other, which had gone, and ran on."""
     row = put_job(host, ledger, 1)

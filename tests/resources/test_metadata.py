@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dagster_hpc import JobHandle, JobMetrics, JobResult, JobState, array_metadata, job_metadata
+from dagster_hpc.dagster_values import table
 
 HANDLE = JobHandle("abcd2345", "42", "/scratch/x", "slurm", "x")
 FULL = JobResult(
@@ -100,3 +101,10 @@ def test_metrics_follow_from_each_other() -> None:
 def test_a_clock_that_went_backwards_gives_no_negative_time() -> None:
     metrics = JobMetrics(submitted_at=10.0, started_at=5.0, ended_at=1.0).derived()
     assert (metrics.queue_wait_s, metrics.elapsed_s) == (0.0, 0.0)
+
+
+def test_a_table_has_no_noise_digits_and_nothing_that_the_ui_cannot_read() -> None:
+    found = table([{"energy": -108.94701069336188, "spin_square": 8.8e-31, "change": math.nan, "jobs": 3, "ok": True}])
+    assert dict(found.records[0].data) == {
+        "energy": -108.9470106934, "spin_square": 0.0, "change": None, "jobs": 3, "ok": True
+    }  # fmt: skip

@@ -80,7 +80,7 @@ def test_the_table_shows_them_beside_the_energy() -> None:
     assert [row["samples"] for row in rows] == [one.samples for one in result.iterations]
     new = [" + ".join(str(len(part)) for part in one.new_strings) for one in result.iterations]
     assert [row["new_strings"] for row in rows] == new
-    assert rows[1]["recovered"] == result.iterations[1].recovered
+    assert rows[1]["recovered"] == pytest.approx(result.iterations[1].recovered, abs=1e-9)
 
 
 @pytest.mark.parametrize(("above", "passed"), [(0.01, False), (-0.01, True)])

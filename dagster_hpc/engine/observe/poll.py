@@ -96,10 +96,12 @@ class Poller:
                 self._follow(row, sentinel.job_id)  # who has written that it began has the lock
                 continue
             silent = bool(queue.failed)
-            if queue_asked and self._ask.may_ask_alone and self._is_in_doubt(row, sentinel, queue, history, now):
-                alone = self._ask.queue_alone(row)
-                queue = replace(queue, jobs={**queue.jobs, **alone.jobs}, unknown=queue.unknown | alone.unknown)
-                silent |= bool(alone.failed)
+            if queue_asked and self._is_in_doubt(row, sentinel, queue, history, now):
+                silent = not self._ask.may_ask_alone  # its turn comes
+                if not silent:
+                    alone = self._ask.queue_alone(row)
+                    queue = replace(queue, jobs={**queue.jobs, **alone.jobs}, unknown=queue.unknown | alone.unknown)
+                    silent = bool(alone.failed)
             evidence = Evidence(
                 sentinel=sentinel,
                 queue=_of_this_job(queue, row),
