@@ -17,7 +17,7 @@ _OBEYED_S = 60.0  # within which a system has ended a job that it was told to en
 
 def cancel(tokens: Sequence[str], work: Workplace) -> None:
     """Have these jobs cancelled. What cannot be told to the scheduler now is told by whoever polls next."""
-    work.insist(lambda: work.ledger.observations.request_cancel(tokens))
+    tokens = work.insist(lambda: work.ledger.observations.request_cancel(tokens))
     work.clock.point("cancel: after the wish")
     rows = [row for row in work.ledger.rows(tokens) if not row.state.is_final]
     for row in _one_of_each_batch(rows):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TypeVar
 
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import SchedulerUnavailable
 from dagster_hpc.engine.hosts.base import Host
-from dagster_hpc.engine.job import JobMetrics, JobResult
+from dagster_hpc.engine.job import Attempt, JobMetrics, JobResult, RetryPlan
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.observe.logs import read_tails
 from dagster_hpc.engine.observe.sentinel import read_statistics
@@ -36,12 +37,26 @@ def collect(rows: Sequence[JobRow], joined: Sequence[bool], work: Workplace) -> 
     rows = [row if row.collected_at is not None else _collect_once(row, figures_by, work) for row in rows]
     tail_bytes = max(_LEAST_TAIL, min(_LONGEST_TAIL, _TAILS_TOGETHER // max(1, len(rows))))
     scripts: dict[str, str] = {}
+    tried_again = [row.chain for row in rows if row.retry_number]
+    chains = work.insist(lambda: work.ledger.attempts(tried_again)) if tried_again else {}
     results = []
     for row, is_joined in zip(rows, joined, strict=True):
         if row.batch not in scripts:
             scripts[row.batch] = _or_silence(lambda row=row: read_script(row, work.target.host), "")  # type: ignore[misc]
-        results.append(_result(row, is_joined, scripts[row.batch], tail_bytes, work))
+        result = _result(row, is_joined, scripts[row.batch], tail_bytes, work)
+        results.append(_with_attempts(result, row, chains[row.chain]) if row.chain in chains else result)
     return results
+
+
+def outputs_may_come(row: JobRow, work: Workplace) -> bool:
+    """Whether outputs of a job that has ended well are not there, and so lately that they may only be late."""
+    late_s = work.ledger.now() - row.updated_at
+    if not row.state.is_success or row.collected_at is not None or late_s > work.target.patience.file_delay_s:
+        return False
+    try:
+        return any(work.target.host.size(path) is None for path in _outputs(row).values())
+    except OSError:
+        return True
 
 
 def read_script(row: JobRow, host: Host) -> str:
@@ -119,8 +134,8 @@ def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workp
         reason=row.reason,
         missing=row.missing,
         metrics=row.metrics,
-        stdout_tail=stdout,
-        stderr_tail=stderr,
+        stdout_tail=work.conceal(stdout),
+        stderr_tail=work.conceal(stderr),
         outputs=_outputs(row) if row.state.is_success else {},
         index=row.array_index,
         script=script,
@@ -128,6 +143,21 @@ def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workp
         project=row.project,
         scheduler=work.target.scheduler.system,
     )
+
+
+def _with_attempts(result: JobResult, row: JobRow, attempts: Sequence[JobRow]) -> JobResult:
+    """With the chain that led to it. What was resumed is one piece of work, and cost what all of it has cost."""
+    is_resumed = row.runs_in != row.work_dir
+    metrics = JobMetrics.of_all([one.metrics for one in attempts]) if is_resumed else result.metrics
+    return replace(result, metrics=metrics, attempts=tuple(_attempt(one) for one in attempts))
+
+
+def _attempt(row: JobRow) -> Attempt:
+    plan = row.retry or RetryPlan()
+    return Attempt(
+        row.token, row.job_id, row.state, row.reason, row.exit_code, plan.walltime_s, plan.memory_mib, row.metrics,
+        row.work_dir,
+    )  # fmt: skip
 
 
 def _outputs(row: JobRow) -> dict[str, str]:

@@ -7,7 +7,14 @@ from difflib import get_close_matches
 
 
 class HPCError(Exception):
-    """Anything that goes wrong between asking for a job and having its result."""
+    """Anything that goes wrong between asking for a job and having its result.
+
+    Example:
+        try:
+            hpc.run(Command("too-slow"), profile="small")
+        except HPCError as error:
+            print(error.message, error.advice, error.work_dir)
+    """
 
     def __init__(self, message: str, *, advice: str = "", work_dir: str | None = None) -> None:
         self.message = message
@@ -22,7 +29,14 @@ class HPCError(Exception):
 
 
 class ConfigurationError(HPCError):
-    """The request itself is wrong; found before anything was submitted. Lists every fault, not the first only."""
+    """The request itself is wrong; found before anything was submitted. Lists every fault, not the first only.
+
+    Example:
+        try:
+            hpc.run(Command("bitcount"), profile="small", overrides={"walltime": "soon", "memory_per_node": "much"})
+        except ConfigurationError as error:
+            assert len(error.faults) == 2
+    """
 
     def __init__(self, faults: str | Sequence[str], *, advice: str = "", work_dir: str | None = None) -> None:
         self.faults = [faults] if isinstance(faults, str) else list(faults)
@@ -31,11 +45,25 @@ class ConfigurationError(HPCError):
 
 
 class SubmitRefused(HPCError):
-    """The scheduler read the request and said no. Trying again without a change gives the same answer."""
+    """The scheduler read the request and said no. Trying again without a change gives the same answer.
+
+    Example:
+        try:
+            hpc.run(Command("refused"), profile="small")
+        except SubmitRefused as error:
+            print(error.message)  # the scheduler's own words
+    """
 
 
 class SchedulerUnavailable(HPCError):
-    """The scheduler could not be asked, or its answer was lost. Nothing is known to have changed."""
+    """The scheduler could not be asked, or its answer was lost. Nothing is known to have changed.
+
+    Example:
+        try:
+            handle = hpc.submit(Command("bitcount"), profile="small", key="today")
+        except SchedulerUnavailable:
+            handle = hpc.submit(Command("bitcount"), profile="small", key="today")  # joins it if it was taken after all
+    """
 
 
 class CapacityReached(SchedulerUnavailable):
@@ -43,7 +71,14 @@ class CapacityReached(SchedulerUnavailable):
 
 
 class LedgerError(HPCError):
-    """The durable table of jobs cannot be used as it stands."""
+    """The durable table of jobs cannot be used as it stands.
+
+    Example:
+        try:
+            jobs = hpc.jobs(live=True)
+        except LedgerError as error:
+            print(error.advice)
+    """
 
 
 class LedgerUnavailable(LedgerError):

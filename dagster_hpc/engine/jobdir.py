@@ -5,6 +5,8 @@
   stdout.log  stderr.log         what the program says
   scheduler.log                  what the batch system adds, where its log is not in .job/
   .job/                          ours: the script, and what it writes of its own life
+  .pipes/                        of a job that speaks Dagster Pipes: its context, and what it reports
+  .job/request.json  .job/inputs  where the job may be tried again: what was asked for, and the inputs as they were
   .job/ended/<index>             array job: one empty file for each element that has come to its end
   <index>/  <index>/.job/        array job: the directory of an element, with a lock and an exit code of its own
 ```
@@ -23,12 +25,20 @@ STDIN = "stdin"
 ELEMENTS = "elements.sh"  # the further arguments of each element of an array job
 ENVIRONMENT = "environment"  # secret environment variables, for no eye but the script's
 ROW = "row.json"  # the job's row in the ledger, for a ledger that was lost
+REQUEST = "request.json"  # what was asked for, for a further attempt; where there may be any
+INPUTS = "inputs"  # the inputs as they were, for the same: a program may change its own
 
 # Written by the script.
 LOCK = "lock"  # one line: the id of the job that runs here, or CLOSED
 LOCK_AGAIN = "lock.again"  # who took over a lock that was left empty
 STARTED, EXIT_CODE, SIGNAL, FAILURE, TIMES = "started", "exit_code", "signal", "failure", "times"
 ENDED = "ended"
+
+# Of a job that speaks Dagster Pipes. Messages are of one life: a requeued job writes into a file of another name.
+PIPES_DIR = ".pipes"
+PIPES_CONTEXT, PIPES_EXTRAS, PIPES_SETUP = "context.json", "extras.json", "setup.sh"
+PIPES_MESSAGES = "messages"  # followed by the time at which this life began, as it stands in STARTED
+PIPES_VARIABLE = "HPC_PIPES_MESSAGES"  # in the job: where its messages go
 
 CLOSED = "closed"  # stands in the lock of a submission that nobody may run any more
 DUPLICATE_EXIT_CODE = 94  # a copy of a submission that is closed, or that another job runs, stops with this code
@@ -37,6 +47,16 @@ DUPLICATE_EXIT_CODE = 94  # a copy of a submission that is closed, or that anoth
 def protocol_path(directory: str, name: str) -> str:
     """A file of ours in a job's (or an element's) directory."""
     return posixpath.join(directory, PROTOCOL_DIR, name)
+
+
+def pipes_name(name: str) -> str:
+    """A file of Dagster Pipes, below a job's (or an element's) directory."""
+    return f"{PIPES_DIR}/{name}"
+
+
+def messages_path(directory: str, life: str) -> str:
+    """What the job in this directory has reported in the life that began at this time."""
+    return posixpath.join(directory, PIPES_DIR, f"{PIPES_MESSAGES}.{life}")
 
 
 def script_name(suffix: str) -> str:

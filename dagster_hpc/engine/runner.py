@@ -1,9 +1,9 @@
-"""The verbs in order: submit, wait, collect, deliver; and cancel."""
+"""The verbs in order: submit, wait, collect, deliver; cancel; and report, where no run waits."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from dagster_hpc.engine.cancel import cancel
@@ -13,6 +13,7 @@ from dagster_hpc.engine.collect import collect
 from dagster_hpc.engine.errors import HPCError, LedgerUnavailable, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, JobState, Request, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
+from dagster_hpc.engine.report import Addressee, Reported, report_all
 from dagster_hpc.engine.submit.claim import Claimed, claim
 from dagster_hpc.engine.submit.recover import send_all
 from dagster_hpc.engine.target import Listener, Target
@@ -33,8 +34,9 @@ class Runner:
         ledger: Ledger,
         listener: Listener | None = None,
         clock: Clock = SYSTEM_CLOCK,
+        conceal: Callable[[str], str] = lambda printed: printed,
     ) -> None:
-        self._work = Workplace(target, ledger, listener or Listener(), clock)
+        self._work = Workplace(target, ledger, listener or Listener(), clock, conceal)
         self._identified = target.cluster != "" or target.scheduler.identify() is None
         self._upkeeps: dict[str, Upkeep] = {}
 
@@ -42,6 +44,11 @@ class Runner:
     def target(self) -> Target:
         """The target under its full name, if its cluster has been asked already."""
         return self._work.target
+
+    @property
+    def is_identified(self) -> bool:
+        """Whether the target's full name is known: without it no job can be looked for."""
+        return self._identified
 
     @property
     def ledger(self) -> Ledger:
@@ -86,18 +93,37 @@ class Runner:
         if not handles:
             return []
         tokens = [handle.token for handle in handles]
-        try:
+        with _patient(handles, timeout_s):
             work = self._place_of(tokens, listener, within_s=timeout_s)
+            _await_what_is_owed(handles, work, recipient)
             rows = Waiter(work, self._upkeep(work)).wait(tokens, work.listener, timeout_s=timeout_s)
-        except LedgerUnavailable as error:
-            if timeout_s is None:
-                raise
-            raise WaitTimeout(handles[0], JobState.UNKNOWN, timeout_s) from error
-        results = collect(rows, [handle.joined for handle in handles], work)
-        well = [result.handle.token for result in results if result.succeeded]
-        work.clock.point("deliver: before the note")
-        work.insist(lambda: work.ledger.deliveries.returned(well, recipient))
-        return results
+        return _results(rows, handles, work, recipient)
+
+    def as_completed(
+        self,
+        handles: Sequence[JobHandle],
+        *,
+        timeout_s: float | None = None,
+        listener: Listener | None = None,
+        recipient: Recipient | None = None,
+    ) -> Iterator[JobResult]:
+        """The results of these jobs as they end, `index` the place of its handle; else as `wait`."""
+        if not handles:
+            return
+        places = {handle.token: index for index, handle in enumerate(handles)}
+        with _patient(handles, timeout_s):
+            work = self._place_of(list(places), listener, within_s=timeout_s)
+            _await_what_is_owed(handles, work, recipient)
+            for ends in Waiter(work, self._upkeep(work)).ends(list(places), work.listener, timeout_s=timeout_s):
+                asked = [handles[places[token]] for token, _ in ends]
+                for handle, result in zip(asked, _results([row for _, row in ends], asked, work, recipient), strict=True):
+                    yield replace(result, index=places[handle.token])
+
+    def delivered(self, handles: Sequence[JobHandle]) -> None:
+        """These results are with those who asked, for good: the same work asked for again is new work."""
+        self._work.clock.point("deliver: before it is for good")
+        tokens = [handle.token for handle in handles]
+        self._work.insist(lambda: self._work.ledger.deliveries.returned(tokens, None))
 
     def cancel(self, handles: Sequence[JobHandle]) -> None:
         """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
@@ -128,6 +154,10 @@ class Runner:
     def tick(self) -> None:
         """Ask the scheduler once for all live jobs if that is due, and go on with what nobody is at."""
         self._upkeep(self._place(None)).tick()
+
+    def report(self, addressee: Addressee, *, within_s: float) -> Reported:
+        """Tell of all jobs that are over and that no run waits for. What takes longer is told at the next call."""
+        return report_all(addressee, self._place(None), within_s=within_s)
 
     def _claim(self, request: Request, work: Workplace) -> Claimed:
         try:
@@ -174,3 +204,32 @@ class Runner:
         upkeep = self._upkeeps[work.target.key]
         upkeep.listener = work.listener
         return upkeep
+
+
+@contextmanager
+def _patient(handles: Sequence[JobHandle], timeout_s: float | None) -> Iterator[None]:
+    """A ledger that is silent for longer than the caller waits ends the wait, and no job."""
+    try:
+        yield
+    except LedgerUnavailable as error:
+        if timeout_s is None:
+            raise
+        raise WaitTimeout(handles[0], JobState.UNKNOWN, timeout_s) from error
+
+
+def _await_what_is_owed(handles: Sequence[JobHandle], work: Workplace, recipient: Recipient | None) -> None:
+    """Jobs that others have submitted may be to be reported without a run, now or later: this run tells of them."""
+    joined = [handle.token for handle in handles if handle.joined]
+    if joined and recipient is not None:
+        work.insist(lambda: work.ledger.reports.await_by(joined, recipient))
+
+
+def _results(
+    rows: Sequence[JobRow], handles: Sequence[JobHandle], work: Workplace, recipient: Recipient | None
+) -> list[JobResult]:
+    """The results of jobs that are over, noted as being in the caller's hands."""
+    results = collect(rows, [handle.joined for handle in handles], work)
+    well = [result.handle.token for result in results if result.succeeded]
+    work.clock.point("deliver: before the note")
+    work.insist(lambda: work.ledger.deliveries.returned(well, recipient))
+    return results

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.job import JobSpec, Program
 from dagster_hpc.engine.jobdir import (
     COMMAND,
     DUPLICATE_EXIT_CODE,
@@ -31,12 +32,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DUPLICATE_EXIT_CODE", "PROTOCOL_DIR", "SCHEDULER_LOG", "STDERR", "STDOUT", "encode", "quoting_faults",
-    "render_script", "script_files", "templates_folder",
+    "render_script", "script_files", "template_text", "templates_folder",
 ]  # fmt: skip
 
 # Bash dies of a warning that the program inside may want to hear, unless it has a trap; its children do not inherit it.
 _SHELL = ("bash", "-eo", "pipefail", "-c", 'trap : USR1 USR2; . "$0"')
 _UNDECODED = re.compile("[\udc80-\udcff]+")  # what stands for bytes that are no UTF-8
+_REFERENCE = re.compile(r"""\{%[-+]?\s*(?:extends|include|import|from)\s+["']([^"']+)["']""")
 
 
 def render_script(
@@ -56,6 +58,7 @@ def render_script(
         "job_name": scheduler.job_name(spec.name, token),
         "log_path": scheduler.log_path(spec, directory),
         "command": command_words(spec),
+        "stdin": _stdin(spec),
         # Systems that share a template share what they tell an MPI.
         "launcher_setup": launcher_setup(spec, scheduler.system),
         "walltime": format_walltime(spec.walltime_s),
@@ -70,6 +73,25 @@ def render_script(
         ) from error
 
 
+def template_text(name: str, template: str | None = None) -> str:
+    """The text of a job template and of all that it is made from, as `render_script` finds them.
+
+    `name`: the packaged one; `template`: a site's own in its place. A file that is not there is an empty text.
+    """
+    from jinja2 import TemplateNotFound
+
+    environment = _environment(str(Path(template).parent) if template else None)
+    wanted, texts = [Path(template).name if template else name], dict[str, str]()
+    while wanted:
+        one = wanted.pop()
+        try:
+            texts[one] = environment.loader.get_source(environment, one)[0] if environment.loader else ""
+        except TemplateNotFound:
+            texts[one] = ""
+        wanted += [other for other in _REFERENCE.findall(texts[one]) if other not in texts]
+    return "\n".join(f"{one}\n{text}" for one, text in sorted(texts.items()))
+
+
 def script_files(spec: JobSpec) -> dict[str, bytes]:
     """The files that the script reads: inline shell script, standard input, arguments of array elements, secrets."""
     files: dict[str, bytes] = {}
@@ -77,8 +99,10 @@ def script_files(spec: JobSpec) -> dict[str, bytes]:
         files[f"{PROTOCOL_DIR}/{COMMAND}"] = encode(spec.shell if spec.shell.endswith("\n") else spec.shell + "\n")
     if spec.stdin is not None:
         files[f"{PROTOCOL_DIR}/{STDIN}"] = encode(spec.stdin)
+    for index, program in enumerate(spec.programs):
+        files |= _files_of_element(index, program)
     if spec.elements:
-        cases = [f"{index}) set -- {quote_all(args)} ;;" for index, args in enumerate(spec.elements)]
+        cases = [f"{index}) {_element(spec, index)} ;;" for index in range(len(spec.elements))]
         files[f"{PROTOCOL_DIR}/{ELEMENTS}"] = encode("\n".join(['case "$HPC_ARRAY_INDEX" in', *cases, "esac", ""]))
     if spec.secret_environment:
         lines = [f"export {name}={_quote(value)}\n" for name, value in spec.secret_environment]
@@ -86,10 +110,38 @@ def script_files(spec: JobSpec) -> dict[str, bytes]:
     return files
 
 
+def _files_of_element(index: int, program: Program) -> dict[str, bytes]:
+    """What an element reads that runs a program of its own."""
+    texts = {COMMAND: program.shell, STDIN: program.stdin}
+    return {f"{index}/{PROTOCOL_DIR}/{name}": encode(text) for name, text in texts.items() if text is not None}
+
+
+def _element(spec: JobSpec, index: int) -> str:
+    """What this element sets in the script: its arguments; with a program of its own, all words of it, and its input."""
+    arguments = quote_all(spec.elements[index])
+    if not spec.programs:
+        return f"set -- {arguments}"
+    program = spec.programs[index]
+    words = quote_all([program.executable])
+    if program.shell is not None:
+        words = quote_all(_SHELL) + f' "$hpc_here/{PROTOCOL_DIR}/{COMMAND}"'
+    stdin = "/dev/null" if program.stdin is None else f"$hpc_here/{PROTOCOL_DIR}/{STDIN}"
+    return f'set -- {words} {arguments}; hpc_stdin="{stdin}"'
+
+
+def _stdin(spec: JobSpec) -> str:
+    """What the payload reads, as a word of bash."""
+    if spec.programs:
+        return '"$hpc_stdin"'
+    return "/dev/null" if spec.stdin is None else f'"$hpc_dir/{PROTOCOL_DIR}/{STDIN}"'
+
+
 def command_words(spec: JobSpec) -> str:
     """The payload as one shell-quoted line, launcher first."""
+    if spec.programs:
+        return " ".join(word for word in (quote_all(launch_prefix(spec)), '"$@"') if word)
     if spec.shell is not None:
-        words = quote_all([*launch_prefix(spec), *_SHELL]) + f' "$HPC_JOB_DIR/{PROTOCOL_DIR}/{COMMAND}"'
+        words = quote_all([*launch_prefix(spec), *_SHELL]) + f' "$hpc_dir/{PROTOCOL_DIR}/{COMMAND}"'
     else:
         words = quote_all([*launch_prefix(spec), spec.executable])
     arguments = quote_all(spec.args)
@@ -174,6 +226,6 @@ def _environment(site_folder: str | None) -> Environment:
         autoescape=False,
     )
     environment.filters.update(
-        quote=lambda value: _quote(str(value)), directive=_directive, word=_word, comment=_comment
+        quote=lambda value: _quote(str(value)), directive=_directive, word=_word, comment=_comment, dirname=posixpath.dirname
     )
     return environment

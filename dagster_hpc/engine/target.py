@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from dagster_hpc.engine.hosts.base import Host
-from dagster_hpc.engine.job import JobHandle, JobState
+from dagster_hpc.engine.job import JobHandle, JobState, Progress
 from dagster_hpc.engine.schedulers.base import Scheduler
 
 
@@ -53,6 +53,7 @@ class Listener:
     on_state: Callable[[JobHandle, JobState, str], None] = lambda handle, state, reason: None
     on_output: Callable[[JobHandle, str, str], None] = lambda handle, stream, line: None
     on_warning: Callable[[str], None] = lambda message: None
+    on_progress: Callable[[Progress], None] = lambda progress: None  # of several jobs that are waited for together
 
 
 def script_stem(name: str) -> str:

@@ -14,6 +14,7 @@ from dagster_hpc.engine.collect import take_in_late_figures
 from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.observe.poll import Poller
+from dagster_hpc.engine.submit.again import try_again
 from dagster_hpc.engine.submit.recover import settle, submit_ready
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.engine.workplace import Workplace
@@ -66,7 +67,8 @@ class Upkeep:
         unsubmitted = {job.batch: job.token for job in jobs if job.state in _WAITING}
         for row in work.ledger.rows(list(unsubmitted.values())):
             settle(row, work)
-        if any(job.state == JobState.READY.value for job in jobs):
+        is_made, due_in_s = try_again(work)
+        if is_made or any(job.state == JobState.READY.value for job in jobs):
             submit_ready(work)
         resend(jobs, work)
         self._cancel_stuck()
@@ -74,6 +76,9 @@ class Upkeep:
             self._figures_at = work.clock.monotonic() + _FIGURES_EVERY_S
             take_in_late_figures(work)
         self._told = ""
+        if due_in_s is not None and due_in_s < lease.due_in_s:
+            work.ledger.leases.hurry(work.target.key, due_in_s)
+            return due_in_s
         return lease.due_in_s
 
     def _cancel_stuck(self) -> None:

@@ -23,6 +23,7 @@ class Workplace:
     ledger: Ledger
     listener: Listener = field(default_factory=Listener)
     clock: Clock = SYSTEM_CLOCK
+    conceal: Callable[[str], str] = lambda printed: printed  # hides secrets in what jobs have printed
 
     def insist(self, action: Callable[[], T], within_s: float | None = None) -> T:
         """Do this with the ledger until it has happened, as long as a scheduler would be waited for: it must not be lost."""

@@ -251,7 +251,8 @@ def opened(system: System) -> Iterator[Site]:
         for name, value in system.environment().items():
             patch.setenv(name, value)
         site = Site(system, folder)
-        patch.setattr("dagster_hpc.resources.job_runner.listener_of", lambda *_, **__: site.listener)
+        for asking in ("job_runner", "submission"):
+            patch.setattr(f"dagster_hpc.resources.{asking}.listener_of", lambda *_, **__: site.listener)
         for name in ("_ask_of_many", "_ask_of_one"):
             patch.setattr(Questions, name, _counted(getattr(Questions, name), site))
         try:

@@ -118,3 +118,30 @@ def test_an_array_is_cancelled_in_one_word(site: Site) -> None:
         finally:
             gate.open()
     assert not any(result.succeeded for result in results)
+
+
+@pytest.fixture(scope="module")
+def different(system: System) -> Iterator[list[JobResult]]:
+    """Three programs that have nothing in common, as one array job where the system has arrays."""
+    with opened(system) as site:
+        commands = [
+            Command.shell('cat own; printf %s "$1" >seen', name="many", args=["it's $one"], inputs={"own": "mine"}),
+            Command("/bin/cat", name="many", stdin="from stdin\n"),
+            Command("/bin/sh", name="many", args=["-c", "cat; exit 4"]),
+        ]
+        handles = site.hpc.submit_all(commands, profile=PLAIN)
+        yield site.hpc.wait_all(handles)
+
+
+def test_commands_that_differ_are_elements_of_one_array(different: list[JobResult], system: System) -> None:
+    assert [(result.state, result.exit_code) for result in different] == [
+        (JobState.COMPLETED, 0), (JobState.COMPLETED, 0), (JobState.FAILED, 4),
+    ]  # fmt: skip
+    scheduler = system.target().scheduler
+    arrays = {scheduler.array_id(result.handle.job_id or "") for result in different}
+    assert len(arrays) == (1 if "array" in system.can else 3)
+
+
+def test_each_command_has_its_own_inputs_arguments_and_stdin(different: list[JobResult]) -> None:
+    assert [result.stdout_tail for result in different] == ["mine", "from stdin", ""]
+    assert Path(different[0].handle.work_dir, "seen").read_text() == "it's $one"

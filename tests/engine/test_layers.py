@@ -22,13 +22,17 @@ SCHEDULERS = sorted(ROOM.rglob("*.py"))
 
 # From the ground up. A module may import from its own floor and from those before it.
 FLOORS = [
-    ["version", "lazy", "engine", "local_batch"],
+    ["version", "lazy", "shown_text", "engine", "local_batch"],
     ["electrons"],
     ["diagonalization"],
     ["checks", "dagster_values", "value_files"],
-    ["metadata"],
+    ["timeline"],
+    ["metadata", "collectors"],
     ["resources"],
     ["assets"],
+    ["sensors"],
+    ["testing"],
+    ["pipes"],
     ["subspace", "quantum"],
     ["dice"],
     ["sbd"],
@@ -37,7 +41,7 @@ FLOORS = [
 ENGINE_FLOORS = [
     ["errors", "units", "filesystem", "process", "call", "clock", "jobdir"],
     ["job"],
-    ["launchers"],
+    ["launchers", "retry"],
     ["schedulers", "hosts"],
     ["script", "lock"],
     ["target", "ledger"],
@@ -46,6 +50,7 @@ ENGINE_FLOORS = [
     ["submit"],
     ["cancel"],
     ["upkeep", "collect"],
+    ["report"],
     ["wait"],
     ["runner"],
 ]

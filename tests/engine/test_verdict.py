@@ -507,8 +507,9 @@ def test_an_exit_code_from_before_the_present_run_says_nothing() -> None:
     runs = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW))
     assert verdict(ROW, BEGAN, queue=runs).state is JobState.RUNNING
     assert verdict(OVER_FOR_LONG, ended(0), queue=runs).state is JobState.RUNNING
-    at_once = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 1))
-    assert verdict(OVER_FOR_LONG, ended(0), queue=at_once).state is JobState.COMPLETED
+    at_once = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 131))
+    since = replace(ROW, ending_since=NOW - 130)
+    assert verdict(since, ended(0), queue=at_once).state is JobState.COMPLETED
     over = says(JobState.COMPLETED, metrics=JobMetrics(started_at=NOW))  # only clocks that differ
     assert verdict(OVER_FOR_LONG, ended(0), queue=over).state is JobState.COMPLETED
 
@@ -745,3 +746,17 @@ def test_the_words_say_what_is_known_and_no_more() -> None:
     assert verdict(OVER_FOR_LONG, SILENT, history=says(JobState.FAILED)).reason == "it never began to run"
     stepped = Sentinel(exit_code=143, ended_at=NOW - 1, signal="TERM")  # its start cannot be seen, but its end
     assert verdict(OVER_FOR_LONG, stepped, history=says(JobState.TIMEOUT, reason="why")).reason == "why"
+
+
+def test_an_end_that_was_noted_before_this_run_began_is_that_of_an_earlier_one() -> None:
+    """The node's clock is ahead, the scheduler was away over two requeues: the last run had no time to end at all."""
+    row = replace(ROW, ending_since=NOW - 140)
+    running = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 16))
+    change = verdict(row, replace(ended(143, signal="TERM"), ended_at=NOW + 4), queue=running)
+    assert (change.state, change.ending_since) == (JobState.RUNNING, NOW)
+
+
+def test_an_end_that_was_noted_after_this_run_began_is_its_own() -> None:
+    row = replace(ROW, ending_since=NOW - 140)
+    running = says(JobState.RUNNING, metrics=JobMetrics(started_at=NOW - 500))
+    assert verdict(row, ended(3), queue=running, has_history=False).state is JobState.FAILED

@@ -6,7 +6,9 @@ jobs are requeued, or lose their node; ids come round again; an answer about sev
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -119,6 +121,7 @@ class Work:
     code: int
     end: JobState | None = None  # what the system does to it at its end, whatever its own code
     output: str = ""  # the file that it leaves
+    heals_after: int | None = None  # so many attempts at one piece of work end badly; None: all of them
 
 
 @dataclass
@@ -140,6 +143,7 @@ class Job:
     told_to_end: bool = False
     ended_well: bool = False  # its script had written 0 when something was done to it
     forgotten: bool = False  # the controller has lost all knowledge of it, and it will never run
+    runs_in: str = ""  # where its program runs, if that is not its own directory
     epoch: int = 0  # an event of an earlier run does nothing to a later one
     queue_forgets_at: float = float("inf")
     history_from: float = float("inf")
@@ -196,6 +200,7 @@ class Cluster:
         self.down_until = self.empty_until = 0.0
         self.most_running = 0
         self._count = 0
+        self._spoiled: Counter[str] = Counter()  # work → how many attempts at it have ended badly
 
     @property
     def scheduler(self) -> SimulatedScheduler:
@@ -276,6 +281,7 @@ class Cluster:
             job_id = f"{batch}_{index}" if count else batch
             place = jobdir.element_directory(directory, index) if count else directory
             job = Job(job_id, name, place, taken_at=self._time.passed, visible_from=visible)
+            job.runs_in = next((line.partition("=")[2] for line in text.splitlines() if "#DIRECTORY=" in line), place)
             self.jobs.append(job)
             waits_s = self._time.random.uniform(0.0, self._lies.waits_s)
             self._time.at(waits_s, lambda job=job: self._start(job, job.epoch))  # type: ignore[misc]
@@ -284,14 +290,15 @@ class Cluster:
         return batch
 
     def _new_id(self) -> str:
-        """The next id. Where there are few, they come round again; not one that the queue still shows."""
-        while True:
+        """The next id. Where there are few, they come round again, but for those that the queue still shows."""
+        for tried in itertools.count():
             self._count += 1
-            number = self._count % self._lies.wraps if self._lies.wraps else self._count
+            number = self._count % self._lies.wraps if tried < self._lies.wraps else self._count
             batch = str(101 + number)
             shown = (job for job in self.jobs if job.id.partition("_")[0] == batch)
             if not any(self._time.passed < job.queue_forgets_at and not job.forgotten for job in shown):
                 return batch
+        raise AssertionError("there is always one more")
 
     def _forget(self, job: Job) -> None:
         """The controller restarts, and knows nothing any more of a job that had just been taken."""
@@ -412,17 +419,26 @@ class Cluster:
             self._end(job, JobState.NODE_FAIL, None)
         elif self._happens(self._lies.requeue):
             self._requeue(job)
-        elif self.work.end is not None:
+        elif self.work.end is not None and not self._is_healed(job):
             self._ended_by_system(job, self.work.end)
         else:
-            if self.work.code == 0 and self.work.output:
-                self._files.write(f"{job.directory}/{self.work.output}", b"result", late=True)
-            self._note(job, jobdir.EXIT_CODE, f"{self.work.code} {self._node_now()}\n")
-            job.ended_well = self.work.code == 0
+            code = 0 if self.work.end is None and self._is_healed(job) else self.work.code
+            if code == 0 and self.work.output:
+                self._files.write(f"{job.runs_in}/{self.work.output}", b"result", late=True)
+            self._note(job, jobdir.EXIT_CODE, f"{code} {self._node_now()}\n")
+            job.ended_well = code == 0
             state = JobState.COMPLETED if job.ended_well else JobState.FAILED
             job.told_to_end = True  # nothing ends it any more
             epilogue_s = self._time.random.uniform(0.0, self._lies.epilogue_s)
-            self._time.at(epilogue_s, lambda: self._end(job, state, self.work.code))
+            self._time.at(epilogue_s, lambda: self._end(job, state, code))
+
+    def _is_healed(self, job: Job) -> bool:
+        """Whether so many attempts at this work have ended badly that this one does not. Asked once for each."""
+        if self.work.heals_after is None:
+            return False
+        work = job.name.rpartition("_")[0]
+        self._spoiled[work] += 1
+        return self._spoiled[work] > self.work.heals_after
 
     def _requeue(self, job: Job) -> None:
         job.state = JobState.HELD if self._happens(self._lies.held) else JobState.PENDING

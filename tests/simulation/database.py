@@ -12,8 +12,9 @@ from sqlalchemy.engine import IteratorResult
 from sqlalchemy.engine.result import SimpleResultMetaData
 
 from dagster_hpc.engine.clock import Clock
-from dagster_hpc.engine.ledger import JobRow, schema
+from dagster_hpc.engine.ledger import JobRow, Report, schema
 from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.reports import _reports_of
 from dagster_hpc.engine.ledger.rows import rows_of
 from tests.simulation.time import Process, SimulatedClock
 
@@ -180,13 +181,17 @@ class Storage:
         """All jobs that the ledger knows."""
         return rows_of(self.connection.execute(_ALL_JOBS, {}))
 
+    def reports(self) -> list[Report]:
+        """All that is or was to be reported."""
+        return _reports_of(self.connection.execute(schema.REPORTS.select()))
+
     def violation(self) -> str:
         """What the database has seen that may not be; '' for nothing."""
         return str(self.connection.exec_driver_sql("SELECT words FROM violations LIMIT 1").scalar() or "")
 
     def clear(self, room: int | None) -> None:
         with self.transaction():
-            ours = (schema.JOBS, schema.LEASES, schema.ROOMS, schema.DELIVERIES)
+            ours = (schema.JOBS, schema.LEASES, schema.ROOMS, schema.DELIVERIES, schema.REPORTS, schema.WAITERS)
             for table in (*(one.name for one in ours), "violations", "room"):
                 self.connection.exec_driver_sql(f"DELETE FROM {table}")
             self.connection.exec_driver_sql("INSERT INTO room VALUES (?)", (room,))

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.engine.job import JobHandle, JobResult, JobSpec, JobState, Request
-from dagster_hpc.engine.ledger import JobRow, Recipient
+from dagster_hpc.engine.job import JobHandle, JobResult, JobSpec, JobState, Own, Request, Resume, RetryPlan, RetryRule
+from dagster_hpc.engine.ledger import JobRow, Recipient, Report
+from dagster_hpc.engine.report import Account, Ended, Standing, reports_of
+from dagster_hpc.engine.retry import Again, End, next_attempt
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.submit import recover
 from tests.simulation.cluster import Cluster, Job, Lies, Work
@@ -23,10 +27,13 @@ from tests.simulation.engine import runner_of, simulated_processes
 from tests.simulation.files import Files
 from tests.simulation.time import Process, SimulatedClock, Time
 
-VERBS = ("run", "array", "submit", "cancel", "poll", "timeout", "step", "again", "one_element")
+VERBS = (
+    "run", "array", "submit", "cancel", "poll", "timeout", "step", "again", "one_element", "elements", "detached", "sensor",
+)  # fmt: skip
 _FAULTS_END = 300.0
 _SETTLED_WITHIN = 6 * 3600.0
 _POLLS = 600
+_NOTICED_S = 5.0  # a step that joins a job has said so in the ledger
 _CANCELLED_WITHIN = 300.0
 _ACCOUNTS_WITHIN = 50.0  # a little less than the epilogue of the patience here
 
@@ -74,6 +81,14 @@ class Plan:
     end: JobState | None = None  # what the system does to every job at its end
     outputs: bool = False  # jobs declare an output
     output_missing: bool = False
+    retry: tuple[RetryRule, ...] = ()
+    resume: Resume | None = None
+    heals_after: int | None = None  # so many attempts end badly, and then one does not
+
+    @property
+    def attempts(self) -> int:
+        """That one piece of work may be worth."""
+        return 1 + sum(rule.count for rule in self.retry) + (self.resume.most if self.resume else 0)
 
     @property
     def silent(self) -> bool:
@@ -98,9 +113,9 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
         dies = (r.choice(points), r.randint(1, 2)) if points and r.random() < 0.4 else None
         actors.append(
             Actor(
-                verb=r.choices(VERBS, (5, 2, 2, 2, 2, 1, 2, 2, 1))[0]
+                verb=r.choices(VERBS, (5, 2, 2, 2, 2, 1, 2, 2, 1, 3, 2, 2))[0]
                 if number
-                else r.choice(("run", "array", "submit", "step", "again")),
+                else r.choice(("run", "array", "submit", "step", "again", "elements", "detached")),
                 identity=r.choice(("a", "a", "b")),
                 host=r.choice(("h1", "h1", "h2")),
                 begins=r.choice((0.0, 0.0, r.uniform(0, 60), r.uniform(0, 200))),
@@ -159,7 +174,121 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
     lies.absence = r.choice(("named", "listed", "not at all"))
     lies.most, lies.tells_room = r.choice((0, 0, 0, 3, 5)), r.random() < 0.7
     lies.left_out = r.choice(("", "", "", "some", "all but the first"))
-    return plan
+    return _with_retries(plan, r)
+
+
+def _with_retries(plan: Plan, r: random.Random) -> Plan:
+    """Every third history has rules by which a job is tried again; then more of them give a reason for it."""
+    if r.random() < 0.67:
+        return plan
+    rules = [
+        RetryRule(on=("TIMEOUT",), walltime=2.0, most_walltime_s=r.choice((None, 600)), count=r.choice((1, 2))),
+        RetryRule(on=("OOM", "PREEMPTED"), count=1, delay_s=r.choice((0.0, 30.0, 200.0))),
+        RetryRule(on=("NODE_FAIL", "NOT_STARTED"), count=2, elsewhere=True),
+        RetryRule(exit_codes=(3,), count=r.choice((1, 2)), delay_s=r.choice((0.0, 0.0, 60.0))),
+    ]
+    resume = Resume(3, r.choice((1, 3))) if r.random() < 0.3 else None
+    end, code = plan.end, plan.code
+    if end is None and not code and plan.lies.late_s <= 50.0:
+        end, code = r.choice(((JobState.TIMEOUT, 0), (JobState.OOM, 0), (JobState.PREEMPTED, 0), (None, 3), (None, 3)))
+    retry = tuple(rule for rule in rules if r.random() < 0.8)
+    heals = r.choice((1, 1, 2, None))
+    return replace(plan, retry=retry, resume=resume, end=end, code=code, heals_after=heals)
+
+
+class SimulatedDagster:
+    """An event log, and a sensor that tells it of jobs that no run waits for."""
+
+    deployment = "dagster"
+
+    def __init__(self, history: History) -> None:
+        self._history = history
+        self.said: list[tuple[str, str, str]] = []  # of which report, what, and how the job ended
+        self.joined: dict[str, tuple[tuple[str, str], float]] = {}  # jobs that steps wait for, which others submitted
+        self._told_at: dict[str, float] = {}
+
+    def look(self, runner: Runner) -> None:
+        """One evaluation of the sensor: jobs whose run died are taken up too."""
+        runner.tick()
+        reports, target = runner.ledger.reports, runner.target.key
+        for step in reports.unowed(target):
+            if self._standing(Recipient(step.run_id, step.step_key)) is Standing.OVER:
+                rows = [row for row in runner.ledger.jobs(run_id=step.run_id) if row.step_key == step.step_key]
+                reports.add(reports_of(rows, self.deployment))
+        runner.report(self, within_s=120.0)
+
+    def standing(self, step: Recipient, report: Report) -> Standing:
+        return self._standing(step)
+
+    def _standing(self, step: Recipient) -> Standing:
+        received = self._history.event_log.get(step)
+        if received is None:
+            return Standing.UNKNOWN
+        over = all(each.over for each in self._history.time.processes if f"run of {each.name}" == step.run_id)
+        return Standing.RECEIVED if received else Standing.OVER if over else Standing.UNDER_WAY
+
+    def refusal(self, report: Report) -> str:
+        return ""
+
+    def account(self, report: Report, ended: Ended, *, again: bool) -> Account:
+        states = {str(result.state) for result in ended.results}
+        well = all(result.succeeded for result in ended.results)
+        outcome = states.pop() if len(states) == 1 else "FAILED"
+        kinds = ("materialization", "check") if well else ("failure",)
+        last = tuple(result.handle.token for result in ended.results)
+        return Account(outcome, [Said(self, report, kind, outcome, last) for kind in kinds], delivers=well)
+
+    def told(self, report: Report, last: Sequence[str]) -> None:
+        """`last`: the attempts with which its jobs came to their end."""
+        for token in report.tokens:
+            self._told_at.setdefault(token, self._history.time.passed)
+        for token in last:
+            self._history.returned.setdefault(token, self._history.time.passed)
+
+    def check(self, reports: Sequence[Report], rows: Sequence[JobRow]) -> None:
+        """Each was reported exactly once, as its jobs ended, unless the run that waited for them has received them."""
+        states = {row.chain: row.state for row in sorted(rows, key=lambda row: row.retry_number)}
+        joined = {row.chain: self.joined[row.token] for row in rows if row.token in self.joined}
+        for report in reports:
+            said = [(kind, state) for name, kind, state in self.said if name == report.report]
+            if len(said) != len(set(said)):
+                raise Broken(f"{report.tokens} was said twice: {said}")
+            if report.outcome.startswith("received by"):
+                if said:
+                    raise Broken(f"{report.tokens} was received and reported: {said}")
+                continue
+            if len({state for _, state in said}) != 1 or not any(kind in ("materialization", "failure") for kind, _ in said):
+                raise Broken(f"{report.tokens} was not reported once: {said}")
+            for token in report.tokens:
+                step, since = joined.get(token, (("", ""), math.inf))
+                received = states[token] is JobState.COMPLETED and self._history.event_log.get(step)
+                # Whoever received it before the clock was set back seems to have done so before the report was owed.
+                set_back = self._history.plan.clock_step is not None and self._history.plan.clock_step[1] < 0
+                if received and self._told_at[token] > since + _NOTICED_S and not set_back:
+                    raise Broken(f"{token} was reported, though {step[0]} waited for it and has received it")
+            truth = {states[token] for token in report.tokens}
+            if said[0][1] == "COMPLETED" and truth != {JobState.COMPLETED}:
+                raise Broken(f"{report.tokens} was reported as COMPLETED, and the truth is {truth}")
+            if truth == {JobState.COMPLETED} and said[0][1] not in ("COMPLETED", "LOST"):
+                raise Broken(f"{report.tokens} was reported as {said[0][1]}, and it ended well")
+
+
+@dataclass(frozen=True)
+class Said:
+    """One event of a report."""
+
+    dagster: SimulatedDagster
+    report: Report
+    kind: str
+    state: str
+    last: tuple[str, ...]
+
+    def is_told(self) -> bool:
+        return (self.report.report, self.kind, self.state) in self.dagster.said
+
+    def tell(self) -> None:
+        self.dagster.said.append((self.report.report, self.kind, self.state))
+        self.dagster.told(self.report, self.last)
 
 
 class History:
@@ -174,7 +303,7 @@ class History:
         self.lies = replace(plan.lies)
         self.cluster = Cluster(self.time, self.files, self.lies)
         output = "o.txt" if plan.outputs and not plan.output_missing else ""
-        self.cluster.work = Work(plan.work_s, plan.code, plan.end, output)
+        self.cluster.work = Work(plan.work_s, plan.code, plan.end, output, plan.heals_after)
         self.files.lag = {"h2": plan.lag}
         self.files.closed_to = "h2" if plan.closed else None
         self.time.skew = {"h2": plan.skew}
@@ -184,6 +313,9 @@ class History:
         self.event_log: dict[
             tuple[str, str], bool
         ] = {}  # steps of Dagster runs that are known, and whether they succeeded
+        self.materialized: set[tuple[str, str]] = set()  # elements that Dagster's event log knows of: run, element
+        self.dagster = SimulatedDagster(self)
+        self.wrong: list[str] = []  # promises that a process has seen broken
         self.wishes: dict[str, float] = {}  # cancellations that were asked for: token → since when
         self.points: set[str] = set()
         self._until_down = 0.0
@@ -253,8 +385,8 @@ class History:
         spec = JobSpec(name=name, executable="/bin/x", elements=elements, outputs=outputs)
         run_id, step_key = step
         return Request(
-            spec, "/scratch", identity=name, received=lambda *of: self.event_log.get(of), run_id=run_id or None,
-            step_key=step_key or None,
+            spec, "/scratch", identity=name, retry=self.plan.retry, resume=self.plan.resume,
+            received=lambda *of: self.event_log.get(of), run_id=run_id or None, step_key=step_key or None,
         )  # fmt: skip
 
     def _wait(self, runner: Runner, handles: Sequence[JobHandle], timeout_s: float | None = None) -> None:
@@ -296,10 +428,83 @@ class History:
         step = (f"run of {process.name}", "step")
         self.event_log[step] = False
         handles = runner.submit(self._request(actor, step=step))
+        if process.stalls_at is None:
+            joined = [handle.token for handle in handles if handle.joined]
+            live = [token for token in joined if not runner.ledger.job(token).state.is_final]
+            self.dagster.joined |= dict.fromkeys(live, (step, self.time.passed))
         results = runner.wait(handles, recipient=Recipient(*step))
         process.passes("step: before its success")
         self.event_log[step] = True
         self._got(results)
+
+    def _elements(self, runner: Runner, actor: Actor) -> None:
+        """A step of several partitions: each is told to Dagster as it ends, and a retry asks for the others alone."""
+        process = self.time.current
+        assert process is not None
+        wanted = self.time.random.sample("wxyz", self.time.random.choice((1, 2, 3)))
+        step = (f"run of {process.name}", "step")
+        self.event_log[step] = False
+        for _ in range(self.time.random.choice((1, 2, 3))):
+            left = [key for key in wanted if (step[0], key) not in self.materialized]
+            with contextlib.suppress(HPCError):
+                self._ask_for_elements(runner, actor, left, step)
+            if all((step[0], key) in self.materialized for key in wanted):
+                process.passes("step: before its success")
+                self.event_log[step] = True
+                return
+
+    def _ask_for_elements(self, runner: Runner, actor: Actor, keys: Sequence[str], step: tuple[str, str]) -> None:
+        process, asked_at = self.time.current, self.time.passed
+        assert process is not None
+        own = tuple(Own(f"{actor.identity}-of-{key}", key, received=self._received(key)) for key in keys)
+        spec = JobSpec(name=f"{actor.identity}-elements", executable="/bin/x", elements=tuple((key,) for key in keys))
+        handles = runner.submit(Request(spec, "/scratch", own=own, run_id=step[0], step_key=step[1]))
+        keys_of = {handle.token: key for handle, key in zip(handles, keys, strict=True)}
+        for token in keys_of:
+            if self.returned.get(token, asked_at) < asked_at:
+                self.wrong.append(f"{token} had been received when it was asked for again, and was handed out once more")
+        for result in runner.as_completed(handles, recipient=Recipient(*step)):
+            if not result.succeeded:
+                continue
+            process.passes("element: before it is materialized")
+            element = (step[0], keys_of[result.handle.token])
+            if element in self.materialized:
+                self.wrong.append(f"{element} was materialized twice")
+            self.materialized.add(element)
+            self._got([result])
+            process.passes("element: after it is materialized")
+            if self.time.random.random() < 0.5:  # it is noted for many together; until then the event log tells
+                runner.delivered([result.handle])
+
+    def _received(self, key: str) -> Callable[[str, str], bool | None]:
+        """Whether a step has received this element, though it may have failed for others."""
+
+        def received(run_id: str, step_key: str) -> bool | None:
+            return self.event_log.get((run_id, step_key)) or (
+                (run_id, key) in self.materialized if (run_id, step_key) in self.event_log else None
+            )
+
+        return received
+
+    def _detached(self, runner: Runner, actor: Actor) -> None:
+        """A step that submits, notes what is to be reported, and ends."""
+        process = self.time.current
+        assert process is not None
+        step = Recipient(f"run of {process.name}", "step")
+        self.event_log[step] = False
+        handles = runner.submit(self._request(actor, step=step))
+        process.passes("detached: before the record")
+        tokens = tuple(handle.token for handle in handles)
+        owed = Report(tokens, handles[0].target, self.dagster.deployment, "asset", step.run_id, step.step_key)
+        runner.ledger.reports.add([owed])
+        process.passes("detached: after the record")
+        self.event_log[step] = True
+
+    def _sensor(self, runner: Runner, actor: Actor) -> None:
+        for _ in range(10):
+            with contextlib.suppress(HPCError):
+                self.dagster.look(runner)
+            SimulatedClock(self.time.current).sleep(20.0)  # type: ignore[arg-type]
 
     def _cancel(self, runner: Runner, actor: Actor) -> None:
         handles: list[JobHandle] = [row.handle() for row in runner.ledger.jobs(live=True)]
@@ -335,7 +540,8 @@ class History:
             while polls[0] < _POLLS:
                 with contextlib.suppress(HPCError):
                     runner.ledger.leases.hurry(runner.target.key, 0.0)  # as `dagster-hpc jobs --refresh` does
-                runner.tick()
+                with contextlib.suppress(HPCError):
+                    self.dagster.look(runner)
                 polls[0] += 1
                 process.pause(110.0)
 
@@ -356,13 +562,17 @@ class History:
 
     def _open(self) -> list[JobRow]:
         rows = self.storage.rows()
-        live = [row for row in rows if not row.state.is_final]
+        live = [row for row in rows if not row.state.is_final or row.again_at is not None]
+        owed = {token for report in self.storage.reports() if report.reported_at is None for token in report.tokens}
+        live = live or [row for row in rows if row.token in owed]
         return live or ([] if all(job.state.is_final for job in self.cluster.jobs) else rows[:1])
 
     def _check(self) -> None:
         rows = self.storage.rows()
         if violation := self.storage.violation():
             raise Broken(violation)
+        if self.wrong:
+            raise Broken(self.wrong[0])
         self._check_runs(rows)
         known = {(one, row.batch) for row in rows for one in row.ids}
         for job in self.cluster.jobs:
@@ -378,6 +588,40 @@ class History:
             self._check_verdict(row)
             self._check_wish(row)
         self._check_room(rows)
+        self.dagster.check(self.storage.reports(), rows)
+        self._check_chains(rows)
+
+    def _check_chains(self, rows: Sequence[JobRow]) -> None:
+        """Each attempt follows one that ended badly, once; none that was due is missing, and none is too many."""
+        by_token = {row.token: row for row in rows}
+        made = Counter((row.chain, row.retry_number) for row in rows)
+        for row in rows:
+            if row.retry_number >= self.plan.attempts or made[row.chain, row.retry_number] > 1:
+                raise Broken(f"{row.token} is one attempt too many at {row.chain}: number {row.retry_number}")
+            if row.next_token:
+                later = by_token[row.next_token]
+                if row.state in (JobState.COMPLETED, JobState.CANCELLED, JobState.LOST) or row.cancel_requested:
+                    raise Broken(f"{row.token} is {row.state} ({row.reason}), and was tried again")
+                if (later.chain, later.retry_number) != (row.chain, row.retry_number + 1):
+                    raise Broken(f"{later.token} is no attempt after {row.token}")
+                if row.token in self.returned:
+                    raise Broken(f"{row.token} was returned, and goes on as {row.next_token}")
+            elif self._is_owed_an_attempt(row):
+                raise Broken(f"{row.token} is {row.state} ({row.reason}), and was not tried again")
+        for token, wish in self.wishes.items():
+            self._check_stopped(by_token, token, wish)
+
+    @staticmethod
+    def _is_owed_an_attempt(row: JobRow) -> bool:
+        wanted = row.retry is not None and not row.cancel_requested
+        return wanted and isinstance(next_attempt(row.retry or RetryPlan(), End(row.state, row.exit_code)), Again)
+
+    def _check_stopped(self, rows: dict[str, JobRow], token: str, wish: float) -> None:
+        """Of a chain that was to be cancelled nothing begins any more."""
+        while token := rows[token].next_token:
+            for job in self._jobs_of(rows[token]):
+                if (job.started_at or 0.0) > max(wish, _FAULTS_END) + _CANCELLED_WITHIN:
+                    raise Broken(f"{token} was to be cancelled at {wish:.0f} s, and job {job.id} began after that")
 
     def _check_room(self, rows: Sequence[JobRow]) -> None:
         """The ledger's own count is held by the database; here are the payloads that really ran at once."""
@@ -392,8 +636,10 @@ class History:
         wish = self.wishes.get(row.token)
         if wish is None:
             return
+        # Where the database's clock is set back, a dead owner's last sign of life lies so far in the future.
+        set_back_s = max(0.0, -self.plan.clock_step[1]) if self.plan.clock_step else 0.0
         for job in self._jobs_of(row):
-            late = max(wish, _FAULTS_END, job.taken_at) + _CANCELLED_WITHIN
+            late = max(wish, _FAULTS_END, job.taken_at) + _CANCELLED_WITHIN + set_back_s
             if job.ended_at is None or job.ended_at > late:
                 raise Broken(
                     f"{row.token} was to be cancelled at {wish:.0f} s, and job {job.id} ended at {job.ended_at}"

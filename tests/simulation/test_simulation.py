@@ -6,13 +6,16 @@ a promise prints its seed; `python -m tests.simulation.histories SEED` repeats i
 
 from __future__ import annotations
 
+import itertools
 import os
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 
 from dagster_hpc.engine import jobdir
+from dagster_hpc.engine.job import JobState, Resume, RetryRule
 from dagster_hpc.engine.ledger import observations
 from dagster_hpc.engine.ledger.schema import JOBS
 from tests.simulation.cluster import Lies
@@ -29,6 +32,11 @@ def _unguarded() -> sa.Update:
     """The statement that writes what a poll has found, without the look whether the job is over already."""
     columns: dict[str, Any] = {name: sa.bindparam(name) for name in observations._LEARNED}
     return JOBS.update().where(JOBS.c.token == sa.bindparam("of")).values(columns)
+
+
+def _unasked() -> sa.Update:
+    """The statement by which an attempt takes the place of another, without the look whether somebody else has made it."""
+    return JOBS.update().where(JOBS.c.token == sa.bindparam("old"))
 
 
 def broken(plans: list[Plan]) -> list[str]:
@@ -67,8 +75,44 @@ def test_two_processes_may_die_at_any_two_points(host: str) -> None:
     assert broken(plans) == []
 
 
+@pytest.mark.parametrize("verb", ["run", "cancel", "poll", "again"])
+def test_a_process_may_die_at_every_point_of_a_chain_of_attempts(verb: str) -> None:
+    """Where each attempt runs into its walltime until the third, and where a program goes on until it is finished."""
+    plans: list[Plan] = []
+    rules = (RetryRule(on=("TIMEOUT",), walltime=2.0, count=2),)
+    for again in (Plan(0, (), retry=rules, end=JobState.TIMEOUT), Plan(0, (), resume=Resume(3, 2), code=3)):
+        for point in POINTS:
+            for time in (1, 2) if point.startswith("retry:") else (1,):
+                first = Actor("submit" if verb == "cancel" else "run", "a", "h1", dies_at=(point, time))
+                second = Actor(verb, "a", "h1", begins=30.0, dies_at=(point, time))
+                third = Actor("run", "a", "h2", begins=60.0)
+                plans.append(replace(again, seed=len(plans), actors=(first, second, third), heals_after=2))
+    assert broken(plans) == []
+
+
+def detached_plans() -> list[Plan]:
+    """A detached job, sensors that die over it on two hosts, and somebody who wants the same meanwhile."""
+    plans: list[Plan] = []
+    for point in (each for each in POINTS if each.startswith(("report:", "detached:", "collect:", "deliver:"))):
+        for other in ("poll", "step", "run", "detached", "cancel"):
+            actors = (
+                Actor("detached", "a", "h1", dies_at=(point, 1) if point.startswith("detached:") else None),
+                Actor("sensor", "a", "h1", begins=5.0, dies_at=(point, 1)),
+                Actor("sensor", "a", "h2", begins=12.0, dies_at=(point, 2)),
+                Actor(other, "a", "h2", begins=20.0),
+            )
+            plans.append(Plan(len(plans), actors, work_s=30.0))
+            plans.append(Plan(len(plans), actors, work_s=0.5, fine=True))
+    return plans
+
+
+def test_a_detached_job_is_reported_once_wherever_its_sensors_die() -> None:
+    assert broken(detached_plans()) == []
+
+
 def test_there_are_points_in_all_verbs() -> None:
-    for verb in ("claim", "send", "poll", "cancel", "collect", "deliver", "recover", "ready"):
+    verbs = ("retry", "claim", "send", "poll", "cancel", "collect", "deliver", "recover", "ready", "report")
+    for verb in verbs:
         assert any(point.startswith(f"{verb}:") for point in POINTS), verb
 
 
@@ -81,6 +125,12 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "nobody goes on with what a dead process left": ("upkeep.settle", lambda *_: None, "not settled"),
     "a job that an answer leaves out is not there": ("observe.poll.Poller._is_denied", lambda *_: True, "LOST"),
     "accounts that leave a job out know nothing of it": ("observe.poll.Poller._needs_accounts", lambda *_: False, "told"),
+    "a report that was begun is not looked for": ("report._is_told", lambda *_: False, "said twice"),
+    "an attempt is made whoever else has made it": ("ledger.claims._YIELDS", _unasked(), "too many"),
+    "an attempt that is due is made by nobody": ("upkeep.try_again", lambda *_: (False, None), "not settled"),
+    "who waits gets an attempt that goes on": ("ledger.rows.JobRow.goes_on", False, "goes on as"),
+    "a sensor that was overtaken goes on": ("ledger.reports.Reports.beat", lambda *_: True, "said twice"),
+    "a run that waits for a detached job is not asked": ("report._receiver", lambda *_: None, "has received it"),
     "a job that is over may become another": ("ledger.observations._RECORD", _unguarded(), "became"),
 }
 
@@ -89,4 +139,16 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 def test_the_simulation_sees_an_engine_that_is_wrong(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, instead, words = WRONG[wrong]
     monkeypatch.setattr(f"dagster_hpc.engine.{name}", instead)
-    assert any(words in breaks(plan_of(seed, POINTS), STORAGE) for seed in range(1500)), "all promises kept"
+    plans = itertools.chain(detached_plans(), (plan_of(seed, POINTS) for seed in range(1500)))
+    assert any(words in breaks(plan, STORAGE) for plan in plans), "all promises kept"
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_an_element_that_was_received_is_not_handed_out_once_more(right: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though its step failed for others, and the ledger has no note of it yet: the event log is asked."""
+    if not right:
+        monkeypatch.setattr("dagster_hpc.engine.submit.claim._was_delivered", lambda row, *_: row.delivered_at is not None)
+    actors = (Actor("elements", "a", "h1"), Actor("elements", "a", "h1", begins=250.0))
+    found = [breaks(Plan(seed, actors), STORAGE) for seed in range(12)]
+    assert any("handed out once more" in why for why in found) is not right
+    assert not right or found == [""] * 12

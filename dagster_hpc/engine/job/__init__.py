@@ -5,7 +5,9 @@ All of them are frozen values. Quantities carry their unit in their name; `None`
 
 from dagster_hpc.engine.job.handle import JobHandle, WaitTimeout
 from dagster_hpc.engine.job.metrics import JobMetrics
+from dagster_hpc.engine.job.progress import Progress
 from dagster_hpc.engine.job.result import (
+    Attempt,
     JobCancelled,
     JobFailed,
     JobLost,
@@ -14,15 +16,29 @@ from dagster_hpc.engine.job.result import (
     JobTimedOut,
     NodeFailed,
     OutputMissing,
+    exit_words,
     failure_of,
     tail,
 )
-from dagster_hpc.engine.job.spec import LAUNCHERS, Dependency, DependencyKind, JobSpec, Launcher, Request, Reuse
+from dagster_hpc.engine.job.retries import KINDS_OF_END, Resume, RetryPlan, RetryRule
+from dagster_hpc.engine.job.spec import (
+    LAUNCHERS,
+    Dependency,
+    DependencyKind,
+    JobSpec,
+    Launcher,
+    Own,
+    Program,
+    Request,
+    Reuse,
+)
 from dagster_hpc.engine.job.state import FINAL_STATES, JobState, JobStatus, is_signal, signal_name
 
 __all__ = [
     "FINAL_STATES",
+    "KINDS_OF_END",
     "LAUNCHERS",
+    "Attempt",
     "Dependency",
     "DependencyKind",
     "JobCancelled",
@@ -39,9 +55,16 @@ __all__ = [
     "Launcher",
     "NodeFailed",
     "OutputMissing",
+    "Own",
+    "Program",
+    "Progress",
     "Request",
+    "Resume",
+    "RetryPlan",
+    "RetryRule",
     "Reuse",
     "WaitTimeout",
+    "exit_words",
     "failure_of",
     "is_signal",
     "signal_name",

@@ -10,7 +10,13 @@ from dagster_hpc.engine.job.state import JobState
 
 @dataclass(frozen=True)
 class JobHandle:
-    """What is needed to find a job again, from any process that sees the same ledger."""
+    """What is needed to find a job again, from any process that sees the same ledger.
+
+    Example:
+        handle: JobHandle = hpc.submit(Command("bitcount"), profile="small")
+        print(handle.job_id, handle.work_dir)
+        result = hpc.wait(handle)
+    """
 
     token: str
     job_id: str | None
@@ -24,7 +30,14 @@ class JobHandle:
 
 
 class WaitTimeout(HPCError):
-    """The caller's patience ended, not the job: it lives on and `handle` finds it again."""
+    """The caller's patience ended, not the job: it lives on and `handle` finds it again.
+
+    Example:
+        try:
+            hpc.run(Command("endless"), profile="small", timeout=60)
+        except WaitTimeout as error:
+            hpc.cancel(error.handle)
+    """
 
     def __init__(self, handle: JobHandle, state: JobState, seconds: float) -> None:
         self.handle = handle

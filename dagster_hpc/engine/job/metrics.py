@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
+
+_ADD_UP = ("queue_wait_s", "elapsed_s", "cpu_time_s", "energy_j", "node_hours")
 
 
 @dataclass(frozen=True)
 class JobMetrics:
-    """What the job cost, in the same units on every scheduler."""
+    """What the job cost, in the same units on every scheduler. None where the system does not say.
+
+    Example:
+        metrics: JobMetrics = hpc.run(Command("bitcount"), profile="small").metrics
+        print(f"{metrics.queue_wait_s} s in the queue, {metrics.node_hours} node hours")
+    """
 
     queue_wait_s: float | None = None
     elapsed_s: float | None = None
@@ -48,9 +55,27 @@ class JobMetrics:
             m = replace(m, cpu_efficiency=share if share <= 1 or m.elapsed_s >= 1 else None)
         return m
 
+    @classmethod
+    def of_all(cls, parts: Sequence[JobMetrics]) -> JobMetrics:
+        """What several jobs cost that were one piece of work, one after the other."""
+        totals: dict[str, Any] = {name: _total([getattr(one, name) for one in parts]) for name in _ADD_UP}
+        return replace(
+            parts[-1],
+            **totals,
+            max_rss_mib=max((one.max_rss_mib for one in parts if one.max_rss_mib is not None), default=None),
+            submitted_at=parts[0].submitted_at,
+            started_at=next((one.started_at for one in parts if one.started_at is not None), None),
+            cpu_efficiency=None,
+        ).derived()
+
     def to_dict(self) -> dict[str, Any]:
         return {**vars(self), "raw": dict(self.raw)}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> JobMetrics:
         return cls(**values)
+
+
+def _total(figures: Sequence[float | None]) -> float | None:
+    known = [figure for figure in figures if figure is not None]
+    return sum(known) if known else None

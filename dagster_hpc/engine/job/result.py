@@ -14,8 +14,30 @@ _WORDS = 20  # so many lines of stderr are in a message
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """One of the jobs that were submitted for one result: how it ended, and with what it was tried."""
+
+    token: str
+    job_id: str | None
+    state: JobState
+    reason: str
+    exit_code: int | None
+    walltime_s: int
+    memory_per_node_mib: int | None
+    metrics: JobMetrics
+    directory: str  # of its script and its logs
+
+
+@dataclass(frozen=True)
 class JobResult:
-    """A job that has ended, well or not."""
+    """A job that has ended, well or not.
+
+    Example:
+        def counted(result: JobResult) -> str:
+            return Path(result.outputs["counts"]).read_text()
+
+        counted(hpc.run(Command("bitcount"), profile="small", outputs={"counts": "counts.json"}))
+    """
 
     handle: JobHandle
     state: JobState
@@ -31,6 +53,7 @@ class JobResult:
     queue: str = ""
     project: str = ""
     scheduler: str = ""
+    attempts: tuple[Attempt, ...] = ()  # the chain that led to it, itself the last; () where there was but one
 
     @property
     def succeeded(self) -> bool:
@@ -44,7 +67,14 @@ class JobResult:
 
 
 class JobFailed(HPCError):
-    """The job ended, and not well. `result` holds its state, metrics and logs."""
+    """The job ended, and not well. `result` holds its state, metrics and logs.
+
+    Example:
+        try:
+            hpc.run(Command("faulty"), profile="small")
+        except JobFailed as error:
+            assert error.result.exit_code == 3
+    """
 
     default_advice = "read stderr.log in the work directory."
 
@@ -53,6 +83,9 @@ class JobFailed(HPCError):
         code = "" if result.exit_code is None else f" with exit code {result.exit_code}"
         message = f"{result.handle} ended as {result.state}{code}"
         message += f": {result.reason}." if result.reason else "."
+        if result.attempts:
+            before = ", ".join(str(attempt.state) for attempt in result.attempts[:-1])
+            message += f"\nIt was attempt {len(result.attempts)}; before it: {before}."
         words = "\n".join(result.stderr_tail.splitlines()[-_WORDS:])
         if words:
             message += f"\nLast lines of stderr:\n{words}"
@@ -61,22 +94,67 @@ class JobFailed(HPCError):
 
 
 class JobTimedOut(JobFailed):
+    """It came to the end of its walltime.
+
+    Example:
+        try:
+            hpc.run(Command("too-slow"), profile="small")
+        except JobTimedOut:
+            hpc.run(Command("too-slow"), profile="small", overrides={"walltime": "02:00:00"})
+    """
+
     default_advice = "ask for a longer walltime (overrides={'walltime': …}), or make the job write checkpoints."
 
 
 class JobOutOfMemory(JobFailed):
+    """It used more memory than it had asked for.
+
+    Example:
+        try:
+            hpc.run(Command("too-large"), profile="small")
+        except JobOutOfMemory:
+            hpc.run(Command("too-large"), profile="small", overrides={"memory_per_node": "64G"})
+    """
+
     default_advice = "ask for more memory_per_node, or spread the job over more nodes."
 
 
 class JobCancelled(JobFailed):
+    """Somebody, or the site, has ended it.
+
+    Example:
+        try:
+            hpc.run(Command("cancelled"), profile="small")
+        except JobCancelled as error:
+            print(error.result.reason)
+    """
+
     default_advice = "find out who cancelled it and why; materialize again when that is settled."
 
 
 class NodeFailed(JobFailed):
+    """Its node died, or it had to make room for another job.
+
+    Example:
+        try:
+            hpc.run(Command("unlucky"), profile="small")
+        except NodeFailed:
+            hpc.run(Command("unlucky"), profile="small")
+    """
+
     default_advice = "run it again: the machine failed, not the job. Tell the site if it happens twice on one node."
 
 
 class JobLost(JobFailed):
+    """Neither queue nor accounting nor its own files know what became of it.
+
+    Example:
+        try:
+            hpc.run(Command("lost"), profile="small")
+        except JobLost as error:
+            print(f"dagster-hpc release {error.result.handle.token}")
+    """
+
     default_advice = (
         "nobody knows whether it ran: look at the scheduler's own records. It is alive again if it turns up; "
         "`dagster-hpc release TOKEN` lets the same work be submitted again."
@@ -84,6 +162,15 @@ class JobLost(JobFailed):
 
 
 class OutputMissing(JobFailed):
+    """It ended well, without the files that it was to leave.
+
+    Example:
+        try:
+            hpc.run(Command("forgetful"), profile="small", outputs={"counts": "counts.json"})
+        except OutputMissing as error:
+            assert error.missing == ["counts (counts.json)"]
+    """
+
     default_advice = "check that the command writes these files below its working directory under these names."
 
     def __init__(self, result: JobResult, missing: Sequence[str]) -> None:
@@ -106,6 +193,11 @@ def failure_of(result: JobResult) -> JobFailed:
     if result.missing:
         return OutputMissing(result, result.missing)
     return _BY_STATE.get(result.state.value, JobFailed)(result)
+
+
+def exit_words(code: int) -> str:
+    """The reason of a job whose program ran to its end and said that all is not well."""
+    return f"its program ended with exit code {code}"
 
 
 def tail(text: str, lines: int) -> str:

@@ -10,7 +10,12 @@ from dagster_hpc.engine.job.metrics import JobMetrics
 
 
 class JobState(str, Enum):
-    """Where a job stands. From top to bottom is the usual order; a final state never becomes another, LOST apart."""
+    """Where a job stands. From top to bottom is the usual order; a final state never becomes another, LOST apart.
+
+    Example:
+        failed = hpc.jobs(state=JobState.FAILED)
+        assert JobState.FAILED.is_final and not JobState.FAILED.is_success
+    """
 
     READY = "READY"  # its files are written; it waits in the ledger for room on its target
     SUBMITTING = "SUBMITTING"  # somebody is submitting it; the command may or may not have reached the scheduler

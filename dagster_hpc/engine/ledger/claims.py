@@ -17,7 +17,7 @@ from dagster_hpc.engine.ledger.database import Database
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.rooms import TAKEN, UNLIMITED, KnownRoom, Route, route_of
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
-from dagster_hpc.engine.ledger.schema import JOBS, OVER, in_state
+from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
 
 _TOKEN_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
@@ -39,7 +39,12 @@ _FOLLOWS_LIVE = (JOBS.c.follows != "") & sa.exists().where(
 _OLDEST = sa.select(JOBS.c.batch).where(_WAITING, ~_FOLLOWS_LIVE).order_by(JOBS.c.created_at, JOBS.c.batch).limit(1)
 _MARGIN = 20  # a twentieth of the room is left to jobs that others submit meanwhile
 _OWNED = JOBS.update().where(JOBS.c.batch == _BATCH, JOBS.c.owner == sa.bindparam("by"), _UNFINISHED)
+_YIELDS = JOBS.update().where(JOBS.c.token == sa.bindparam("old"), GOES_ON)  # once: then nothing is due any more
 _IS_USED = sa.select(JOBS.c.token).where(JOBS.c.batch == _BATCH).limit(1)
+
+
+class _Overtaken(Exception):
+    """Nothing of this transaction shall be."""
 
 
 class Claims:
@@ -110,6 +115,28 @@ class Claims:
             query = sa.select(JOBS.c.owner, JOBS.c.state).where(JOBS.c.token == rows[0].token)
             mine = self._database.read(lambda connection: connection.execute(query).first())
             return JobState(mine.state) if mine and mine.owner == rows[0].owner else None
+
+    def take_place(self, rows: Sequence[JobRow], of: Sequence[str]) -> bool:
+        """Insert the rows of a further attempt, each in the place of the one that it is `of`, with its identity.
+
+        False: somebody else has made this attempt, or it is wanted no more.
+        """
+        values = [{**to_columns(row), "held_identity": row.held_identity} for row in rows]
+
+        def take(connection: sa.Connection) -> bool:
+            now = self._database.now()
+            for row, token in zip(rows, of, strict=True):
+                yields = _YIELDS.values(next_token=row.token, again_at=None, held_identity=None, updated_at=now)
+                if not connection.execute(yields, {"old": token}).rowcount:
+                    raise _Overtaken
+            connection.execute(JOBS.insert(), values)
+            connection.execute(JOBS.update().where(JOBS.c.batch == rows[0].batch).values(heartbeat_at=now))
+            return True
+
+        try:
+            return self._database.write(take)
+        except _Overtaken:  # by somebody else; or by this very write, whose answer was lost
+            return self._is_used(rows[0].batch)
 
     def next_ready(self, target: str, full: Iterable[Route] = ()) -> list[JobRow]:
         """The jobs that have waited longest for room on this target: one submission, for no route that is full."""
@@ -233,7 +260,7 @@ class Claims:
 
     def release(self, token: str) -> bool:
         """A person says that this job's identity may be used again. False: it holds none, or is live."""
-        over = (JOBS.c.token == token) & JOBS.c.held_identity.is_not(None) & OVER
+        over = (JOBS.c.token == token) & JOBS.c.held_identity.is_not(None) & OVER & ~GOES_ON
         statement = JOBS.update().where(over).values(held_identity=None, updated_at=self._database.now())
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 

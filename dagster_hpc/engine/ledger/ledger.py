@@ -17,9 +17,10 @@ from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
 from dagster_hpc.engine.ledger.quantum import QuantumJobs
+from dagster_hpc.engine.ledger.reports import Reports
 from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
-from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS, OVER
+from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, OVER, WAITERS
 
 
 class Watched(NamedTuple):
@@ -51,6 +52,7 @@ _LOST_BUT_HELD = (
     & (JOBS.c.updated_at > sa.bindparam("recently"))
 )
 _WATCHED_OF = sa.select(*_WATCHED).where(JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD)
+_GOING_ON = sa.select(JOBS).where(JOBS.c.target == sa.bindparam("target"), GOES_ON)
 _FIGURES_COME_S, _FIGURES_AT_ONCE = 86400.0, 50
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
@@ -68,6 +70,7 @@ class Ledger:
         self.observations = Observations(self._database)
         self.rooms = Rooms(self._database)
         self.deliveries = Deliveries(self._database)
+        self.reports = Reports(self._database)
         self.quantum = QuantumJobs(self._database)
 
     def job(self, token: str) -> JobRow:
@@ -117,8 +120,31 @@ class Ledger:
             if value is not None:
                 query = query.where(JOBS.c[column] == str(value))
         if live is not None:
-            query = query.where(~OVER if live else OVER)
+            query = query.where(~OVER | GOES_ON if live else OVER & ~GOES_ON)
         return self._select(query.limit(limit))
+
+    def to_be_tried_again(self, target: str) -> list[JobRow]:
+        """The jobs of a target that have ended and after which another attempt is to come, the first due first."""
+        found = self._database.read(lambda connection: rows_of(connection.execute(_GOING_ON, {"target": target})))
+        return sorted(found, key=lambda row: (row.again_at or 0.0, row.token))
+
+    def last_attempts(self, tokens: Sequence[str]) -> dict[str, JobRow]:
+        """For each of these jobs what has become of it: the last attempt of its chain so far, itself where it is one."""
+        last = {row.token: row for row in self.rows(tokens)}
+        while going := {token: row.next_token for token, row in last.items() if row.next_token}:
+            news = {row.token: row for row in self.rows(list(set(going.values())))}
+            last |= {token: news[successor] for token, successor in going.items()}
+        return {token: last[token] for token in tokens}
+
+    def attempts(self, chains: Sequence[str]) -> dict[str, list[JobRow]]:
+        """All attempts of these chains, each named by the token of its first, in their order."""
+        found: dict[str, list[JobRow]] = {chain: [] for chain in chains}
+        for start in range(0, len(chains), 250):
+            some = chains[start : start + 250]
+            query = sa.select(JOBS).where(JOBS.c.token.in_(some) | JOBS.c.first_token.in_(some))
+            for row in self._select(query):
+                found[row.chain].append(row)
+        return {chain: sorted(rows, key=lambda row: row.retry_number) for chain, rows in found.items()}
 
     def latest_success(self, identities: Sequence[str]) -> dict[str, JobRow]:
         """For each of these identities the latest job that ended well, delivered or not."""
@@ -184,6 +210,7 @@ class Ledger:
             for start in range(0, len(tokens), 500):
                 some = tokens[start : start + 500]
                 connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some)))
+                connection.execute(WAITERS.delete().where(WAITERS.c.token.in_(some)))
                 count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(some), OVER)).rowcount
             return count
 

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobMetrics, JobState
 from dagster_hpc.engine.ledger.database import Database
-from dagster_hpc.engine.ledger.rows import Change
-from dagster_hpc.engine.ledger.schema import JOBS, OPEN
+from dagster_hpc.engine.ledger.rows import Change, encoded_plan
+from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN
 from dagster_hpc.engine.process import NOBODY
 
 _LEARNED = (
@@ -25,6 +25,11 @@ _RECORD = (
 )
 
 
+def _stopped(why: str) -> dict[str, Any]:
+    """The values of a row whose further attempt is not made."""
+    return {"again_at": None, "held_identity": None, "reason": JOBS.c.reason + f"; {why}"}
+
+
 class Observations:
     """The states of all jobs of one ledger."""
 
@@ -32,9 +37,13 @@ class Observations:
         self._database = database
 
     def record(self, changes: Iterable[Change]) -> None:
-        """Write what was learned. A job that ended badly gives its identity up; one that ended well owes its result."""
+        """Write what was learned. A job that ended badly gives its identity up; one that ended well owes its result.
+
+        One that is tried again keeps it, until the next attempt takes its place.
+        """
         kept: list[dict[str, Any]] = []
         failed: list[dict[str, Any]] = []
+        again: list[dict[str, Any]] = []
         for change in changes:
             values = {
                 "of": change.token,
@@ -47,7 +56,10 @@ class Observations:
                 "stuck_since": change.stuck_since,
             }
             bad = change.state.is_final and change.state not in (JobState.COMPLETED, JobState.LOST)
-            (failed if bad else kept).append(values)
+            if change.again is not None:
+                again.append(values | {"plan": encoded_plan(change.again), "delay": change.delay_s})
+            else:
+                (failed if bad else kept).append(values)
 
         def write(connection: sa.Connection) -> None:
             now = self._database.now()
@@ -55,8 +67,11 @@ class Observations:
                 connection.execute(_RECORD.values(updated_at=now), kept)
             if failed:
                 connection.execute(_RECORD.values(updated_at=now, held_identity=None), failed)
+            if again:
+                due = now + sa.bindparam("delay", type_=sa.Float)
+                connection.execute(_RECORD.values(updated_at=now, again=sa.bindparam("plan"), again_at=due), again)
 
-        if kept or failed:
+        if kept or failed or again:
             self._database.write(write)
 
     def saw_end(self, tokens: Sequence[str]) -> None:
@@ -69,19 +84,43 @@ class Observations:
         values["cancel_sent_at"] = None  # the order was for another
         self._update([token], OPEN, **values)
 
-    def request_cancel(self, tokens: Sequence[str]) -> None:
-        """Durable before any command is sent: whoever polls sends it until the job is gone.
+    def request_cancel(self, tokens: Sequence[str]) -> list[str]:
+        """Durable before any command is sent: whoever polls sends it until the job is gone. All tokens that it means.
 
         From now on a job that is nowhere to be seen may be gone for this; what was absent before says nothing of it.
+        What is tried again is cancelled whole: no further attempt is made, and the one that lives ends.
         """
-        self._update(tokens, OPEN & JOBS.c.cancel_requested.is_(False), cancel_requested=True, absent_since=None)
+        wanted, new = list(tokens), list(tokens)
+        while new:
+            self._update(new, OPEN & JOBS.c.cancel_requested.is_(False), cancel_requested=True, absent_since=None)
+            # What ended before the wish; an attempt that is made just now finds this, or is found by the next look.
+            self._update(new, GOES_ON, **_stopped("cancelled before that"), cancel_requested=True)
+            new = [token for token in self._followers(new) if token not in wanted]
+            wanted += new
         # What nobody has begun to submit is cancelled by this alone; an array only as a whole.
         others = JOBS.alias()
-        wanted = others.c.cancel_requested.is_(False) & (others.c.batch == JOBS.c.batch)
+        is_wanted = others.c.cancel_requested.is_(False) & (others.c.batch == JOBS.c.batch)
         unsent = (JOBS.c.state == JobState.READY.value) & (JOBS.c.owner == NOBODY) & (JOBS.c.attempts == 0)
-        unsent &= ~sa.exists().where(wanted)
+        unsent &= ~sa.exists().where(is_wanted)
         words = "cancelled before it was submitted"
-        self._update(tokens, unsent, state=JobState.CANCELLED.value, reason=words, held_identity=None)
+        self._update(wanted, unsent, state=JobState.CANCELLED.value, reason=words, held_identity=None)
+        return wanted
+
+    def give_up(self, tokens: Sequence[str], why: str) -> None:
+        """No further attempt is made at these, though one was due."""
+        self._update(tokens, GOES_ON, **_stopped(why))
+
+    def _followers(self, tokens: Sequence[str]) -> list[str]:
+        """The attempts that have taken the place of these."""
+
+        def look(connection: sa.Connection) -> list[str]:
+            found: list[str] = []
+            for start in range(0, len(tokens), 500):
+                some = JOBS.c.token.in_(tokens[start : start + 500]) & (JOBS.c.next_token != "")
+                found += connection.execute(sa.select(JOBS.c.next_token).where(some)).scalars()
+            return found
+
+        return self._database.read(look)
 
     def sent_cancel(self, tokens: Sequence[str]) -> None:
         """The scheduler has taken the order to cancel these; it may take a while to obey."""

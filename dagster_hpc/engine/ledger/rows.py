@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 
 from dagster_hpc.engine import jobdir
-from dagster_hpc.engine.job import JobHandle, JobMetrics, JobState
+from dagster_hpc.engine.job import JobHandle, JobMetrics, JobState, RetryPlan
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class JobRow:
     outputs: Mapping[str, str] = field(default_factory=dict)
     asset_key: str | None = None
     partition_key: str | None = None
+    together: int = 1  # so many commands were asked for at once, of which this is one
+    deployment: str = ""  # the Dagster that its run belongs to
     run_id: str | None = None
     step_key: str | None = None
     owner: str = ""  # who submits it, or NOBODY: only the owner writes the outcome of a submission
@@ -55,9 +57,35 @@ class JobRow:
     missing: tuple[str, ...] = ()  # declared outputs that were not there when the result was collected
     collected_at: float | None = None
     delivered_at: float | None = None
+    retry: RetryPlan | None = None  # which ends are worth a further attempt; None: none is
+    again: RetryPlan | None = None  # that of the further attempt which its end has led to
+    again_at: float | None = None  # when that is due, by the database's clock; None once it is made, or given up
+    retry_number: int = 0
+    first_token: str = ""  # of the chain of attempts; '' in the first itself
+    next_token: str = ""  # of the attempt that has taken its place
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another attempt has taken its place, or will."""
+        return self.again_at is not None or self.next_token != ""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing more comes of it: it has ended, and so has the last attempt."""
+        return self.state.is_final and not self.goes_on
+
+    @property
+    def chain(self) -> str:
+        """The token of the first of its attempts, by which they are one."""
+        return self.first_token or self.token
+
+    @property
+    def runs_in(self) -> str:
+        """The directory in which its program runs: the first attempt's, where that is resumed."""
+        return (self.retry.runs_in if self.retry else "") or self.work_dir
 
     def handle(self, *, joined: bool = False) -> JobHandle:
-        return JobHandle(self.token, self.job_id, self.work_dir, self.target, self.name, joined)
+        return JobHandle(self.token, self.job_id, self.runs_in, self.target, self.name, joined)
 
     @property
     def batch_dir(self) -> str:
@@ -82,6 +110,8 @@ class Change:
     absent_since: float | None = None
     ending_since: float | None = None
     stuck_since: float | None = None
+    again: RetryPlan | None = None  # it is tried again as this
+    delay_s: float = 0.0  # so long after its end
 
 
 PLAIN = (
@@ -92,6 +122,9 @@ PLAIN = (
 )  # fmt: skip
 
 
+_OF_CHAINS: dict[str, Any] = {"again_at": None, "retry_number": 0, "first_token": "", "next_token": ""}
+
+
 def to_columns(row: JobRow) -> dict[str, Any]:
     """The row as the database, and the copy of it beside the job, hold it."""
     return {
@@ -100,10 +133,15 @@ def to_columns(row: JobRow) -> dict[str, Any]:
         "state": row.state.value,
         "follows": row.follows,
         "cancel_sent_at": row.cancel_sent_at,
+        "together": row.together,
+        "deployment": row.deployment,
         "outputs": json.dumps(dict(row.outputs)),
         "metrics": json.dumps(row.metrics.to_dict()),
         "copies": json.dumps(row.copies),
         "missing": json.dumps(row.missing),
+        "retry": encoded_plan(row.retry),
+        "again": encoded_plan(row.again),
+        **{name: getattr(row, name) for name in _OF_CHAINS},
     }
 
 
@@ -111,12 +149,17 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
     return JobRow(
         **{name: columns[name] for name in PLAIN},
         state=JobState(columns["state"]),
-        follows=columns.get("follows", ""),  # older versions kept neither beside the job
+        follows=columns.get("follows", ""),  # older versions kept none of these beside the job
         cancel_sent_at=columns.get("cancel_sent_at"),
+        together=columns.get("together", 1),
+        deployment=columns.get("deployment", ""),
         outputs=json.loads(columns["outputs"]),
         metrics=_decoded_metrics(columns["metrics"]),
         copies=_decoded_words(columns["copies"]),
         missing=_decoded_words(columns["missing"]),
+        retry=_decoded_plan(columns.get("retry", "")),
+        again=_decoded_plan(columns.get("again", "")),
+        **{name: columns.get(name, usual) for name, usual in _OF_CHAINS.items()},
     )
 
 
@@ -134,6 +177,15 @@ def _decoded_metrics(text: str) -> JobMetrics:
 @lru_cache
 def _decoded_words(text: str) -> tuple[str, ...]:
     return tuple(json.loads(text))
+
+
+def encoded_plan(plan: RetryPlan | None) -> str:
+    return json.dumps(plan.to_dict()) if plan else ""
+
+
+@lru_cache
+def _decoded_plan(text: str) -> RetryPlan | None:
+    return RetryPlan.from_dict(json.loads(text)) if text else None
 
 
 def encode_rows(rows: Sequence[JobRow]) -> bytes:

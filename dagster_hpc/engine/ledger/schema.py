@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
 
-VERSION = 4
+VERSION = 5
 
 METADATA = sa.MetaData()
 JOBS = sa.Table(
@@ -35,6 +35,8 @@ JOBS = sa.Table(
     sa.Column("outputs", sa.Text, nullable=False, server_default="{}"),
     sa.Column("asset_key", sa.Text, index=True),
     sa.Column("partition_key", sa.Text),
+    sa.Column("together", sa.Integer, nullable=False, server_default="1"),  # so many commands were asked for at once
+    sa.Column("deployment", sa.Text, nullable=False, server_default=""),  # the Dagster that its run belongs to
     sa.Column("run_id", sa.Text, index=True),
     sa.Column("step_key", sa.Text),
     sa.Column("owner", sa.Text, nullable=False),
@@ -57,11 +59,19 @@ JOBS = sa.Table(
     sa.Column("missing", sa.Text, nullable=False, server_default="[]"),
     sa.Column("collected_at", sa.Float),
     sa.Column("delivered_at", sa.Float),
+    sa.Column("retry", sa.Text, nullable=False, server_default=""),  # JSON: RetryPlan
+    sa.Column("again", sa.Text, nullable=False, server_default=""),  # JSON: that of the attempt to come
+    sa.Column("again_at", sa.Float),  # when that is due
+    sa.Column("retry_number", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("first_token", sa.Text, nullable=False, server_default="", index=True),
+    sa.Column("next_token", sa.Text, nullable=False, server_default=""),
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("updated_at", sa.Float, nullable=False),
     sa.Index("dagster_hpc_jobs_live", "target", "state"),
     sa.Index("dagster_hpc_jobs_created", "created_at"),
 )
+GOES_ON = JOBS.c.again_at.is_not(None)
+sa.Index("dagster_hpc_jobs_again", JOBS.c.target, JOBS.c.again_at, sqlite_where=GOES_ON, postgresql_where=GOES_ON)
 DELIVERIES = sa.Table(
     "dagster_hpc_deliveries",
     METADATA,
@@ -114,6 +124,36 @@ QUANTUM = sa.Table(
     sa.Column("created_at", sa.Float, nullable=False),
     sa.Column("submitted_at", sa.Float),
     sa.Column("updated_at", sa.Float, nullable=False),
+)
+# Steps that wait for jobs which others have submitted: what comes of them is for their runs to tell.
+WAITERS = sa.Table(
+    "dagster_hpc_waiters",
+    METADATA,
+    sa.Column("token", sa.Text, primary_key=True),  # of the first attempt
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("step_key", sa.Text, primary_key=True),
+)
+# What is owed to Dagster where no run waits for it: one report for all jobs that were asked for together.
+REPORTS = sa.Table(
+    "dagster_hpc_reports",
+    METADATA,
+    sa.Column("report", sa.Text, primary_key=True),  # made of the jobs' tokens: the same jobs are reported once
+    sa.Column("tokens", sa.Text, nullable=False),  # JSON, in their order
+    sa.Column("single", sa.Boolean, nullable=False),  # one Command was asked for, and not a list of one
+    sa.Column("target", sa.Text, nullable=False),
+    sa.Column("deployment", sa.Text, nullable=False),  # the Dagster that it is owed to
+    sa.Column("asset_key", sa.Text, nullable=False),
+    sa.Column("partition_key", sa.Text),
+    sa.Column("run_id", sa.Text, nullable=False, index=True),  # that has submitted them
+    sa.Column("step_key", sa.Text, nullable=False),
+    sa.Column("tags", sa.Text, nullable=False, server_default="{}"),  # JSON: of the code and the inputs, as they were
+    sa.Column("created_at", sa.Float, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),  # who reports it just now, or NOBODY
+    sa.Column("heartbeat_at", sa.Float, nullable=False, server_default="0"),
+    sa.Column("begun_at", sa.Float),  # somebody began to report it: the event log may have it
+    sa.Column("reported_at", sa.Float),
+    sa.Column("outcome", sa.Text, nullable=False, server_default=""),
+    sa.Index("dagster_hpc_reports_open", "target", "reported_at"),
 )
 SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 
@@ -179,6 +219,15 @@ def _from_3(connection: sa.Connection) -> None:
     QUANTUM.create(connection, checkfirst=True)
 
 
+def _from_4(connection: sa.Connection) -> None:
+    """Since version 5 a job may be a further attempt at another, and reports may be owed to Dagster without a run."""
+    _add_columns(connection)
+    for index in JOBS.indexes:
+        index.create(connection, checkfirst=True)
+    REPORTS.create(connection, checkfirst=True)
+    WAITERS.create(connection, checkfirst=True)
+
+
 def _add_columns(connection: sa.Connection) -> None:
     """Those of the table of jobs that an older version did not have."""
     known = {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}
@@ -188,4 +237,4 @@ def _add_columns(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {compiler.get_column_specification(column)}")
 
 
-_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3}
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}

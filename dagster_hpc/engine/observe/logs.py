@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import islice
@@ -66,6 +66,7 @@ class LogFollower:
     host: Host
     row: JobRow
     listener: Listener
+    conceal: Callable[[str], str] = lambda printed: printed
     _streams: list[_Stream] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -113,7 +114,7 @@ class LogFollower:
 
     def _pass_on(self, stream: _Stream, lines: Iterable[bytes]) -> None:
         for line in lines:
-            self.listener.on_output(self.row.handle(), stream.name, line.decode("utf-8", "replace"))
+            self.listener.on_output(self.row.handle(), stream.name, self.conceal(line.decode("utf-8", "replace")))
 
 
 def last_state(line: bytes) -> bytes:

@@ -20,6 +20,7 @@ from dagster_hpc.engine.observe.questions import Questions
 from dagster_hpc.engine.observe.sentinel import Sentinel, read_sentinel, read_statistics
 from dagster_hpc.engine.observe.verdict import Evidence, judge
 from dagster_hpc.engine.process import new_owner
+from dagster_hpc.engine.retry import End, next_attempt
 from dagster_hpc.engine.schedulers.base import Report
 from dagster_hpc.engine.workplace import Workplace
 
@@ -126,7 +127,7 @@ class Poller:
             if change is None or (change.state.is_final and not self._is_whole_story(row, evidence)):
                 continue
             if change.state.is_final:
-                change = self._with_statistics(row, change)
+                change = _with_next_attempt(row, self._with_statistics(row, change), sentinel)
             if _is_new(row, change):
                 changes.append((row, change))
         work.clock.point("poll: before the record")
@@ -223,6 +224,17 @@ class Poller:
         """The figures that the system leaves in a file beside a job that is over come before the job's own."""
         figures = read_statistics(self._work.target.host, self._work.target.scheduler, row.work_dir, row.array_index)
         return replace(change, metrics=figures.or_else(change.metrics).derived())
+
+
+def _with_next_attempt(row: JobRow, change: Change, sentinel: Sentinel) -> Change:
+    """What ended badly is tried again where its rules say so; why, or why not, is part of how it ended."""
+    if row.retry is None or row.cancel_requested or row.next_token:
+        return change
+    began = sentinel.started_at is not None or sentinel.exit_code is not None
+    found = next_attempt(row.retry, End(change.state, change.exit_code, began, change.metrics.node_list))
+    words = found if isinstance(found, str) else found.words
+    change = replace(change, reason="; ".join(part for part in (change.reason, words) if part))
+    return change if isinstance(found, str) else replace(change, again=found.plan, delay_s=found.delay_s)
 
 
 def _is_another(told: str | None, known: str | None) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from signal import SIGKILL, SIGTERM
 
-from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, is_signal, signal_name
+from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, exit_words, is_signal, signal_name
 from dagster_hpc.engine.ledger import Change, JobRow
 from dagster_hpc.engine.observe.sentinel import Sentinel
 from dagster_hpc.engine.target import Patience
@@ -38,6 +38,7 @@ class Evidence:
 def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Change | None:
     """What to write into the ledger; None to leave the row as it is."""
     queue, history = evidence.queue, evidence.history
+    row = _began_anew(row, queue, now)
     sentinel = _of_this_run(evidence.sentinel, queue, history)
     final = next((status for status in (history, queue) if status and status.state.is_final), None)
     ending_since = _seen_to_end(row, final, now)
@@ -96,6 +97,14 @@ def judge(row: JobRow, evidence: Evidence, now: float, patience: Patience) -> Ch
     return Change(row.token, state, reason, exit_code, metrics)
 
 
+def _began_anew(row: JobRow, queue: JobStatus | None, now: float) -> JobRow:
+    """An end that was noted before the queue says that it began was that of an earlier run: this one ends now, if at all."""
+    began = queue.metrics.started_at if queue and queue.state is JobState.RUNNING else None
+    if row.ending_since is None or began is None or began <= row.ending_since + _CLOCKS_DIFFER_S:
+        return row
+    return replace(row, ending_since=now)
+
+
 def _seen_to_end(row: JobRow, final: JobStatus | None, now: float) -> float:
     """Since when this run is known to have ended: what was noted before the scheduler dates its end was another's."""
     noted = min(row.ending_since or now, now)
@@ -144,7 +153,7 @@ def _verdict(sentinel: Sentinel, final: JobStatus | None) -> tuple[JobState, str
         return JobState.FAILED, sentinel.failure
     if is_signal(code - 128):
         return JobState.FAILED, f"its program was {_signal_words(code - 128)}"
-    return JobState.FAILED, f"its program ended with exit code {code}"
+    return JobState.FAILED, exit_words(code)
 
 
 def _signal_words(number: int | None) -> str:

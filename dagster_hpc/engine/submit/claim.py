@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import posixpath
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobResult, JobState, Request, failure_of
+from dagster_hpc.engine.job import JobResult, JobState, Own, Request, failure_of
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.ledger.rooms import KnownRoom, Route
 from dagster_hpc.engine.ledger.rows import encode_rows
 from dagster_hpc.engine.process import NOBODY, new_owner
 from dagster_hpc.engine.schedulers import to_json
 from dagster_hpc.engine.script import encode, render_script, script_files
+from dagster_hpc.engine.submit.again import first_plan, kept_files
 from dagster_hpc.engine.submit.recover import is_being_written
 from dagster_hpc.engine.submit.room import RARELY_S, room_on
 from dagster_hpc.engine.target import Target, script_stem
@@ -74,9 +75,9 @@ def _existing(
         row = holders.get(identity)
         if row is None:
             continue
-        if row.state is JobState.LOST:
+        if row.state is JobState.LOST and not request.own:  # of an array it is this element's own end
             raise failure_of(JobResult(row.handle(joined=True), row.state, reason=row.reason))
-        if row.state.is_success and _was_delivered(row, request, work):
+        if row.state.is_success and _was_delivered(row, request.of(index).received or request.received, work):
             given_up.append(row.token)
         else:
             found[index] = row
@@ -123,7 +124,7 @@ def _claim_batch(
     target, claims = work.target, work.ledger.claims
     spec, token = request.spec, claims.new_token()
     if spec.is_array:
-        spec = replace(spec, elements=tuple(spec.elements[index] for index in elements))
+        spec = spec.part(elements)
     directory = posixpath.join(request.work_root, script_stem(spec.name), token)
     script = render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
     identities, owner = _identities(request), new_owner()
@@ -138,16 +139,19 @@ def _claim_batch(
         state=JobState.SUBMITTING,
         created_at=work.clock.now(),
         identity=identities[elements[0]] if identities else None,
+        partition_key=request.of(elements[0]).partition_key,
+        together=request.of(elements[0]).together,
+        deployment=request.deployment,
         queue=spec.queue,
         project=spec.project,
         script_sha256=hashlib.sha256(encode(script)).hexdigest(),
         outputs=dict(spec.outputs),
         asset_key=request.asset_key,
-        partition_key=request.partition_key,
         run_id=request.run_id,
         step_key=request.step_key,
         owner=owner,
         follows=follows,
+        retry=first_plan(request),
     )
     rows = [row]
     if spec.is_array:
@@ -158,6 +162,8 @@ def _claim_batch(
                 array_index=place,
                 work_dir=jobdir.element_directory(directory, place),
                 identity=identities[index] if identities else None,
+                partition_key=request.of(index).partition_key,
+                together=request.of(index).together,
             )
             for place, index in enumerate(elements)
         ]
@@ -170,7 +176,7 @@ def _claim_batch(
     work.clock.point("claim: after the row")
     rows = [replace(row, state=state, held_identity=row.identity) for row in rows]
     try:
-        _place(replace(request, spec=spec), rows, script, work)
+        _place(replace(request, spec=spec), [request.of(index) for index in elements], rows, script, work)
     except ConfigurationError as error:
         claims.refuse(token, owner, error.message)
         raise
@@ -194,19 +200,18 @@ def _declare_whole(row: JobRow, owner: str, work: Workplace) -> bool:
 
 def _identities(request: Request) -> list[str] | None:
     """One identity for each element; None where every call is a job of its own."""
-    if request.identity is None or request.reuse == "never":
+    if request.reuse == "never":
         return None
-    if not request.spec.is_array:
-        return [request.identity]
-    return [f"{request.identity}.{index}" for index in range(len(request.spec.elements))]
+    identities = [request.of(index).identity for index in range(len(request.spec.elements) or 1)]
+    return [identity for identity in identities if identity is not None] or None
 
 
-def _was_delivered(row: JobRow, request: Request, work: Workplace) -> bool:
+def _was_delivered(row: JobRow, received: Callable[[str, str], bool | None], work: Workplace) -> bool:
     """Whether the result of this finished job has reached one who asked for it; then it may run again."""
     if row.delivered_at is not None:
         return True
     # A log that does not know the run cannot say that its step failed: then the ledger's own note counts.
-    return any(request.received(*step) is not False for step in work.ledger.deliveries.recipients(row.token))
+    return any(received(*step) is not False for step in work.ledger.deliveries.recipients(row.token))
 
 
 def _has_outputs(row: JobRow, target: Target) -> bool:
@@ -215,12 +220,19 @@ def _has_outputs(row: JobRow, target: Target) -> bool:
     return target.host.size(row.work_dir) is not None and all(target.host.size(path) for path in paths)
 
 
-def _place(request: Request, rows: list[JobRow], script: str, work: Workplace) -> None:
+def _place(request: Request, own: Sequence[Own], rows: list[JobRow], script: str, work: Workplace) -> None:
     """Write the job's directory: script, inputs, what the script reads, and a copy of its rows in the ledger."""
     directory = rows[0].batch_dir
+    of_elements = {
+        f"{row.array_index}/{name}": content
+        for row, each in zip(rows, own, strict=True)
+        for name, content in each.inputs.items()
+    }
     files = {
         **request.inputs,
+        **of_elements,
         **script_files(request.spec),
+        **kept_files(request, own, rows[0].retry, work.target.template),
         jobdir.protocol_path("", jobdir.ROW): encode_rows(rows),
         jobdir.script_name(work.target.scheduler.suffix): encode(script),  # the last: with it, all are there
     }

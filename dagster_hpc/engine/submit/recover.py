@@ -12,6 +12,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.ledger.rooms import Route, route_of
 from dagster_hpc.engine.process import NOBODY, new_owner, process_lives
+from dagster_hpc.engine.submit import again
 from dagster_hpc.engine.submit.room import WHILE_TIGHT_S, room_on
 from dagster_hpc.engine.submit.send import adopt, give_up, send
 from dagster_hpc.engine.workplace import Workplace
@@ -43,8 +44,9 @@ def is_being_written(row: JobRow, work: Workplace) -> bool:
     """Whether its process writes its files just now. If that died over it, the submission is refused here.
 
     Nobody joins such a job: only its process knows what the files were to say. True either way: look again.
+    What a further attempt was to say everybody knows; that one is joined, and written by whoever comes.
     """
-    if row.state not in (JobState.SUBMITTING, JobState.READY) or _is_whole(row):
+    if row.state not in (JobState.SUBMITTING, JobState.READY) or _is_whole(row) or row.retry_number:
         return False
     owner = new_owner()
     if _is_orphan(row, work) and work.ledger.claims.take_over(row, owner):
@@ -102,8 +104,12 @@ def _send_side_by_side(admitted: Sequence[tuple[list[JobRow], str]], work: Workp
 
 
 def _settle(rows: list[JobRow], owner: str, work: Workplace) -> None:
-    first = rows[0]
     unwanted = all(row.cancel_requested for row in rows)
+    if rows[0].retry_number and not _is_whole(rows[0]) and not unwanted:
+        if not again.write(rows, owner, work) or rows[0].state is JobState.READY:
+            return
+        rows = work.ledger.jobs(batch=rows[0].batch)
+    first = rows[0]
     if not _is_whole(first):
         # Its files were never whole, so no submit command can have been given them.
         state, why = (JobState.CANCELLED, _CANCELLED) if unwanted else (JobState.REFUSED, _STILLBORN)

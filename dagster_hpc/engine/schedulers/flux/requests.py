@@ -55,6 +55,10 @@ class Flux(Scheduler):
             faults.append(f"under Flux {spec.launcher} starts ranks on the first node only: choose launcher flux")
         return faults
 
+    def elsewhere(self, spec: JobSpec) -> str:
+        """The hosts on which it shall not run, as a constraint."""
+        return " and ".join(f"-host:{node}" for node in spec.exclude_nodes)
+
     def quoted(self, text: str) -> str:
         """A value in double quotes. Three quotes in a row, of whatever kinds, begin one of several lines."""
         quoted = '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -74,6 +74,10 @@ class LSF(Scheduler):
             raise ConfigurationError(f"{text!r} contains {bad[0]!r}, which no directive of LSF can hold")
         return f'"{text}"'
 
+    def elsewhere(self, spec: JobSpec) -> str:
+        """The hosts on which it shall not run, as a condition of `select`."""
+        return " && ".join(f"hname!='{node}'" for node in spec.exclude_nodes)
+
     def log_path(self, spec: JobSpec, directory: str) -> str:
         if "%J" in directory or "%I" in directory:
             raise ConfigurationError(f"{directory!r} contains %J or %I, which LSF replaces in the path of its log")

@@ -109,6 +109,8 @@ class SGE(Scheduler):
             asked[self.gpu_resource] = str(share)
         if spec.exclusive:
             asked[self.exclusive_resource] = "true"
+        if spec.exclude_nodes:
+            asked["h"] = f"!({'|'.join(spec.exclude_nodes)})"
         return ",".join(f"{name}={value}" for name, value in asked.items())
 
     def environment_of(self, spec: JobSpec) -> str:
