@@ -9,12 +9,20 @@ from pathlib import Path, PurePath
 InputFile = str | bytes | Path
 
 
+class Circumstances(bytes):
+    """An input file that tells the job who asks for it, such as the id of a run.
+
+    It does not make it another job: the same request under other circumstances joins the job that is there.
+    """
+
+
 @dataclass(frozen=True)
 class Command:
     """A program to run.
 
     `executable` is a key of the target's `executable_map`, or an absolute path. `inputs` are files that are placed in
     the job's directory, which is the program's working directory, before it starts: name → text, bytes or a path.
+    `name` is what the queue shows; `description` is what the run's log says with the submission.
 
     Example:
         Command("bitcount", args=["--input", "samples.txt"], inputs={"samples.txt": "0110\\n1100\\n"})

@@ -4,42 +4,40 @@
 # that is configured at launch in its place.
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import Unpack
 
-from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, did_you_mean
-from dagster_hpc.engine.job import Dependency, JobHandle, JobResult, JobSpec, JobState, Request
+from dagster_hpc.engine.clock import SYSTEM_CLOCK
+from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, did_you_mean
+from dagster_hpc.engine.job import JobHandle, JobResult, JobState
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
-from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
-from dagster_hpc.resources.identity import CallCounter, identity_of
+from dagster_hpc.resources.identity import CallCounter
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest, RequestOptions
-from dagster_hpc.resources.resolve import read_inputs, resolve
+from dagster_hpc.resources.retry import RetryRule
 from dagster_hpc.resources.step import (
     Context,
     as_dagster_failure,
-    asset_key_of,
-    job_name,
     listener_of,
-    partition_key_of,
-    received_by,
+    recipient_of,
     step_of,
-    tag_run,
     user_terminated,
 )
+from dagster_hpc.resources.submission import Element, Submitting
 from dagster_hpc.resources.targets.base import HPCTarget
+from dagster_hpc.shown_text import without_values
 
 if TYPE_CHECKING:
-    from dagster_hpc.engine.ledger import JobRow
+    from dagster_hpc.engine.ledger import JobRow, Report
     from dagster_hpc.engine.runner import Runner
 
 
@@ -66,6 +64,9 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         default="running",
         description="running: join an equal live job; succeeded: also take the results of a finished one; never.",
     )
+    retry: list[RetryRule] = Field(
+        default=[], description="After which ends a job is submitted again, with what more; nothing: never."
+    )
     on_interrupt: Literal["cancel", "detach"] = Field(
         default="cancel",
         description="What becomes of the job when a user terminates the run: cancel it, or let it go on.",
@@ -76,6 +77,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     _runner: "Runner | None" = PrivateAttr(None)
     _calls: CallCounter = PrivateAttr(default_factory=CallCounter)
+    _secrets: set[str] = PrivateAttr(default_factory=set)
     _patience: Patience | None = PrivateAttr(None)
 
     def run(
@@ -103,13 +105,49 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         Where the target has no room (`max_jobs`) the job waits in the ledger, without an id, and is submitted by
         whoever polls next. See `JobRequest` for the options.
         """
-        request = JobRequest(**options)
-        return self._submit(self._spec(command, request, context), command, request, context)[0]
+        return self._submitting(context).one(command, JobRequest(**options))
+
+    def submit_all(
+        self,
+        commands: Sequence[Command],
+        *,
+        context: Context | None = None,
+        max_running: int | None = None,
+        partition_keys: Sequence[str] | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> list[JobHandle]:
+        """Submit these commands as one array job and return at once, a handle for each.
+
+        They may be different programs. Each runs in a folder of its own, with its own inputs in it; `inputs` of the
+        request lie one above (`../name`). `max_running` limits how many run at once. `partition_keys`: of the asset,
+        one for each command. On a system without array jobs each is a job of its own. See `JobRequest` for the options.
+        """
+        keys: Sequence[str | None] = [None] * len(commands) if partition_keys is None else partition_keys
+        elements = [Element(command, partition_key=key) for command, key in zip(commands, keys, strict=True)]
+        return self._submitting(context).array(elements, JobRequest(**options), max_running)
 
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
         with as_dagster_failure(context), self._interruptible([handle], context):
             return self._wait([handle], context, timeout, listener_of(context))[0].raise_for_state()
+
+    def wait_all(
+        self, handles: Sequence[JobHandle], *, context: Context | None = None, timeout: float | None = None
+    ) -> list[JobResult]:
+        """The results of these jobs in their order, failed ones too: `raise_for_state()` on each tells."""
+        with as_dagster_failure(context), self._interruptible(handles, context):
+            results = self._wait(handles, context, timeout, listener_of(context, array=self._called(handles)))
+        return [replace(result, index=index) for index, result in enumerate(results)]
+
+    def as_completed(
+        self, handles: Sequence[JobHandle], *, context: Context | None = None, timeout: float | None = None
+    ) -> Iterator[JobResult]:
+        """The results of these jobs as they end, failed ones too. `index` is the place of its handle among `handles`."""
+        listener = listener_of(context, array=self._called(handles))
+        with as_dagster_failure(context), self._interruptible(handles, context):
+            yield from self._engine().as_completed(
+                handles, timeout_s=timeout, listener=listener, recipient=recipient_of(context)
+            )
 
     def map(
         self,
@@ -128,22 +166,16 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         Asked again, the elements that have ended well are taken, and only the others run. On a system without array
         jobs each element is a job of its own, and all else is the same. See `JobRequest` for the options.
         """
-        if not args_list:
-            return []
         request = JobRequest(**options)
+        shared = replace(request, inputs={**command.inputs, **(request.inputs or {})})
+        elements = [Element(replace(command, inputs={}), args) for args in args_list]
         with as_dagster_failure(context):
-            if "array" in self.target.scheduler.lacks:
-                handles = self._submit_singly(command, args_list, max_running, request, context)
-            else:
-                spec = self._spec(command, request, context, elements=args_list, element_limit=max_running)
-                handles = self._submit(spec, command, request, context)
-            with self._interruptible(handles, context):
-                results = self._wait(handles, context, timeout, listener_of(context, array=True))
-        return [replace(result, index=index) for index, result in enumerate(results)]
+            handles = self._submitting(context).array(elements, shared, max_running)
+        return self.wait_all(handles, context=context, timeout=timeout)
 
     def render(self, command: Command, **options: Unpack[RequestOptions]) -> str:
         """The very script that `run` would submit, with a token of zeros. Nothing is written or submitted."""
-        spec = self._spec(command, JobRequest(**options), None)
+        spec = self._submitting(None).spec(command, JobRequest(**options))
         token = "0" * 8
         target = with_env_values(self.target).engine_target()
         directory = os.path.join(self.folder, script_stem(spec.name), token)
@@ -152,6 +184,14 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     def cancel(self, handle: JobHandle) -> None:
         """Cancel a job; nothing happens to one that is over."""
         self._engine().cancel([handle])
+
+    def delivered(self, results: Sequence[JobResult]) -> None:
+        """These results are where they belong, for good: another request for the same work is new work.
+
+        A result that is returned to a script, or to a step that succeeds, is delivered by itself. This is for a step
+        that keeps some of its results for good though it may fail in the end.
+        """
+        self._engine().delivered([result.handle for result in results])
 
     def reject(self, result: JobResult) -> None:
         """The result is not to be believed: the next request for the same work runs it again, whatever its `reuse`."""
@@ -171,6 +211,16 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         return ledger.jobs(
             live=live, target=target.name, state=state, asset_key=asset_key, run_id=run_id, limit=limit
         )
+
+    def owe(self, reports: "Sequence[Report]") -> "list[Report]":
+        """Note that these jobs are to be reported without a run; the reports that are new. See `build_hpc_job_sensor`."""
+        return self._engine().ledger.reports.add(reports)
+
+    def polled(self, within_s: float) -> "Runner":
+        """The engine below, once it has asked the scheduler, if that is due, and not waited for it longer than this."""
+        engine = self._engine()
+        SYSTEM_CLOCK.within(within_s, engine.tick)
+        return engine
 
     def profile(self, name: str | ExecutionProfile, overrides: Mapping[str, Any] | None = None) -> ExecutionProfile:
         """The execution profile of this name, with some of its fields replaced."""
@@ -197,126 +247,31 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._runner = Runner(
                 with_env_values(self.target).engine_target(self._patience),
                 Ledger(self.ledger_url and env_value(self.ledger_url)),
+                conceal=lambda printed: without_values(printed, self._secrets),
             )
+            for profile in self.profiles.values():
+                self.conceal_from_now_on(profile.secret_values())
         return self._runner
 
-    def _spec(self, command: Command, request: JobRequest, context: Context | None, **how: Any) -> JobSpec:
-        return resolve(
-            command,
-            self.profile(request.profile, request.overrides),
-            self.target,
-            args=request.args,
-            outputs=request.outputs,
-            dependencies=request.dependencies,
-            name=job_name(command, context),
-            folder=self.folder,
-            **how,
-        )
+    def conceal_from_now_on(self, secrets: Iterable[str]) -> None:
+        """Mask these values in all that jobs print into logs, results and metadata."""
+        self._secrets.update(secrets)
 
-    def _submit(
-        self, spec: JobSpec, command: Command, request: JobRequest, context: Context | None
-    ) -> list[JobHandle]:
-        contents = _contents(command, request.inputs)
-        with self._interruptible([], context):
-            (handles,) = self._send([self._asked(spec, contents, request, context)], context)
-        return handles
+    def _called(self, handles: Sequence[JobHandle]) -> str:
+        """How several jobs together are called in a log; '' for one."""
+        if len(handles) < 2:
+            return ""
+        scheduler = self._engine().target.scheduler
+        ids = {scheduler.array_id(handle.job_id) if handle.job_id else "" for handle in handles}
+        return f"array {ids.pop()}" if len(ids) == 1 and "" not in ids else f"{len(handles)} jobs"
 
-    def _asked(
-        self,
-        spec: JobSpec,
-        contents: Mapping[str, bytes],
-        request: JobRequest,
-        context: Context | None,
-        *,
-        after: Sequence[Dependency] = (),
-        below: str | None = None,
-    ) -> Request:
-        """`after`: what is no part of the job's identity. `below`: a folder that holds the inputs already."""
-        identity = identity_of(
-            spec,
-            contents,
-            self._engine().identify(listener_of(context)).key,
-            key=request.key,
-            context=context,
-            calls=self._calls,
-            template=_text_of(self.target.template),
-        )
-        return Request(
-            spec=replace(spec, dependencies=(*spec.dependencies, *after)),
-            work_root=below or self.folder,
-            inputs={} if below else contents,
-            identity=identity,
-            reuse=request.reuse or self.reuse,
-            asset_key=asset_key_of(context),
-            partition_key=partition_key_of(context),
-            run_id=context.run.run_id if context else None,
-            step_key=step_of(context).step_key if context else None,
-            received=received_by(context),
-        )
-
-    def _send(self, requests: Sequence[Request], context: Context | None) -> list[list[JobHandle]]:
-        engine = self._engine()
-        handles = engine.submit_all(requests, listener_of(context))
-        if context:
-            tag_run(context, engine)
-            for each in handles:
-                context.log.info(_sentence(each))
-        return handles
-
-    def _submit_singly(
-        self,
-        command: Command,
-        args_list: Sequence[Sequence[str]],
-        max_running: int | None,
-        request: JobRequest,
-        context: Context | None,
-    ) -> list[JobHandle]:
-        """What stands for an array where there is none: all of these jobs or none, side by side, inputs above them."""
-        from dagster_hpc.engine.submit.claim import place
-
-        engine, contents = self._engine(), _contents(command, request.inputs)
-        limit = max_running or len(args_list)
-        waits = [Dependency("afterany", "")]  # for the end of the one `limit` places before
-        specs = []
-        for index, args in enumerate(args_list):
-            dependencies = (*request.dependencies, *(waits if index >= limit else ()))
-            one = replace(request, args=(*request.args, *args), dependencies=dependencies)
-            specs.append(self._spec(command, one, context))
-        stem, below = script_stem(specs[0].name), None
-        if contents:
-            below = os.path.join(self.folder, f"{stem}-{engine.ledger.claims.new_token()}")
-            place(os.path.join(below, stem), contents, engine.target)
-        handles: list[JobHandle] = []
-        with self._interruptible(handles, context):
-            try:
-                for start in range(0, len(specs), limit):
-                    requests = []
-                    for index in range(start, min(start + limit, len(specs))):
-                        after = [Dependency("afterany", self._id_of(handles[index - limit]))] if index >= limit else []
-                        alone = replace(specs[index], dependencies=tuple(request.dependencies))
-                        named = replace(request, key=request.key and f"{request.key}.{index}")
-                        requests.append(self._asked(alone, contents, named, context, after=after, below=below))
-                    handles += [handle for (handle,) in self._send(requests, context)]
-            except HPCError:
-                with suppress(HPCError):
-                    engine.cancel([handle for handle in handles if not handle.joined])
-                raise
-        return handles
-
-    def _id_of(self, handle: JobHandle) -> str:
-        """The scheduler's id of a job that another one depends on; a job that waits for room is waited for."""
-        return handle.job_id or self._engine().wait_for_id(handle)
+    def _submitting(self, context: Context | None) -> Submitting:
+        return Submitting(self, self._engine, self._calls, context, lambda handles: self._interruptible(handles, context))
 
     def _wait(
         self, handles: Sequence[JobHandle], context: Context | None, timeout: float | None, listener: Listener
     ) -> list[JobResult]:
-        from dagster_hpc.engine.ledger import Recipient
-
-        recipient = None
-        if context:
-            step = step_of(context)
-            recipient = Recipient(step.run_id, step.step_key)
-        return self._engine().wait(handles, timeout_s=timeout, listener=listener, recipient=recipient)
+        return self._engine().wait(handles, timeout_s=timeout, listener=listener, recipient=recipient_of(context))
 
     @contextmanager
     def _interruptible(self, handles: Sequence[JobHandle], context: Context | None) -> Iterator[None]:
@@ -344,30 +299,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def _submitted_here(self, handles: Sequence[JobHandle], context: Context | None) -> list[JobHandle]:
         """Those of these jobs that this run (or this script) has asked for first, and submissions broken off now."""
-        if context is None:
-            return [handle for handle in handles if not handle.joined]
         step, ledger = step_of(context), self._engine().ledger
-        mine = {row.token: row for row in ledger.jobs(live=True, run_id=step.run_id) if row.step_key == step.step_key}
-        if handles:
-            return [handle for handle in handles if handle.token in mine]
-        return [row.handle() for row in mine.values() if not row.state.is_submitted]
-
-
-def _contents(command: Command, inputs: Mapping[str, InputFile] | None) -> dict[str, bytes]:
-    return read_inputs({**command.inputs, **(inputs or {})})
-
-
-def _text_of(template: str | None) -> str:
-    """The site's own template is part of what would run; the packaged ones change with the version only."""
-    path = Path(os.path.expanduser(template)) if template else None
-    return path.read_text(encoding="utf-8") if path and path.is_file() else ""
-
-
-def _sentence(handles: Sequence[JobHandle]) -> str:
-    """What has become of a request, for the log of its run."""
-    first = handles[0]
-    many = f" with {len(handles)} elements" if len(handles) > 1 else ""
-    if first.job_id is None:
-        return f"job {first.token} on {first.target}{many} waits in the ledger for room; its directory is {first.work_dir}"
-    verb = "took over job" if first.joined else "submitted job"
-    return f"{verb} {first.job_id} on {first.target}{many}; its directory is {first.work_dir}"
+        if step is None:
+            return [handle for handle in handles if not handle.joined]
+        mine = [row for row in ledger.jobs(live=True, run_id=step.run_id) if row.step_key == step.step_key]
+        if handles:  # of a job that is tried again it is another attempt that lives
+            chains = {row.chain for row in mine}
+            ours = {row.token for row in ledger.rows([handle.token for handle in handles]) if row.chain in chains}
+            return [handle for handle in handles if handle.token in ours]
+        return [row.handle() for row in mine if not row.state.is_submitted]

@@ -63,6 +63,12 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         def __init__(self, **given: Any) -> None:
             super().__init__(**_with_secrets_named(given))
 
+    def secret_values(self) -> list[str]:
+        """The values of the secret environments, as far as they are known here."""
+        values = [self.environments.get(name) for name in self.secret_environments]
+        known = [value.get_value() if isinstance(value, dg.EnvVar) else value for value in values]
+        return [value for value in known if value]
+
     def with_overrides(self, overrides: Mapping[str, Any] | None) -> ExecutionProfile:
         """This profile with some fields replaced (never merged). An unknown field is an error with a suggestion."""
         given = {name: value for name, value in (overrides or {}).items() if value is not None}

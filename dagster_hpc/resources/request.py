@@ -11,6 +11,7 @@ from typing_extensions import NotRequired, TypedDict
 from dagster_hpc.engine.job import Dependency, Reuse
 from dagster_hpc.resources.command import InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
+from dagster_hpc.resources.retry import Resume, RetryRule
 
 
 class RequestOptions(TypedDict):
@@ -24,6 +25,8 @@ class RequestOptions(TypedDict):
     key: NotRequired[str | None]
     reuse: NotRequired[Reuse | None]
     dependencies: NotRequired[Sequence[Dependency]]
+    retry: NotRequired[Sequence[RetryRule] | None]
+    resume: NotRequired[Resume | None]
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class JobRequest:
     `key`: calls with the same key mean the same job. Inside Dagster every call of a step has one of its own.
     `reuse`: another rule than the runner's for taking over equal jobs.
     `dependencies`: jobs that this one waits for in the queue.
+    `retry`: other rules than the runner's for trying it again; an empty list: never.
+    `resume`: it goes on in the same directory until it is finished.
     """
 
     profile: str | ExecutionProfile
@@ -48,3 +53,5 @@ class JobRequest:
     key: str | None = None
     reuse: Reuse | None = None
     dependencies: Sequence[Dependency] = field(default=())
+    retry: Sequence[RetryRule] | None = None
+    resume: Resume | None = None

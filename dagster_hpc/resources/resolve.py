@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
-from dagster_hpc.engine.job import Dependency, JobSpec
+from dagster_hpc.engine.job import Dependency, JobSpec, Program
 from dagster_hpc.engine.jobdir import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOUT
 from dagster_hpc.engine.launchers import launcher_faults
 from dagster_hpc.engine.script import quoting_faults
@@ -32,6 +32,7 @@ def resolve(
     args: Sequence[str] = (),
     outputs: Mapping[str, str] | None = None,
     elements: Sequence[Sequence[str]] = (),
+    commands: Sequence[Command] = (),
     element_limit: int | None = None,
     dependencies: Sequence[Dependency] = (),
     name: str | None = None,
@@ -39,7 +40,9 @@ def resolve(
 ) -> JobSpec:
     """The job that these records describe together. `ConfigurationError` with every fault that can be seen now.
 
-    `folder`: where the jobs' directories will be, to see whether the compute nodes see it.
+    `elements`: an array job, the further arguments of each element. `commands`: one of these commands, which may be
+    different programs; `command` is then the first of them. `folder`: where the jobs' directories will be, to see
+    whether the compute nodes see it.
     """
     faults: list[str] = []
 
@@ -57,14 +60,19 @@ def resolve(
     secret = set(profile.secret_environments)
     route = target.route(profile.resource_class)
     signal = checked(parse_signal, profile.signal_before_end) if profile.signal_before_end else None
+    programs = [
+        Program("" if one.script is not None else (checked(target.executable, one.executable) or ""), one.script, one.stdin)
+        for one in (commands or [command])
+    ]
+    words = [(*_words(one.args), *_words(args)) for one in commands]
+    alike = len(set(programs)) == 1
     spec = JobSpec(
         name=name or command.job_name,
-        executable="" if command.script is not None else (checked(target.executable, command.executable) or ""),
-        args=(*_words(command.args), *_words(args)),
-        shell=command.script,
-        stdin=command.stdin,
+        **vars(programs[0] if alike else Program()),
+        args=() if commands else (*_words(command.args), *_words(args)),
         outputs=tuple(sorted((outputs or {}).items())),
-        elements=tuple(_words(element) for element in elements),
+        elements=tuple(words) if commands else tuple(_words(element) for element in elements),
+        programs=() if alike else tuple(programs),
         element_limit=element_limit,
         nodes=profile.num_nodes,
         ranks_per_node=profile.mpiprocs,
@@ -174,6 +182,9 @@ def _text_faults(spec: JobSpec) -> list[str]:
         words["the shell script"] = spec.shell
     if spec.stdin is not None:
         words["stdin"] = spec.stdin
+    for index, program in enumerate(spec.programs):
+        texts = {"executable": program.executable, "the shell script": program.shell, "stdin": program.stdin}
+        words |= {f"{what} of element {index}": text for what, text in texts.items() if text is not None}
     words |= environment | {f"pre_commands[{number}]": line for number, line in enumerate(spec.pre_commands)}
     return faults + quoting_faults(words)
 

@@ -12,22 +12,29 @@ import dagster as dg
 
 from dagster_hpc.dagster_values import failure
 from dagster_hpc.engine.errors import ConfigurationError, SubmitRefused
-from dagster_hpc.engine.job import JobFailed, JobHandle, JobState
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobState, Progress
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
 from dagster_hpc.resources.command import Command
 
 if TYPE_CHECKING:
+    from dagster_hpc.engine.ledger import Recipient
     from dagster_hpc.engine.runner import Runner
 
-Context = dg.AssetExecutionContext | dg.OpExecutionContext
+Context = dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext
+
+
+def op_of(context: Context) -> dg.OpExecutionContext:
+    """The same step as an op: what assets, checks and ops have in common."""
+    return context if isinstance(context, dg.OpExecutionContext) else context.op_execution_context
 
 
 def user_terminated(context: Context | None) -> bool:
-    """Without Dagster, Ctrl-C is the user. With it, only a run that is being cancelled is."""
-    if context is None:
+    """Outside a run, Ctrl-C is the user. In one, only a run that is being cancelled is."""
+    step = step_of(context)
+    if context is None or step is None:
         return True
-    run = context.instance.get_run_by_id(context.run.run_id)
+    run = op_of(context).instance.get_run_by_id(step.run_id)
     return run is not None and run.status in (dg.DagsterRunStatus.CANCELING, dg.DagsterRunStatus.CANCELED)
 
 
@@ -46,8 +53,11 @@ def as_dagster_failure(context: Context | None) -> Iterator[None]:
         raise failure(error) from error
 
 
-def listener_of(context: Context | None, *, array: bool = False) -> Listener:
-    """State changes into the event log, the job's output line by line into the step's compute logs."""
+def listener_of(context: Context | None, *, array: str = "") -> Listener:
+    """State changes into the event log, the job's output line by line into the step's compute logs.
+
+    `array`: how several jobs together are called; then it is told how far they are, and which have failed.
+    """
     if context is None:
         return Listener()
 
@@ -60,23 +70,40 @@ def listener_of(context: Context | None, *, array: bool = False) -> Listener:
         index = f"[{handle.token.partition('.')[2] or handle.job_id}] " if array else ""
         print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
 
-    return Listener(on_state, on_output, context.log.warning)
+    def on_progress(progress: Progress) -> None:
+        context.log.info(f"{array}: {progress}")
+
+    return Listener(on_state, on_output, context.log.warning, on_progress)
 
 
 def job_name(command: Command, context: Context | None) -> str:
     """What the queue shows: the command's own name if it has one, else the asset's."""
-    return command.name or (asset_key_of(context) or "").rpartition("/")[2] or command.job_name
+    asset = (asset_key_of(context) or "").split(",")[0]
+    return command.name or asset.rpartition(":")[2].rpartition("/")[2] or command.job_name
 
 
 def asset_key_of(context: Context | None) -> str | None:
-    if context is None or not context.has_assets_def:
+    """The assets that this step makes, by commas; of a check, the asset and behind a colon its name."""
+    if context is None or not op_of(context).has_assets_def:
         return None
-    keys = sorted(key.to_user_string() for key in context.selected_asset_keys)
-    return ",".join(keys) or None
+    definition = op_of(context).assets_def
+    if isinstance(context, dg.AssetCheckExecutionContext):
+        return ",".join(sorted(f"{key.asset_key.to_user_string()}:{key.name}" for key in definition.check_keys)) or None
+    keys = definition.keys if step_of(context) is None else op_of(context).selected_asset_keys
+    return ",".join(sorted(key.to_user_string() for key in keys)) or None
 
 
 def partition_key_of(context: Context | None) -> str | None:
-    return context.partition_key if context is not None and context.has_partition_key else None
+    """The partition, where the step makes only one; a range may be of one, too."""
+    if context is None:
+        return None
+    op = op_of(context)
+    if op.has_partition_key:
+        return op.partition_key
+    if step_of(context) is None or not op.has_partition_key_range:
+        return None
+    start, end = op.partition_key_range
+    return start if start == end else None
 
 
 @dataclass(frozen=True)
@@ -86,29 +113,48 @@ class Step:
     run_id: str
     step_key: str  # with the mapping key of a dynamic step
     path: str  # of its definition in its job, with the mapping key
+    retry_number: int
     job_name: str
     code_location: str
 
 
-def step_of(context: Context) -> Step:
-    """The step that this context belongs to."""
-    op = context.op_execution_context if isinstance(context, dg.AssetExecutionContext) else context
-    origin = context.run.remote_job_origin
+def step_of(context: Context | None) -> Step | None:
+    """The step that this context belongs to; None outside a run, as in a unit test that calls an asset's function."""
+    if context is None:
+        return None
+    op = op_of(context)
+    try:
+        run = op.run
+    except dg.DagsterError:
+        return None
     mapping_key = op.get_mapping_key()
     return Step(
-        run_id=context.run.run_id,
+        run_id=run.run_id,
         step_key=op.get_step_execution_context().step.key,
         path=f"{op.op_handle}[{mapping_key}]" if mapping_key else str(op.op_handle),
-        job_name=context.run.job_name,
-        code_location=origin.location_name if origin else "",
+        retry_number=op.retry_number,
+        job_name=run.job_name,
+        code_location=run.remote_job_origin.location_name if run.remote_job_origin else "",
     )
+
+
+def recipient_of(context: Context | None) -> Recipient | None:
+    """The step that a result is returned to; None where it is delivered by being returned."""
+    from dagster_hpc.engine.ledger import Recipient
+
+    step = step_of(context)
+    return Recipient(step.run_id, step.step_key) if step else None
 
 
 def received_by(context: Context | None) -> Callable[[str, str], bool | None]:
     """Whether a step of a run has succeeded, by the event log of this instance; None where it does not know the run."""
     if context is None:
         return lambda run_id, step_key: None
-    instance = context.instance
+    return received_in(op_of(context).instance)
+
+
+def received_in(instance: dg.DagsterInstance) -> Callable[[str, str], bool | None]:
+    """The same by the event log of any instance."""
 
     def received(run_id: str, step_key: str) -> bool | None:
         if instance.get_run_by_id(run_id) is None:
@@ -121,7 +167,10 @@ def received_by(context: Context | None) -> Callable[[str, str], bool | None]:
 
 def tag_run(context: Context, engine: Runner) -> None:
     """The ids of all jobs of this run, read from the ledger: steps of one run do not overwrite each other's."""
-    rows = engine.ledger.jobs(run_id=context.run.run_id)
+    step = step_of(context)
+    if step is None:
+        return
+    rows = engine.ledger.jobs(run_id=step.run_id)
     ids = sorted(
         {
             engine.target.scheduler.array_id(row.job_id)
@@ -130,4 +179,4 @@ def tag_run(context: Context, engine: Runner) -> None:
         }
     )
     tags = {TAG_JOB_ID: ",".join(ids), TAG_TARGET: engine.target.key}
-    context.instance.add_run_tags(context.run.run_id, tags)
+    op_of(context).instance.add_run_tags(step.run_id, tags)

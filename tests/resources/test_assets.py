@@ -74,8 +74,6 @@ def test_overrides_on_the_launchpad_reach_the_job(hpc: HPCJobRunner) -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"profile": "smal"}, "did you mean 'small'?"),
-        ({"reuse": "runing"}, "did you mean 'running'?"),
         ({"overrides": {"walltime": "soon"}}, "walltime 'soon'"),
     ],
 )
@@ -85,6 +83,21 @@ def test_a_mistake_on_the_launchpad_is_a_failure_that_is_not_retried(
     result, _ = materialize([hello], hpc, run_config={"ops": {"hello": {"config": config}}})
     assert words in failure_of(result, "hello").user_failure_data.description
     assert not [event for event in result.all_node_events if event.event_type_value == "STEP_UP_FOR_RETRY"]
+    assert hpc.jobs() == []
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"profile": "smal"}, r"HPCProfile\(small, wide\) got smal"),
+        ({"reuse": "runing"}, "enum type ReuseRule got runing"),
+    ],
+)
+def test_a_word_that_is_no_choice_of_the_launchpad_is_refused_before_the_run(
+    hpc: HPCJobRunner, config: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match=words):
+        materialize([hello], hpc, run_config={"ops": {"hello": {"config": config}}})
     assert hpc.jobs() == []
 
 

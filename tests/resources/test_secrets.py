@@ -10,9 +10,9 @@ import pytest
 
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, LocalTarget, SlurmTarget, hpc_asset
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.metadata import masked
 from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.resolve import resolve
+from dagster_hpc.shown_text import masked
 
 SHOW = Command.shell('[ "$TOKEN" = "$EXPECTED" ] && echo as expected')
 
@@ -49,6 +49,32 @@ def test_a_secret_stands_only_in_a_file_of_its_own(hpc: HPCJobRunner) -> None:
     holders = [path for path in Path(hpc.work_root).rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
     assert [path.name for path in holders] == ["environment"]
     assert holders[0].stat().st_mode & 0o777 == 0o600
+
+
+def test_a_job_that_prints_its_secret_shows_it_nowhere(hpc: HPCJobRunner, capfd: pytest.CaptureFixture[str]) -> None:
+    loud = HPCJobRunner(
+        target=hpc.target, work_root=hpc.work_root, ledger_url=hpc.ledger_url,
+        profiles={"s": ExecutionProfile(environments={"TOKEN": dg.EnvVar("MY_SECRET")})},
+    )  # fmt: skip
+
+    @hpc_asset(profile="s")
+    def debugging() -> Command:
+        return Command.shell('set -x; echo "it is $TOKEN"; exit 3')
+
+    with dg.instance_for_test() as instance:
+        done = dg.materialize([debugging], resources={"hpc": loud}, instance=instance, raise_on_error=False)
+        events = [str(event) for event in instance.all_logs(done.run_id)]
+    printed = capfd.readouterr()
+    assert "it is ***" in printed.out
+    assert "hunter2" not in printed.out + printed.err
+    assert any("it is ***" in event for event in events)
+    assert not any("hunter2" in event for event in events)
+
+
+def test_a_runner_that_only_waits_knows_the_secrets_of_its_profiles(hpc: HPCJobRunner) -> None:
+    handle = hpc.submit(Command.shell('echo "it is $TOKEN"'), profile=profile())
+    other = HPCJobRunner(target=hpc.target, work_root=hpc.work_root, ledger_url=hpc.ledger_url, profiles={"s": profile()})
+    assert other.wait(handle).stdout_tail == "it is ***"
 
 
 def test_a_secret_of_a_named_profile_is_still_one_when_dagster_has_resolved_it(hpc: HPCJobRunner) -> None:
@@ -116,9 +142,9 @@ def test_an_env_var_is_its_value_wherever_it_stands_in_a_plain_script() -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        ("export DB_PASSWORD='hunter2 $x'", "export DB_PASSWORD='***'"),
-        ("export aws_secret_access_key=hunter2", "export aws_secret_access_key='***'"),
-        ("export HF_TOKEN=hunter2", "export HF_TOKEN='***'"),
+        ("export DB_PASSWORD='hunter2 $x'", "export DB_PASSWORD=***"),
+        ("export aws_secret_access_key=hunter2", "export aws_secret_access_key=***"),
+        ("export HF_TOKEN=hunter2", "export HF_TOKEN=***"),
         ("export OMP_PROC_BIND=close", "export OMP_PROC_BIND=close"),
         ("export HPC_JOB_DIR=/scratch/token", "export HPC_JOB_DIR=/scratch/token"),
     ],

@@ -22,7 +22,12 @@ SCRIPT_SUFFIXES = (".slurm", ".pbs", ".pjm", ".sge", ".lsf", ".flux", ".torque",
 
 @dataclass(frozen=True)
 class SubmissionRoute:
-    """Where a job of one resource class goes."""
+    """Where a job of one resource class goes.
+
+    Example:
+        route: SubmissionRoute = SlurmTarget(queue_gpu="accel", project_gpu="ab12").route("gpu")
+        assert (route.scheduler, route.queue, route.project) == ("slurm", "accel", "ab12")
+    """
 
     scheduler: str
     queue: str
@@ -30,7 +35,12 @@ class SubmissionRoute:
 
 
 class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
-    """A place where jobs run. Use the subclass of its batch system; write one of your own for your site's habits."""
+    """A place where jobs run. Use the subclass of its batch system; write one of your own for your site's habits.
+
+    Example:
+        targets: dict[str, HPCTarget] = {"laptop": LocalTarget(), "cluster": SlurmTarget(queue_cpu="regular")}
+        hpc = HPCJobRunner(target=targets["cluster"], work_root="/scratch/me/dagster")
+    """
 
     model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 

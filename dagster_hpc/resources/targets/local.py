@@ -22,6 +22,9 @@ class LocalTarget(HPCTarget):
 
     Profiles made for a cluster run here unchanged: nodes become cores of this machine, `srun` becomes `mpirun`, and a
     request larger than the machine gets all of it.
+
+    Example:
+        LocalTarget(cores=4, memory="12G", executable_map={"bitcount": "/apps/bitcount"})
     """
 
     poll_interval: float = Field(

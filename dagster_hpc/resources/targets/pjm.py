@@ -123,6 +123,7 @@ class FugakuTarget(PJMTarget):
         if not _is_seen(folder, volumes):
             faults.append(f"work_root {folder} is on none of the volumes that the nodes see: {_remedy(folder)}")
         read = {"the executable": spec.executable, "the container": spec.container or ""}
+        read |= {f"the executable of element {index}": one.executable for index, one in enumerate(spec.programs)}
         if spec.option_list("spack_modules"):
             read["spack_setup"] = spec.option("spack_setup") or ""
         faults += [
