@@ -12,11 +12,14 @@ from typing import Any
 import dagster as dg
 
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, SubmitRefused
+from dagster_hpc.shown_text import MASK, beginning_and_end, ending, masked, readable, shortened, sounds_secret
 
 Metadata = Mapping[str, dg.MetadataValue]
 
 BLUE, GREY, RED = "#3b5fc0", "#999999", "#c03b3b"  # of all pictures
-_LONGEST_TEXT = 20_000
+_LONGEST_CODE, _LONGEST_MESSAGE, _LONGEST_TEXT, _LONGEST_CELL = 20_000, 8_000, 2_000, 500  # characters
+_MOST_ENTRIES, _DEEPEST = 200, 10  # of JSON
+_LAST_MOMENT = 1e11  # in seconds since 1970: what a year of more than four digits would be
 _DECIMALS = 10  # in a table; the rest is rounding noise, and pushes the next column out of sight
 _COLUMN_TYPES = {bool: "bool", int: "int", float: "float", str: "string"}
 
@@ -33,7 +36,8 @@ def number(value: float | None, *, digits: int | None = None) -> dg.MetadataValu
 
 def numbers(values: Iterable[float], *, digits: int = 8) -> dg.MetadataValue:
     """A list of numbers, such as the occupancies of orbitals."""
-    return dg.MetadataValue.json([round(float(value), digits) for value in values])
+    rounded = [round(float(value), digits) for value in values]
+    return dg.MetadataValue.json([value if math.isfinite(value) else None for value in rounded])
 
 
 def whole_numbers(values: Iterable[int]) -> dg.MetadataValue:
@@ -43,24 +47,66 @@ def whole_numbers(values: Iterable[int]) -> dg.MetadataValue:
 
 def timestamp(value: float | None) -> dg.MetadataValue:
     """A moment, given in seconds since 1970; null where nobody knows it."""
-    return dg.MetadataValue.null() if value is None else dg.MetadataValue.timestamp(value)
+    known = value is not None and math.isfinite(value) and abs(value) < _LAST_MOMENT
+    return dg.MetadataValue.timestamp(value) if known else dg.MetadataValue.null()
 
 
 def text(value: str | None) -> dg.MetadataValue:
-    """A short text; null where there is none."""
-    return dg.MetadataValue.text(value) if value else dg.MetadataValue.null()
+    """A short text; null where there is none. Secrets are masked, as in all texts here."""
+    return dg.MetadataValue.text(_fit(value, _LONGEST_TEXT)) if value else dg.MetadataValue.null()
 
 
-def code(content: str, language: str = "") -> dg.MetadataValue:
-    """Text with its line breaks and stars as they are: a fenced block, longer than any fence inside."""
+def code(
+    content: str, language: str = "", *, cut: Callable[[str, int], str] = ending, longest: int = _LONGEST_CODE
+) -> dg.MetadataValue:
+    """Text with its line breaks and stars as they are: a fenced block, longer than any fence inside.
+
+    `cut`: what is kept of a text that is longer than `longest`; default: its end.
+    """
+    content = cut(masked(readable(content)), longest).rstrip()
     if not content:
         return dg.MetadataValue.null()
-    if len(content) > _LONGEST_TEXT:
-        content = "…\n" + content[-_LONGEST_TEXT:]
     fence = "```"
     while fence in content:
         fence += "`"
-    return dg.MetadataValue.md(f"{fence}{language}\n{content.rstrip()}\n{fence}")
+    return dg.MetadataValue.md(f"{fence}{language}\n{content}\n{fence}")
+
+
+def script(content: str, *, longest: int = _LONGEST_CODE) -> dg.MetadataValue:
+    """A shell script: of a long one, beginning and end."""
+    return code(content, "bash", cut=beginning_and_end, longest=longest)
+
+
+def json_value(value: Any) -> dg.MetadataValue:
+    """Something of dicts and lists, such as what a scheduler reported: bounded, and without the values of secrets."""
+    return dg.MetadataValue.json(_fit_json(value, _DEEPEST))
+
+
+def _fit(words: str, longest: int) -> str:
+    return shortened(masked(readable(words)), longest)
+
+
+def _fit_json(value: Any, depth: int) -> Any:
+    if isinstance(value, str):
+        return _fit(value, _LONGEST_TEXT)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int):
+        return value
+    if depth == 0:
+        return "…"
+    if isinstance(value, Mapping):
+        shown = {
+            _fit(str(key), _LONGEST_CELL): MASK if sounds_secret(str(key)) else _fit_json(entry, depth - 1)
+            for key, entry in list(value.items())[:_MOST_ENTRIES]
+        }
+        more = len(value) - _MOST_ENTRIES
+        return {**shown, "…": f"{more} more"} if more > 0 else shown
+    if isinstance(value, list | tuple):
+        entries = [_fit_json(entry, depth - 1) for entry in value[:_MOST_ENTRIES]]
+        more = len(value) - _MOST_ENTRIES
+        return [*entries, f"… {more} more"] if more > 0 else entries
+    return _fit(str(value), _LONGEST_TEXT)
 
 
 def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None = None) -> dg.MetadataValue:
@@ -75,6 +121,8 @@ def table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str] | None =
 
 
 def _cell(value: Any) -> Any:
+    if isinstance(value, str):
+        return _fit(value, _LONGEST_CELL)
     if not isinstance(value, float):
         return value
     return round(float(value), _DECIMALS) if math.isfinite(value) else None
@@ -114,7 +162,8 @@ def failure(error: HPCError, metadata: Metadata | None = None) -> dg.Failure:
     if metadata is None:
         metadata = {"work_dir": dg.MetadataValue.path(error.work_dir)} if error.work_dir else {}
     worth_a_retry = not isinstance(error, (ConfigurationError, SubmitRefused))
-    return dg.Failure(str(error), metadata=dict(metadata), allow_retries=worth_a_retry)
+    words = beginning_and_end(masked(readable(str(error))), _LONGEST_MESSAGE)
+    return dg.Failure(words, metadata=dict(metadata), allow_retries=worth_a_retry)
 
 
 @contextmanager

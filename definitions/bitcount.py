@@ -76,7 +76,7 @@ def read_counts(result: JobResult) -> dict[str, int]:
     outputs={"counts": "counts.json"},
     collect=read_counts,
     group_name=GROUP,
-    kinds={"hpc", "python"},
+    kinds={"python"},
     owners=OWNERS,
 )
 def bit_counts(samples: str) -> Command:

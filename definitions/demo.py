@@ -25,6 +25,12 @@ from definitions.targets import VARIABLES
 REPOSITORY = Path(__file__).resolve().parents[1]
 JOBS, PICTURE = ("hello", "bit_counts"), "histogram"
 BARS, BAR_WIDTH = 8, 40
+INSTANCE = """\
+telemetry:
+  enabled: false
+nux:  # the dialog that asks for an address of e-mail
+  enabled: false
+"""
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -54,7 +60,7 @@ def main() -> int:
 def use_folder(folder: Path) -> dict[str, str]:
     """Give Dagster, the ledger and the jobs their places below `folder`, and keep what the UI has to know of that."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    (folder / "dagster.yaml").write_text(INSTANCE)
     os.environ["DAGSTER_HOME"] = str(folder)
     os.environ.setdefault("DAGSTER_HPC_WORK_ROOT", str(folder / "work"))
     return {name: os.environ[name] for name in ("DAGSTER_HOME", *VARIABLES) if os.environ.get(name)}

@@ -102,6 +102,10 @@ class DagsterHome:
         finally:
             ledger.close()
 
+    def newest(self, asset: str) -> JobRow | None:
+        """The newest job of this asset."""
+        return next((job for job in self.jobs() if job.asset_key == asset), None)
+
     def live_job(self) -> JobRow | None:
         """The newest job, while it runs."""
         return next((job for job in self.jobs() if job.state is JobState.RUNNING), None)

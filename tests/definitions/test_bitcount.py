@@ -21,7 +21,7 @@ FIGURES = {"queue_wait_s", "elapsed_s", "cpu_time_s", "cpu_efficiency", "max_rss
 KEYS = {
     *FIGURES, "job_id", "target", "scheduler", "queue", "project", "state", "exit_code", "reason", "work_dir",
     "outputs", "script", "stdout_tail", "stderr_tail", "node_list", "energy_j", "submitted_at", "started_at",
-    "ended_at", "scheduler_raw",
+    "ended_at", "scheduler_raw", "attempts",
 }  # fmt: skip
 KNOWN_EVERYWHERE = FIGURES - {"max_rss_mib", "cpu_efficiency"}  # Slurm samples memory, a short job ends before
 

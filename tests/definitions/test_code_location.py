@@ -14,7 +14,9 @@ from definitions.targets import resources
 from tests.definitions.dagster_home import DagsterHome
 
 CHEMISTRY = {"n2_hamiltonian", "n2_samples", "n2_result", "n2_curve", "dice_sweep", "dice_cost_model"}
-ASSETS = {"hello", "samples", "bit_counts", "histogram", *CHEMISTRY}
+ASSETS = {
+    "hello", "overnight", "samples", "bit_counts", "histogram", "noise_sweep", "noise_curve", *CHEMISTRY
+}  # fmt: skip
 
 
 def test_definitions_are_whole() -> None:
@@ -28,7 +30,7 @@ def test_every_asset_says_what_it_is() -> None:
         assert spec.description
         assert spec.owners
         assert spec.kinds
-        assert spec.group_name in ("hello", "bitcount", "chemistry")
+        assert spec.group_name in ("hello", "bitcount", "noise", "chemistry")
 
 
 def test_automation_is_off_until_somebody_turns_it_on() -> None:

@@ -72,3 +72,15 @@ def test_it_says_what_went_wrong(variables: dict[str, str], words: str, tmp_path
     assert done.returncode == 1
     assert words in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_its_dagster_opens_without_a_dialog(tmp_path: Path) -> None:
+    from definitions.demo import use_folder
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("DAGSTER_HOME", "put back afterwards")
+        environment.setenv("DAGSTER_HPC_WORK_ROOT", str(tmp_path / "work"))
+        use_folder(tmp_path)
+    with dg.DagsterInstance.from_config(str(tmp_path)) as instance:
+        assert not instance.nux_enabled
+        assert not instance.telemetry_enabled
