@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import click
@@ -46,8 +47,8 @@ def adopt(url: str | None, work_root: str, delivered: bool) -> None:
 
     Each directory holds what the ledger knew of its job, in .job/row.json. The same request joins an adopted job, and
     what became of it is asked at the next poll. Nothing is submitted: a job that never began, and that the scheduler
-    does not know, ends as REFUSED. Whether a result was received is not in the directories: the same request takes the
-    result of a job that has ended, unless you say --delivered.
+    does not know, ends as REFUSED, and one that ends badly is not tried again. Whether a result was received is not
+    in the directories: the same request takes the result of a job that has ended, unless you say --delivered.
     """
     found: list[JobRow] = []
     for path in _row_files(work_root):
@@ -55,6 +56,7 @@ def adopt(url: str | None, work_root: str, delivered: bool) -> None:
             found += _rows_of(path, delivered)
         except (OSError, ValueError, KeyError, TypeError) as error:
             click.echo(f"{click.style('warning:', fg='yellow')} {path} cannot be used: {error}", err=True)
+    found = _chained(found)
     found.sort(key=lambda row: row.created_at, reverse=True)  # the newest of one identity holds it
     ledger = Ledger(url)
     added = ledger.insert_missing(found)
@@ -103,9 +105,10 @@ def _as_found(rows: Sequence[JobRow], delivered: bool) -> list[JobRow]:
     holders = [lock.holder(host, row.work_dir) for row in rows]
     begun = next((holder for holder in holders if holder not in ("", jobdir.CLOSED)), None)
     rows = [
-        replace(row, owner=NOBODY, attempts=max(1, row.attempts), held_identity=row.identity, updated_at=time.time())
+        replace(row, owner=NOBODY, attempts=max(1, row.attempts), held_identity=row.identity, updated_at=time.time(),
+                retry=row.retry and row.retry.closed)
         for row in rows
-    ]
+    ]  # fmt: skip
     if begun is None and jobdir.CLOSED in holders:
         return [replace(row, state=JobState.CANCELLED, reason=_CLOSED, held_identity=None) for row in rows]
     if begun is None:
@@ -117,6 +120,20 @@ def _as_found(rows: Sequence[JobRow], delivered: bool) -> list[JobRow]:
         row = replace(row, job_id=job_id, state=JobState.RUNNING if holder else JobState.PENDING)
         adopted.append(_ended(row, host, delivered))
     return adopted
+
+
+def _chained(rows: Sequence[JobRow]) -> list[JobRow]:
+    """With the attempts at one piece of work linked again: whose place was taken holds no identity any more."""
+    chains: dict[str, list[JobRow]] = {}
+    for row in rows:
+        chains.setdefault(row.chain, []).append(row)
+    linked = []
+    for attempts in chains.values():
+        attempts.sort(key=lambda row: row.retry_number)
+        linked += [
+            replace(row, next_token=later.token, held_identity=None) for row, later in pairwise(attempts)
+        ] + attempts[-1:]  # fmt: skip
+    return linked
 
 
 def _ended(row: JobRow, host: LocalHost, delivered: bool) -> JobRow:

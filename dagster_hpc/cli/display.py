@@ -16,13 +16,14 @@ from typing import Any
 import click
 
 from dagster_hpc.checks.base import Finding
-from dagster_hpc.engine.job import JobState
+from dagster_hpc.engine.job import JobState, RetryPlan
 from dagster_hpc.engine.ledger import JobRow, Recipient
+from dagster_hpc.engine.units import format_walltime
 
 _PLAIN = (
     "token", "job_id", "name", "state", "reason", "exit_code", "target", "cluster", "queue", "project", "work_dir",
     "asset_key", "partition_key", "run_id", "step_key", "batch", "array_index", "identity", "created_at", "updated_at",
-    "collected_at", "delivered_at", "cancel_requested", "copies",
+    "collected_at", "delivered_at", "cancel_requested", "copies", "retry_number", "first_token", "next_token", "again_at",
 )  # fmt: skip
 _COLOURS = {
     JobState.COMPLETED: "green",
@@ -99,9 +100,10 @@ def job_table(rows: Sequence[JobRow], *, owed: Collection[str] = (), err: bool =
 def remark(row: JobRow, *, owed: bool = False) -> str:
     """Why the job is in its state, and what is still to happen with it."""
     waits = "waits in the ledger for room on its target" if row.state is JobState.READY else ""
+    again = f"it goes on as {row.next_token}" if row.next_token else ""
     going = "is being cancelled" if row.cancel_requested and not row.state.is_final else ""
     result = "its result is owed" if owed else ""
-    return "; ".join(part for part in (row.reason or waits, going, result) if part)
+    return "; ".join(part for part in (row.reason or waits, again, going, result) if part)
 
 
 def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
@@ -121,6 +123,7 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
     ]
     facts = {
         "reason": remark(replace(row, cancel_requested=False)),
+        "attempt": _place_in_chain(row, now),
         "cancelled": f"asked for; {_CANCELLING}" if row.cancel_requested and not row.state.is_final else "",
         "result": _delivery(row, recipients, now),
         "token": row.token,
@@ -132,6 +135,7 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
         "run": row.run_id,
         "step": row.step_key,
         "directory": row.work_dir,
+        "runs in": row.runs_in if row.runs_in != row.work_dir else "",
         "": None,
         "created": moment(row.created_at, now),
         "submitted": moment(m.submitted_at, now),
@@ -155,11 +159,54 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
     return "\n".join(lines)
 
 
+def attempt_table(rows: Sequence[JobRow]) -> str:
+    """The attempts of one chain, in their order: with what each was tried, and how it ended."""
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    is_terminal = sys.stdout.isatty()
+    console = Console(width=None if is_terminal else _ENDLESS)
+    table = Table(box=SIMPLE_HEAD if is_terminal else None, pad_edge=False, header_style="bold", show_edge=False)
+    for heading in ("ATTEMPT", "TOKEN", "JOB", "STATE", "WALLTIME", "MEMORY", "NODES", "RAN"):
+        table.add_column(heading, no_wrap=True, overflow="ignore")
+    table.add_column("REASON", overflow="fold")
+    now = time.time()
+    for row in rows:
+        plan = row.retry or RetryPlan()
+        table.add_row(
+            str(row.retry_number + 1),
+            row.token,
+            Text(row.job_id or "-"),
+            Text(row.state.value, style=_colour(row.state)),
+            format_walltime(plan.walltime_s),
+            "-" if plan.memory_mib is None else f"{plan.memory_mib} MiB",
+            Text(printable(row.metrics.node_list or "-")),
+            _ran(row, now),
+            Text(printable(row.reason)),
+        )
+    with console.capture() as capture:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in capture.get().splitlines())
+
+
+def _place_in_chain(row: JobRow, now: float) -> str:
+    """Which of the attempts at one piece of work it is, and what comes next."""
+    if row.retry is None and not row.retry_number:
+        return ""
+    if row.again_at is not None:
+        comes = f"; the next is due in {duration(row.again_at - now)}" if row.again_at > now else "; the next is due"
+    else:
+        comes = f"; the next is {row.next_token}" if row.next_token else ""
+    return f"{row.retry_number + 1}{comes}"
+
+
 def _delivery(row: JobRow, recipients: Sequence[Recipient], now: float) -> str:
     """Who has the result, or why the same work is not submitted again."""
     if row.delivered_at is not None:
         return f"delivered {moment(row.delivered_at, now)}"
-    if row.held_identity is None or not row.state.is_final:
+    if row.held_identity is None or not row.is_over:
         return ""
     if row.state is JobState.LOST:
         return f"none; the same work is not submitted again before `dagster-hpc release {row.token}`"

@@ -30,6 +30,7 @@ from dagster_hpc.cli.lookup import (
 from dagster_hpc.cli.options import Filter, filter_options, json_option, module_option
 from dagster_hpc.cli.prune import prune
 from dagster_hpc.cli.release import release
+from dagster_hpc.cli.report import report
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
@@ -143,11 +144,12 @@ def show(url: str | None, word: str, script: bool, as_json: bool) -> None:
 
     WORD is its token as `dagster-hpc jobs` lists it, the first letters of that, or the scheduler's job id.
     """
-    from dagster_hpc.cli.display import job_page, job_record, job_table, to_json
+    from dagster_hpc.cli.display import attempt_table, job_page, job_record, job_table, to_json
 
     ledger = open_ledger(url)
     rows = find_jobs(ledger, word)
     unreceived = owed(ledger, rows)
+    attempts = ledger.attempts([rows[0].chain])[rows[0].chain] if len(rows) == 1 else []
     if script:
         click.echo(_script(rows[0]), nl=False)
     elif is_array(rows):
@@ -158,9 +160,12 @@ def show(url: str | None, word: str, script: bool, as_json: bool) -> None:
             click.echo(f"array job {rows[0].batch} with {len(rows)} elements")
             click.echo(job_table(rows, owed=unreceived))
     elif as_json:
-        click.echo(to_json(job_record(rows[0], owed=bool(unreceived))))
+        chain = {"attempts": [job_record(row) for row in attempts]} if len(attempts) > 1 else {}
+        click.echo(to_json({**job_record(rows[0], owed=bool(unreceived)), **chain}))
     else:
         click.echo(job_page(rows[0], ledger.deliveries.recipients(rows[0].token)))
+        if len(attempts) > 1:
+            click.echo(f"\n{attempt_table(attempts)}")
 
 
 @main.command()
@@ -194,14 +199,16 @@ def logs(url: str | None, word: str, follow: bool, only_stderr: bool) -> None:
 def cancel(url: str | None, words: tuple[str, ...], as_json: bool) -> None:
     """Cancel jobs, as scancel would, and say what became of them.
 
-    WORD is a token, the first letters of one, or a scheduler's job id; that of an array means all its elements.
-    Nothing is cancelled unless each WORD is known and means one job only. A job that is over stays as it is.
+    WORD is a token, the first letters of one, or a scheduler's job id; that of an array means all its elements. Any
+    of several attempts at one piece of work means the last: it ends, and no further one is made. Nothing is cancelled
+    unless each WORD is known and means one job only. A job that is over stays as it is.
     """
     from dagster_hpc.cli.display import to_json
 
     ledger = open_ledger(url)
-    rows = {row.token: row for word in words for row in find_jobs(ledger, word)}
-    refused = _cancel(ledger, [row for row in rows.values() if not row.state.is_final])
+    meant = [row.token for word in words for row in find_jobs(ledger, word)]
+    rows = {row.token: row for row in ledger.last_attempts(meant).values()}
+    refused = _cancel(ledger, [row for row in rows.values() if not row.is_over])
     reports = []
     for was in rows.values():
         now = ledger.job(was.token)
@@ -216,10 +223,12 @@ def cancel(url: str | None, words: tuple[str, ...], as_json: bool) -> None:
 
 
 def _outcome(was: JobRow, now: JobRow, refusal: str) -> dict[str, Any]:
-    if was.state.is_final:
+    if was.is_over:
         outcome = f"was over already: {was.state}"
     elif refusal:
         outcome = f"not cancelled: {refusal}"
+    elif was.state.is_final:
+        outcome = f"had ended as {was.state}; it is not tried again"
     elif now.state.is_final:
         outcome = "cancelled" if now.state is JobState.CANCELLED else f"ended meanwhile as {now.state}"
     else:
@@ -313,6 +322,12 @@ def _script(row: JobRow) -> str:
 main.add_command(release)
 main.add_command(adopt)
 main.add_command(prune)
+
+
+# ---------------------------------------------------------------- inside a job
+
+
+main.add_command(report)
 
 
 # ---------------------------------------------------------------- resources of a code location

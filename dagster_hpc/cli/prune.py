@@ -55,7 +55,8 @@ def prune(
     """Forget old jobs that are over. They are listed, and forgotten if you say yes.
 
     A live job, a lost one, and one whose result is still owed are kept: forgetting them would let the same work run
-    twice (`dagster-hpc release` gives them up). An array is forgotten as a whole, or kept. A forgotten job is no longer
+    twice (`dagster-hpc release` gives them up). An array is forgotten as a whole, or kept; so are all attempts at one
+    piece of work. A forgotten job is no longer
     found by reuse="succeeded".
     """
     from dagster_hpc.cli.display import job_table
@@ -87,15 +88,17 @@ def choose(ledger: Ledger, older_than: str, state: JobState | None, *, keep_fail
     except ValueError as error:
         raise ConfigurationError(f"--older-than: {str(error).replace('walltime ', '', 1)}") from error
     limit = time.time() - age_s
-    batches: dict[str, list[JobRow]] = {}
+    together: dict[str, list[JobRow]] = {}  # an array, and all attempts at its elements
     for row in ledger.jobs():
-        batches.setdefault(row.batch, []).append(row)
+        together.setdefault(_origin(row), []).append(row)
 
     def fits(row: JobRow) -> bool:
-        old = row.state.is_final and (row.metrics.ended_at or row.updated_at) < limit
+        old = row.state.is_final and row.again_at is None and (row.metrics.ended_at or row.updated_at) < limit
+        if row.next_token:
+            return old  # the last attempt says how it ended
         return old and state in (None, row.state) and not (keep_failed and not row.state.is_success)
 
-    old = [rows for rows in batches.values() if all(fits(row) for row in rows)]
+    old = [rows for rows in together.values() if all(fits(row) for row in rows)]
     unreceived = owed(ledger, [row for rows in old for row in rows])
     needed = [
         row
@@ -103,8 +106,16 @@ def choose(ledger: Ledger, older_than: str, state: JobState | None, *, keep_fail
         for row in rows
         if row.token in unreceived or (row.state is JobState.LOST and row.held_identity is not None)
     ]
-    kept = {row.batch for row in needed}
-    return Pruning([rows for rows in old if rows[0].batch not in kept], needed)
+    kept = {_origin(row) for row in needed}
+    submissions: dict[str, list[JobRow]] = {}
+    for row in (row for rows in old for row in rows if _origin(row) not in kept):
+        submissions.setdefault(row.batch, []).append(row)
+    return Pruning(list(submissions.values()), needed)
+
+
+def _origin(row: JobRow) -> str:
+    """The submission that this one belongs to: its own, or that of the first attempt at the same work."""
+    return row.chain.partition(".")[0]
 
 
 def _prune(ledger: Ledger, pruning: Pruning, directories: bool) -> int:

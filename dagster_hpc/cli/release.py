@@ -21,10 +21,11 @@ def release(url: str | None, word: str) -> None:
 
     A job keeps its place until it has ended badly or its result was received, so that no work is done twice. A LOST job
     may still run: release it when you know from the scheduler that it does not. A live job is not released. The token
-    of an array means all its elements.
+    of an array means all its elements; that of a job that was tried again, its last attempt.
     """
     ledger = open_ledger(url)
-    done = [_release(ledger, row) for row in find_jobs(ledger, word)]
+    meant = ledger.last_attempts([row.token for row in find_jobs(ledger, word)])
+    done = [_release(ledger, row) for row in meant.values()]
     if not all(done):
         sys.exit(1)
 
@@ -33,6 +34,9 @@ def _release(ledger: Ledger, row: JobRow) -> bool:
     """Release this one and say what that means. False for a live one."""
     if not row.state.is_final:
         click.echo(f"{row.token} is {row.state}: it is not released; cancel it first, or wait for its end", err=True)
+        return False
+    if not row.is_over:
+        click.echo(f"{row.token} is to be tried again: it is not released; cancel it first", err=True)
         return False
     if not ledger.claims.release(row.token):
         click.echo(f"{row.token} is {row.state} and holds no place: nothing to release")

@@ -34,6 +34,7 @@ main({argv})
         ("release", "abcdefgh"),
         ("prune", "--dry-run"),
         ("export",),
+        ("report", "--help"),
         ("--help",),
     ],
     ids=" ".join,
