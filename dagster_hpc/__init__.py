@@ -11,7 +11,15 @@ from dagster_hpc.lazy import lazy_names
 from dagster_hpc.version import __version__
 
 if TYPE_CHECKING:
-    from dagster_hpc.assets import HPCJobConfig, hpc_asset
+    from dagster_hpc.assets import (
+        AssetOptions,
+        HPCAsset,
+        HPCJobConfig,
+        hpc_asset,
+        hpc_asset_check,
+        hpc_multi_asset,
+    )
+    from dagster_hpc.collectors import from_stdout
     from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
     from dagster_hpc.engine.job import (
         Dependency,
@@ -29,9 +37,11 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from dagster_hpc.metadata import array_metadata, job_metadata
+    from dagster_hpc.pipes import PipesHPCClient
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
+    from dagster_hpc.resources.retry import Resume, RetryRule
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
     from dagster_hpc.resources.targets.flux import FluxTarget
     from dagster_hpc.resources.targets.local import LocalTarget
@@ -41,8 +51,10 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
+    from dagster_hpc.sensors import build_hpc_job_sensor
 
 __all__ = [
+    "AssetOptions",
     "Command",
     "ConfigurationError",
     "Dependency",
@@ -50,6 +62,7 @@ __all__ = [
     "FluxTarget",
     "FugakuTarget",
     "GadiTarget",
+    "HPCAsset",
     "HPCError",
     "HPCJobConfig",
     "HPCJobRunner",
@@ -71,6 +84,9 @@ __all__ = [
     "OutputMissing",
     "PBSTarget",
     "PJMTarget",
+    "PipesHPCClient",
+    "Resume",
+    "RetryRule",
     "SGETarget",
     "SchedulerUnavailable",
     "SlurmTarget",
@@ -80,7 +96,11 @@ __all__ = [
     "WaitTimeout",
     "__version__",
     "array_metadata",
+    "build_hpc_job_sensor",
+    "from_stdout",
     "hpc_asset",
+    "hpc_asset_check",
+    "hpc_multi_asset",
     "job_metadata",
 ]
 
@@ -96,7 +116,10 @@ def _register(module: str) -> None:
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
-        "assets": ("HPCJobConfig", "hpc_asset"),
+        "assets": (
+            "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
+        ),
+        "collectors": ("from_stdout",),
         "engine.errors": (
             "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",
         ),
@@ -105,9 +128,11 @@ __getattr__, __dir__ = lazy_names(
             "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
         ),
         "metadata": ("array_metadata", "job_metadata"),
+        "pipes": ("PipesHPCClient",),
         "resources.command": ("Command",),
         "resources.job_runner": ("HPCJobRunner",),
         "resources.profile": ("ExecutionProfile",),
+        "resources.retry": ("Resume", "RetryRule"),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),
@@ -117,6 +142,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
+        "sensors": ("build_hpc_job_sensor",),
     },
     before=_register,
 )  # fmt: skip
