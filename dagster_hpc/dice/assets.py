@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any
 import dagster as dg
 import numpy as np
 
-from dagster_hpc.assets import HPCJobConfig, given_overrides, parameters_of, refuse_range, reuse_rule, show_signature
+from dagster_hpc.assets.config import HPCJobConfig, given_overrides, reuse_rule
+from dagster_hpc.assets.partitions import refuse_range
+from dagster_hpc.assets.signature import parameters_of, show_signature
 from dagster_hpc.dagster_values import failure
 from dagster_hpc.dice.dagster_types import DiceResultType
 from dagster_hpc.dice.io_manager import SCIResultIOManager

@@ -10,7 +10,9 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from dagster_hpc.assets import HPCJobConfig, given_overrides, parameters_of, refuse_range, reuse_rule, show_signature
+from dagster_hpc.assets.config import HPCJobConfig, given_overrides, reuse_rule
+from dagster_hpc.assets.partitions import refuse_range
+from dagster_hpc.assets.signature import parameters_of, show_signature
 from dagster_hpc.dagster_values import BLUE, GREY, errors_as_failures, number, picture, table
 from dagster_hpc.dice.assets import DiceProblem
 from dagster_hpc.dice.growth import CUTOFFS, GrowthStep, GrowthStudy, growth_study

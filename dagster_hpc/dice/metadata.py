@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_hpc.dagster_values import number, numbers, table, whole_numbers
+from dagster_hpc.dagster_values import code, number, numbers, table, whole_numbers
 from dagster_hpc.dice.validation import NAMES
-from dagster_hpc.metadata import array_metadata, job_metadata
+from dagster_hpc.metadata import array_costs, job_metadata
 
 if TYPE_CHECKING:
     from dagster_hpc.dice.result import DiceResult
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from dagster_hpc.engine.job import JobResult
 
 _LEADING = 10
-_INDICES = {"jobs", "states", "target", "job_id"}
 
 
 def dice_metadata(
@@ -55,7 +54,7 @@ def run_metadata(run: DiceRun) -> dict[str, dg.MetadataValue]:
     metadata = jobs_metadata(run.jobs)
     metadata["solver"] = dg.MetadataValue.text(run.solver)
     if run.problems:
-        metadata["problems"] = dg.MetadataValue.md("\n\n".join(run.problems))
+        metadata["problems"] = code("\n\n".join(run.problems))
     return metadata
 
 
@@ -63,11 +62,10 @@ def jobs_metadata(jobs: Sequence[JobResult]) -> dict[str, dg.MetadataValue]:
     """The last job as `job_metadata` tells it, and with the prefix `all_jobs_` what all of them cost together."""
     if not jobs:
         return {}
-    together = {name: value for name, value in array_metadata(list(jobs)).items() if name not in _INDICES}
     return {
         **job_metadata(jobs[-1]),
         "jobs": dg.MetadataValue.int(len(jobs)),
-        **{f"all_jobs_{name}": value for name, value in together.items()},
+        **{f"all_jobs_{name}": value for name, value in array_costs(jobs).items()},
     }
 
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import dagster as dg
 from pydantic import Field, create_model
 
-from dagster_hpc.assets import parameters_of, refuse_range, show_signature
+from dagster_hpc.assets.partitions import refuse_range
+from dagster_hpc.assets.signature import parameters_of, show_signature
 from dagster_hpc.dagster_values import errors_as_failures
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.quantum.files import QuantumFiles

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import numpy as np
 
-from dagster_hpc.assets import given_overrides
+from dagster_hpc.assets.config import given_overrides
 from dagster_hpc.dagster_values import errors_as_failures
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.quantum.metadata import quantum_metadata

@@ -11,6 +11,7 @@ import dagster as dg
 
 from dagster_hpc.engine.job import JobFailed, JobResult
 from dagster_hpc.resources.command import Command
+from dagster_hpc.resources.step import asset_key_of
 from dagster_hpc.subspace.payload import FCIDUMP
 from dagster_hpc.subspace.program import program_line
 from dagster_hpc.subspace.tasks import Asking, Task
@@ -109,4 +110,4 @@ class _FailedJob:
 
 def _name(solver: SubspaceSolver, context: Context | None) -> str | None:
     """Outside of an asset a job is called after the solver; inside, the runner names it after the asset."""
-    return None if context is not None and context.has_assets_def else solver.name
+    return None if asset_key_of(context) else solver.name

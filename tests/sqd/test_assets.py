@@ -304,7 +304,7 @@ import importlib.util as util
 found = util.find_spec
 util.find_spec = lambda name, *rest: None if name == {lacking!r} else found(name, *rest)
 from definitions import defs
-print({{spec.group_name for spec in defs().resolve_all_asset_specs()}} == {{"hello", "bitcount"}})
+print({{spec.group_name for spec in defs().resolve_all_asset_specs()}} == {{"hello", "bitcount", "noise"}})
 """
     said = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True)
     assert said.stdout.strip() == "True", said.stderr

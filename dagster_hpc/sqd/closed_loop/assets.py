@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 import dagster as dg
 
-from dagster_hpc.assets import given_overrides
+from dagster_hpc.assets.config import given_overrides
 from dagster_hpc.dagster_values import errors_as_failures
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.sqd.closed_loop.circuit import Sampler
