@@ -20,12 +20,15 @@ NAMES = (
     "dagster_overhead",
     "latency",
     "waiting",
+    "detached",
     "slurm_jobs",
+    "partitions",
     "dice_files",
     "dice_batch",
     "embedded",
     "sqd_loop",
 )
+NEED_SLURM = {"slurm_jobs", "partitions"}
 
 
 @contextmanager
@@ -57,7 +60,7 @@ def main() -> None:
         os.environ["XDG_STATE_HOME"] = state
         os.environ.pop("DAGSTER_HOME", None)
         for name in names:
-            if name == "slurm_jobs" and not slurm:
+            if name in NEED_SLURM and not slurm:
                 continue
             importlib.import_module(f"benchmarks.{name}").main()
 
