@@ -33,10 +33,10 @@ def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
     from playwright.sync_api import expect  # here, so that a machine without it can say so
 
     ui.open_group("bitcount")
-    ui.picture("1-assets")
-    run_id = ui.launch(SHORTER, "2-launchpad")
+    ui.picture("assets", height=560)
+    run_id = ui.launch(SHORTER, "launchpad")
     ui.wait_for_status("Success")
-    ui.picture("3-run")
+    ui.picture("run")
 
     ui.open_asset("bit_counts")
     expect(ui.metadata("state")).to_contain_text("COMPLETED", timeout=RUN_MS)
@@ -44,12 +44,12 @@ def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
         recorded = metadata_in(instance, run_id, "bit_counts")
     expect(ui.metadata("job_id")).to_contain_text(str(recorded["job_id"]))
     expect(ui.metadata("elapsed_s")).to_contain_text(str(recorded["elapsed_s"])[:4])
-    ui.picture("4-metadata", height=2300)
+    ui.picture("metadata", height=1560)
     assert "--time=83" in str(recorded["script"])
 
     ui.metadata("script").get_by_text("Show Markdown").click()
     expect(ui.page.get_by_role("dialog")).to_contain_text("#LOCAL --time=83")
-    ui.picture("5-script")
+    ui.picture("script")
 
     ui.open_asset("histogram")
     ui.metadata("picture").get_by_text("Show Markdown").click()
@@ -57,24 +57,28 @@ def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
     image.wait_for()
     expect(image).to_have_js_property("complete", True)
     assert image.evaluate("image => image.naturalWidth") > 0
-    ui.picture("6-histogram")
+    ui.picture("histogram")
 
 
 def test_terminating_a_run_cancels_its_job(ui: UI) -> None:
     ui.open_asset("hello")
-    run_id = ui.launch(LONG, "7-launchpad")
+    run_id = ui.launch(LONG, "launchpad-of-hello")
     wait_until(lambda: ui.home.live_job() is not None, RUN_S, lambda: f"no job runs: {ui.home.jobs()}")
     job = ui.home.live_job()
     assert job is not None
     assert processes_of(job.token)
     ui.page.get_by_text(f"job {job.job_id}: RUNNING").first.wait_for(timeout=RUN_MS)
-    ui.picture("8-running")
+    ui.page.get_by_text("View stdout / stderr").first.click()  # which chooses the step
+    ui.page.get_by_text("stdout", exact=True).first.click()
+    ui.page.get_by_text("s to go").first.wait_for(timeout=RUN_MS)
+    ui.picture("log", height=620)
+    ui.page.get_by_text("Events", exact=True).first.click()
 
     ui.page.get_by_role("button", name="Terminate").click()
     ui.page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
     ui.wait_for_status("Canceled")
     ui.page.get_by_text("its job was cancelled").first.wait_for(state="attached")
-    ui.picture("9-terminated")
+    ui.picture("terminated", height=531)
 
     with ui.home.instance() as instance:
         run = instance.get_run_by_id(run_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 SLOW_MS = 60_000  # the first answer of a code location that is still loading
 RUN_MS = RUN_S * 1000.0
 WIDTH, HEIGHT = 1400, 1000
+NAVIGATION = 240
+COLOURS = 64  # enough for Dagster's pages, and a third of the size
 
 
 @dataclass
@@ -26,20 +29,29 @@ class UI:
     page: Page
     folders: Sequence[Path]  # for the screenshots
 
-    def picture(self, name: str, height: int = HEIGHT) -> None:
-        """A screenshot, of a higher window where there is more to see."""
-        self.page.set_viewport_size({"width": WIDTH, "height": height})
-        for folder in self.folders:
-            self.page.screenshot(path=folder / f"{name}.png")
+    def picture(self, name: str, height: int = HEIGHT, *, of: Locator | None = None) -> None:
+        """A screenshot without the navigation at the left, of a higher window where there is more to see; or `of` this."""
+        from PIL import Image  # here, so that a machine without it can say so
+
+        self.page.set_viewport_size({"width": WIDTH, "height": max(height, HEIGHT)})
+        page = {"x": NAVIGATION, "y": 0, "width": WIDTH - NAVIGATION, "height": height}
+        clip = of.bounding_box() if of else page
+        image = Image.open(io.BytesIO(self.page.screenshot(clip=clip)))  # type: ignore[arg-type]
         self.page.set_viewport_size({"width": WIDTH, "height": HEIGHT})
+        for folder in self.folders:
+            image.convert("RGB").quantize(COLOURS).save(folder / f"{name}.png", optimize=True)
 
     def open_asset(self, name: str) -> None:
         self.page.goto(f"/assets/{name}")
         self.page.get_by_text("Latest materialization").first.wait_for(timeout=SLOW_MS)
 
-    def open_group(self, name: str) -> None:
-        self.page.goto(f"/locations/dagster_hpc_demo/asset-groups/{name}/lineage")
+    def open_group(self, name: str, location: str = "dagster_hpc_demo") -> None:
+        self.page.goto(f"/locations/{location}/asset-groups/{name}/lineage")
         self.materialize_button.wait_for(timeout=SLOW_MS)
+
+    def open_partitioned(self, name: str) -> None:
+        self.page.goto(f"/assets/{name}")
+        self.page.get_by_text("Materialize…").first.wait_for(timeout=SLOW_MS)
 
     @property
     def materialize_button(self) -> Locator:
@@ -55,10 +67,34 @@ class UI:
         self.page.keyboard.press("Control+A")
         self.page.keyboard.insert_text(config)
         pad.get_by_text("No errors").wait_for(timeout=SLOW_MS)
-        self.picture(picture)
+        self.picture(picture, of=pad)
         pad.get_by_role("button", name="Materialize").click()
         self.page.wait_for_url("**/runs/*", timeout=SLOW_MS)
         return self.page.url.rpartition("/")[2]
+
+    def launch_backfill(self, picture: str) -> None:
+        """Choose all partitions of the asset on the page, and go."""
+        self.page.get_by_text("Materialize…").first.click()
+        dialog = self.page.get_by_role("dialog")
+        dialog.get_by_role("button", name="All", exact=True).click(timeout=SLOW_MS)
+        self.picture(picture, height=700)
+        dialog.get_by_role("button", name="Launch backfill").click()
+        dialog.wait_for(state="hidden", timeout=SLOW_MS)
+
+    def run_again_from_failure(self) -> None:
+        """On the page of a failed run, run again what failed."""
+        self.page.get_by_role("button", name="Re-execute").first.locator("xpath=following::button[1]").click(timeout=SLOW_MS)
+        self.page.get_by_role("menuitem", name="From failure").click()
+
+    def switch_on(self, location: str, sensor: str) -> None:
+        """Open the page of a sensor, which is off, and turn it on."""
+        from playwright.sync_api import expect  # here, so that a machine without it can say so
+
+        self.page.goto(f"/locations/{location}/sensors/{sensor}")
+        switch = self.page.get_by_role("checkbox").first
+        expect(switch).not_to_be_checked(timeout=SLOW_MS)
+        switch.dispatch_event("click")  # the box itself is hidden behind its picture
+        expect(switch).to_be_checked(timeout=SLOW_MS)
 
     def wait_for_status(self, words: str) -> None:
         """Wait until the head of the run's page says how the run ended, which must be so."""
