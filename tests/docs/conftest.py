@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import os
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +19,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "apps").mkdir()
     shutil.copy(REPOSITORY / "definitions" / "programs" / "bitcount", tmp_path / "apps" / "bitcount")
     monkeypatch.setenv("HOME", str(home))
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # dagster-hpc, in jobs too
     monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
     monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")  # the embedded scheduler goes away soon after the last job

@@ -104,7 +104,7 @@ class Session:
             importlib.invalidate_caches()
             importlib.import_module(Path(block.file).stem)
         else:
-            code = compile("\n" * block.line + self.here(block.text), block.page, "exec")
+            code = compile("\n" * block.line + self.here(block.text), block.page, "exec", dont_inherit=True)
             exec(code, self.module.__dict__)
 
     def _command(self, block: Block, step: Step) -> None:
