@@ -20,7 +20,7 @@ from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, SlurmTarget, hp
 
 BOUND = 1.3
 KEYS = [f"{number:04}" for number in range(JOBS)]
-BODIES = ("sleep 5", "true")  # of each element: short work, which has a bound; and none, of which Dagster's events are the most
+BODIES = ("sleep 5", "true")  # of each element: short work; and none, beside which Dagster's own events take longest
 
 
 def partitioned(body: str) -> dg.AssetsDefinition:
