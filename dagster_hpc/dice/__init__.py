@@ -1,6 +1,9 @@
 """Dice, or what stands for it, as jobs: files, validated results, a solver resource, assets.
 
 The names below are imported when they are first used: reading Dice's files needs no Dagster, and nothing here PySCF.
+
+In the examples `molecule` is hydrogen in ten orbitals, with `one_body`, `two_body`, the `strings` of one electron,
+`samples` of it, and a solver `dice`.
 """
 
 from __future__ import annotations

@@ -37,6 +37,10 @@ class DiceProblem:
 
     `core_energy` becomes part of the energy; `hf_energy`, that of the Hartree-Fock state with it, makes known what
     correlation brings.
+
+    Example:
+        DiceProblem((strings[:4], strings), one_body, two_body, norb=10, nelec=(1, 1))
+        DiceProblem.full_space(one_body, two_body, 10, (1, 1), core_energy=molecule.integrals().core_energy)
     """
 
     ci_strings: StringPair
@@ -95,8 +99,10 @@ def build_dice_asset(
         **asset_options: Anything that `dagster.asset` takes (partitions_def, group_name, retry_policy, …).
 
     Example:
-        def n2_ground_state(n2_integrals: MolecularIntegrals) -> DiceProblem: ...
-        asset = build_dice_asset(n2_ground_state, partitions_def=bond_lengths)
+        def h2() -> DiceProblem:
+            return DiceProblem.full_space(*molecule.integrals()[:2], 10, (1, 1))
+
+        defs = dg.Definitions(assets=[build_dice_asset(h2, group_name="chemistry")], resources={"dice": dice})
     """
     parameters = parameters_of(problem)
     config_type = parameters["config"].annotation if "config" in parameters else HPCJobConfig

@@ -25,8 +25,8 @@ class EmbeddedSolver(SelectedCISolver):
     """Selected CI without any program but Python: it reads and writes Dice's files.
 
     Example:
-        solver = EmbeddedSolver(hpc=hpc, profile="one-node")
-        result = solver.solve((strings_a, strings_b), one_body, two_body, norb=16, nelec=(5, 5))
+        solver = EmbeddedSolver(hpc=hpc, profile="dice-mpi")
+        result = solver.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
     """
 
     hpc: HPCJobRunner  # once more, or type checkers take it for what the constructor takes

@@ -89,7 +89,12 @@ def write_dice_inputs(
     options: DiceOptions | None = None,
     template: str | None = None,
 ) -> dict[str, Path]:
-    """The same as files in a directory, which is made when it is not there. File name → path."""
+    """The same as files in a directory, which is made when it is not there. File name → path.
+
+    Example:
+        files = write_dice_inputs("run", strings, strings, norb=10, nelec=(1, 1), one_body=one_body, two_body=two_body)
+        assert sorted(files) == ["AlphaDets.bin", "BetaDets.bin", "fcidump.txt", "input.dat"]
+    """
     contents = dice_input_files(
         strings_a, strings_b, norb=norb, nelec=nelec, one_body=one_body, two_body=two_body, core_energy=core_energy,
         integrals=integrals, fcidump=fcidump, options=options, template=template,
@@ -141,6 +146,11 @@ def read_dice_outputs(
     reading fcidump.txt again. `parent_energy`: that of a subspace of this one, which bounds the energy from above.
     The energy is recomputed for up to `recompute_up_to` determinants. `is_eigenstate=False`: the state was found with a
     penalty on its spin, and is not asked to be the lowest eigenstate of H.
+
+    Example:
+        (run,) = dice.runs([(strings, strings)], one_body, two_body, norb=10, nelec=(1, 1))
+        result = read_dice_outputs(run.jobs[-1].handle.work_dir, norb=10, nelec=(1, 1))
+        assert result.energy == run.result.energy
     """
     _require_possible(norb, nelec)
     asking = Asking(norb, (int(nelec[0]), int(nelec[1])), integrals, parent_energy, recompute_up_to, is_eigenstate)

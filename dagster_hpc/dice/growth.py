@@ -37,7 +37,13 @@ class GrowthStep:
 
 @dataclass(frozen=True)
 class GrowthStudy:
-    """All cutoffs, and the energy that their line leads to."""
+    """All cutoffs, and the energy that their line leads to.
+
+    Example:
+        study = growth_study(dice, DiceProblem.full_space(one_body, two_body, 10, (1, 1)), cutoffs=(1e-2, 1e-3))
+        assert isinstance(study, GrowthStudy)
+        print([(step.cutoff, step.energy, step.correction) for step in study.steps], study.extrapolation.energy)
+    """
 
     steps: tuple[GrowthStep, ...]
     extrapolation: Extrapolation
@@ -60,8 +66,9 @@ def growth_study(
         **how: As in the solver's `runs`: context, profile, overrides, reuse, …
 
     Example:
-        study = growth_study(dice, problem, cutoffs=(1e-3, 5e-4, 2e-4))
-        study.extrapolation.energy, study.extrapolation.error
+        problem = DiceProblem.full_space(one_body, two_body, 10, (1, 1))
+        study = growth_study(dice, problem, cutoffs=(1e-2, 1e-3))
+        print(study.extrapolation.energy, study.extrapolation.error)
     """
     faults = [f"the cutoff {one} is not a positive number" for one in cutoffs if not one > 0]
     if len(set(cutoffs)) < 2:

@@ -37,6 +37,13 @@ def build_dice_growth_asset(
         cutoffs: Values of `select_cutoff`.
         solver: Resource key of the `DiceSolver`.
         **asset_options: Anything that `dagster.asset` takes (partitions_def, group_name, retry_policy, …).
+
+    Example:
+        def h2_growth() -> DiceProblem:
+            return DiceProblem.full_space(*molecule.integrals()[:2], 10, (1, 1))
+
+        asset = build_dice_growth_asset(h2_growth, cutoffs=(1e-2, 1e-3))
+        assert dg.materialize([asset], resources={"dice": dice}).success
     """
     parameters = parameters_of(problem)
 

@@ -23,6 +23,11 @@ class DiceOptions:
     """How Dice is to solve. The lean keyword set writes no two-particle density matrices, which nobody reads.
 
     `select_cutoff=None` adds no determinants to those given: one iteration, one diagonalization.
+
+    Example:
+        options = DiceOptions(select_cutoff=5e-4, nroots=2)
+        files = dict(one_body=one_body, two_body=two_body, options=options)
+        write_dice_inputs("run", strings, strings, norb=10, nelec=(1, 1), **files)
     """
 
     select_cutoff: float | None = None  # a determinant a enters where |H_ai c_i| is larger

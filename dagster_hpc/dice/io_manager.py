@@ -47,7 +47,8 @@ class SCIResultIOManager(ValueFiles):
     One HDF5 file per asset and partition below `base_dir`; several upstream partitions are loaded as a dict.
 
     Example:
-        dg.Definitions(assets=[...], resources={"sci": SCIResultIOManager(base_dir="/data/results")})
+        resources = {"sci": SCIResultIOManager(base_dir="/data/results")}
+        asset = build_dice_asset(ground_state, io_manager_key="sci")
     """
 
     extension = ".h5"

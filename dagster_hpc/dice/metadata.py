@@ -23,7 +23,13 @@ _LEADING = 10
 def dice_metadata(
     result: DiceResult, *, core_energy: float = 0.0, hf_energy: float | None = None
 ) -> dict[str, dg.MetadataValue]:
-    """What was found. `core_energy` is what `result.energy` contains of it; `hf_energy` is the total one, if known."""
+    """What was found. `core_energy` is what `result.energy` contains of it; `hf_energy` is the total one, if known.
+
+    Example:
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        told = dice_metadata(result)
+        print(told["energy"].value, told["leading_determinants"].value)
+    """
     alpha, beta = result.orbital_occupancies
     metadata: dict[str, dg.MetadataValue] = {
         "energy": number(result.energy),

@@ -111,7 +111,15 @@ READS_OTHER_STRINGS = (
 
 
 class DiceFailed(NoAnswer):
-    """Dice ended without an answer. `words` is what it said."""
+    """Dice ended without an answer. `words` is what it said.
+
+    Example:
+        solver = DiceSolver(hpc=hpc, executable="narrow-dice", fallback=False)
+        try:
+            solver.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        except DiceFailed as error:
+            print(error.words)  # change DetLen in global.h to 3 and recompile
+    """
 
     summary = "Dice ended without an answer"
     default_advice = "read its output in the work directory."

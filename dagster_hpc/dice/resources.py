@@ -57,7 +57,7 @@ def create_dice_resources(
         resources = create_dice_resources(
             hpc_target="miyabi", project="gz00", root_dir="/scratch/me/dice", dice_executable="/apps/Dice", mpiprocs=16
         )
-        defs = dg.Definitions(assets=[...], resources=resources)
+        defs = dg.Definitions(assets=[build_dice_asset(ground_state, io_manager_key="sci_result_io")], resources=resources)
     """
     programs = {executable_key: dice_executable} if dice_executable else {}
     target = _target(hpc_target, resource_class, project, queue, programs, target_options or {})

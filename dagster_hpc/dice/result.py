@@ -28,7 +28,16 @@ SAME_SPIN = 0.1  # in <S²>: spins mix a little in most subspaces; another one i
 
 
 class DenseStateTooLarge(HPCError, MemoryError):
-    """qiskit-addon-sqd stores all products of alpha and beta strings; a grown set fills a percent of them."""
+    """qiskit-addon-sqd stores all products of alpha and beta strings; a grown set fills a percent of them.
+
+    Example:
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        try:
+            dense = result.sci_state(max_bytes=500)
+        except DenseStateTooLarge as error:
+            print(error.advice)
+        strings_a, strings_b, coefficients = result.determinants  # there is always room for these
+    """
 
 
 class LeadingDeterminant(NamedTuple):
@@ -43,10 +52,13 @@ class LeadingDeterminant(NamedTuple):
 class DiceResult:
     """What Dice found, after all checks.
 
-    result.energy                          # with the core energy of the FCIDUMP, if that has one
-    alpha, beta = result.orbital_occupancies
-    strings_a, strings_b, coefficients = result.determinants
-    result.sci_result()                    # for qiskit-addon-sqd
+    Example:
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        assert isinstance(result, DiceResult)
+        result.energy                          # with the core energy of the FCIDUMP, if that has one
+        alpha, beta = result.orbital_occupancies
+        strings_a, strings_b, coefficients = result.determinants
+        result.sci_result()                    # for qiskit-addon-sqd
     """
 
     energy: float

@@ -45,8 +45,8 @@ class DiceSolver(SelectedCISolver):
 
     Example:
         dice = DiceSolver(hpc=hpc, profile="dice-mpi", executable="dice_solver")
-        result = dice.solve((strings_a, strings_b), one_body, two_body, norb=16, nelec=(5, 5))
-        result.energy, result.orbital_occupancies
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        print(result.energy, result.orbital_occupancies)
     """
 
     hpc: HPCJobRunner  # once more, or type checkers take it for what the constructor takes

@@ -35,7 +35,13 @@ _WRONG_DICE = (
 
 
 class DiceTrial(NamedTuple):
-    """What became of the trial. `reads_determinants` is None where no answer came to tell."""
+    """What became of the trial. `reads_determinants` is None where no answer came to tell.
+
+    Example:
+        trial = DiceSolver(hpc=hpc, executable="dice_solver").try_out()
+        assert isinstance(trial, DiceTrial) and trial.right
+        print(trial.sentence, trial.most_orbitals)
+    """
 
     sentence: str
     right: bool

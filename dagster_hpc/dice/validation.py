@@ -78,7 +78,17 @@ NAMES = {
 
 
 class DiceResultInvalid(AnswerInvalid):
-    """Dice left an answer that contradicts itself or its inputs. `failed` says which checks, by how much, and where."""
+    """Dice left an answer that contradicts itself or its inputs. `failed` says which checks, by how much, and where.
+
+    Example:
+        (run,) = dice.runs([(strings, strings)], one_body, two_body, norb=10, nelec=(1, 1))
+        folder = Path(run.jobs[-1].handle.work_dir)
+        (folder / "dets.bin").write_bytes((folder / "dets.bin").read_bytes()[:-5])
+        try:
+            read_dice_outputs(folder, norb=10, nelec=(1, 1))
+        except DiceResultInvalid as error:
+            print(error.names, error.message)
+    """
 
     summary = "Dice's answer is not to be believed"
 

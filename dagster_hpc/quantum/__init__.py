@@ -1,6 +1,8 @@
 """Quantum jobs: circuits are submitted once, and their shots fetched by whoever comes next.
 
 The names below are imported when they are first used: the worker on a node needs neither Dagster nor IBM's client.
+
+In the examples `bell` is a circuit of two qubits, and `hpc` a runner.
 """
 
 from __future__ import annotations

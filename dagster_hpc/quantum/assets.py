@@ -48,8 +48,11 @@ def build_quantum_assets(
         **asset_options: Of both, as `dagster.asset` takes them (partitions_def, group_name, retry_policy, …).
 
     Example:
-        def bell() -> list[QuantumCircuit]: ...
-        assets = build_quantum_assets(bell, shots=1000)
+        def bell_pair() -> list[QuantumCircuit]:
+            return [bell]
+
+        assets = build_quantum_assets(bell_pair, shots=1000)
+        assert dg.materialize(assets, resources={"quantum": LocalSampler()}).success
     """
     stem = name or circuits.__name__
     config_type = quantum_config(f"QuantumConfig_{stem}", shots, seed)

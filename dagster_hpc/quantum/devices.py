@@ -28,6 +28,10 @@ class Measured:
     """What a device has measured: for each circuit one row of booleans a shot, qubit 0 last.
 
     `quantum_s`: the time of the quantum computer that is charged, where there is one.
+
+    Example:
+        def run(circuits, shots, seed, options) -> Measured:  # a device of one's own
+            return Measured([np.zeros((shots, circuit.num_clbits), bool) for circuit in circuits], quantum_s=0.5)
     """
 
     parts: Sequence[NDArray[np.bool_]]

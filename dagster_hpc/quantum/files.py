@@ -14,7 +14,11 @@ from dagster_hpc.value_files import ValueFiles
 
 
 class QuantumFiles(ValueFiles):
-    """Stores quantum jobs and shots as npz with a JSON header, one file for each partition, never pickle."""
+    """Stores quantum jobs and shots as npz with a JSON header, one file for each partition, never pickle.
+
+    Example:
+        assets = build_quantum_assets(bell_pair, shots=1000, files=QuantumFiles(base_dir="/data/shots"))
+    """
 
     extension = ".npz"
 

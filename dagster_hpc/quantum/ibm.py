@@ -39,7 +39,7 @@ class IBMSampler(QuantumSampler):
 
     Example:
         IBMSampler(backend="ibm_kawasaki", options={"dynamical_decoupling": {"enable": True}})
-        IBMSampler(backend="fake_manila")
+        shots = IBMSampler(backend="fake_manila").sample([bell], shots=100, seed=24)
     """
 
     backend: str | None = Field(default=None, description="Name of the device; default: the least busy one.")

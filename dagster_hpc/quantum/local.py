@@ -28,7 +28,8 @@ class LocalSampler(QuantumSampler):
     """A simulator on this machine. Submitting writes the request down; fetching measures it, once.
 
     Example:
-        LocalSampler().sample(circuits, shots=1000, seed=24).bits
+        bits = LocalSampler().sample([bell], shots=1000, seed=24).bits
+        assert bits.shape == (1000, 2)
     """
 
     device: str = Field(default=STATEVECTOR, description="module:function that measures; default: an exact simulator.")

@@ -14,6 +14,11 @@ def quantum_metadata(job: QuantumJob, shots: Shots | None = None) -> dict[str, d
     """What was submitted where, and what it took; with the figures of the batch job, where there was one.
 
     What nobody knows, or not yet, is null, never left out.
+
+    Example:
+        job = LocalSampler().submit([bell], shots=1000, seed=24)
+        told = quantum_metadata(job, LocalSampler().fetch(job))
+        print(told["backend"].value, told["execution_s"].value)
     """
     known = {
         "sampler": text(job.sampler),

@@ -49,8 +49,12 @@ class QuantumSampler(dg.ConfigurableResource):  # type: ignore[type-arg]
     after a crash and tomorrow's run fetch its shots.
 
     Example:
-        job = sampler.submit(circuits, shots=10_000, seed=24)   # returns once the service has them
-        shots = sampler.fetch(job)                              # in this process or another one, now or tomorrow
+        def counts(sampler: QuantumSampler) -> int:  # with any of them
+            job = sampler.submit([bell], shots=1000, seed=24)  # returns once the service has the circuits
+            shots = sampler.fetch(job)                         # in this process or another one, now or tomorrow
+            return int(shots.bits.all(axis=1).sum())
+
+        assert 400 < counts(LocalSampler()) < 600
     """
 
     model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default

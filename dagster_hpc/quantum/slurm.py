@@ -41,7 +41,7 @@ class SlurmSampler(QuantumSampler):
             profiles={"qpu": ExecutionProfile(walltime="00:30:00")},
             work_root="/scratch/me/dagster",
         )
-        SlurmSampler(hpc=hpc, profile="qpu", device="my_site.qpu:run")
+        sampler = SlurmSampler(hpc=hpc, profile="qpu", device="my_site.qpu:run")
     """
 
     hpc: HPCJobRunner

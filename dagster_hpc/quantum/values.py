@@ -17,16 +17,42 @@ if TYPE_CHECKING:
 
 
 class QuantumJobFailed(HPCError):
-    """The quantum job ended without samples. Asked for again, its circuits are submitted anew."""
+    """The quantum job ended without samples. Asked for again, its circuits are submitted anew.
+
+    Example:
+        sampler = IBMSampler(backend="ibm_kawasaki")
+        job = sampler.submit([bell], shots=1000, seed=24)
+        try:
+            shots = sampler.fetch(job)
+        except QuantumJobFailed as error:
+            print(error.message)  # the service's own words
+    """
 
 
 class SamplesDamaged(HPCError):
-    """The samples are not those that were asked for, or not as they were written."""
+    """The samples are not those that were asked for, or not as they were written.
+
+    Example:
+        sampler = LocalSampler()
+        job = sampler.submit([bell], shots=1000, seed=24)
+        sampler.fetch(job)
+        (Path(job.reference) / "samples.npz").write_bytes(b"")
+        try:
+            sampler.fetch(job)
+        except SamplesDamaged as error:
+            print(error.message)
+    """
 
 
 @dataclass(frozen=True)
 class QuantumJob:
-    """What finds the shots of submitted circuits, in any process that sees the same ledger."""
+    """What finds the shots of submitted circuits, in any process that sees the same ledger.
+
+    Example:
+        job = LocalSampler().submit([bell], shots=1000, seed=24)
+        later = QuantumJob.from_json(job.to_json())  # in another process
+        assert LocalSampler().fetch(later).bits.shape == (1000, 2)
+    """
 
     key: str  # of the content: circuits, shots, seed, sampler and its options
     token: str  # of the row in the ledger
@@ -48,7 +74,13 @@ class QuantumJob:
 
 @dataclass(frozen=True)
 class QuantumTimes:
-    """When it was, in seconds since 1970, and how long it took; None where nobody says."""
+    """When it was, in seconds since 1970, and how long it took; None where nobody says.
+
+    Example:
+        times = LocalSampler().sample([bell], shots=1000, seed=24).times
+        assert isinstance(times, QuantumTimes)
+        print(times.queue_wait_s, times.execution_s, times.quantum_s)
+    """
 
     submitted_at: float | None = None
     started_at: float | None = None
@@ -66,7 +98,13 @@ class QuantumTimes:
 
 @dataclass(frozen=True)
 class Shots:
-    """What was measured: for each circuit one row of booleans a shot, the last column being the first bit (qubit 0)."""
+    """What was measured: for each circuit one row of booleans a shot, the last column being the first bit (qubit 0).
+
+    Example:
+        shots = LocalSampler().sample([bell, bell], shots=1000, seed=24)
+        assert isinstance(shots, Shots)
+        assert [part.shape for part in shots.parts] == [(500, 2), (500, 2)] and shots.bits.shape == (1000, 2)
+    """
 
     parts: tuple[NDArray[np.bool_], ...]
     times: QuantumTimes = field(default_factory=QuantumTimes)

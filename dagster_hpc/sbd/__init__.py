@@ -1,4 +1,8 @@
-"""SBD (r-ccs-cms/sbd) as a solver of subspaces: files, validated answers, a resource."""
+"""SBD (r-ccs-cms/sbd) as a solver of subspaces: files, validated answers, a resource.
+
+In the examples `molecule` is hydrogen in ten orbitals, with `one_body`, `two_body`, the `strings` of one electron,
+`samples` of it, and a solver `dice`.
+"""
 
 from __future__ import annotations
 

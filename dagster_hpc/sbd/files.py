@@ -28,7 +28,15 @@ _WORDS = re.compile(r"what\(\): *(.+)$", re.MULTILINE)
 
 
 class SBDFailed(NoAnswer):
-    """SBD ended without an answer. `words` is what it said."""
+    """SBD ended without an answer. `words` is what it said.
+
+    Example:
+        solver = SBDSolver(hpc=hpc, executable="broken-sbd")
+        try:
+            solver.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        except SBDFailed as error:
+            print(error.words)  # Failed to open alpha det file.
+    """
 
     def __init__(self, words: str, *, work_dir: str | None = None) -> None:
         self.words = words

@@ -28,7 +28,15 @@ PRINTED_LIMIT = 1e-7  # Hartree, between the last step of Davidson and <psi|H|ps
 
 
 class SBDResultInvalid(AnswerInvalid):
-    """SBD left an answer that contradicts itself, or that its Davidson had not finished."""
+    """SBD left an answer that contradicts itself, or that its Davidson had not finished.
+
+    Example:
+        old = SBDSolver(hpc=hpc, executable="rounding-sbd")  # it rounds the integrals
+        try:
+            old.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        except SBDResultInvalid as error:
+            print(error.names, error.advice)
+    """
 
     summary = "SBD's answer is not to be believed"
 

@@ -28,8 +28,11 @@ class SBDSolver(SubspaceSolver):
     energy, occupancies and the strings to carry over, and no <S²>.
 
     Example:
-        sbd = SBDSolver(hpc=hpc, profile="sbd-mpi", executable="sbd", adet_comm_size=4, bdet_comm_size=4)
-        result = run_sqd(molecule, samples, sci_solver=sbd, symmetrize_spin=True)
+        sbd = SBDSolver(hpc=hpc, profile="sbd-mpi", executable="sbd")
+        result = run_sqd(
+            molecule, samples, seed=24, samples_per_batch=50, max_iterations=1, symmetrize_spin=True, sci_solver=sbd,
+            in_process_below=0,
+        )
     """
 
     hpc: HPCJobRunner  # once more, or type checkers take it for what the constructor takes

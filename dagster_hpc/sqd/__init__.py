@@ -1,6 +1,9 @@
 """Sample-based quantum diagonalization: molecule → bitstrings → the recovery loop → typed assets.
 
 The names below are imported when they are first used: nobody waits for PySCF, Qiskit or Dagster who does not use them.
+
+In the examples `molecule` is hydrogen in ten orbitals, with `one_body`, `two_body`, the `strings` of one electron,
+`samples` of it, and a solver `dice`.
 """
 
 from __future__ import annotations

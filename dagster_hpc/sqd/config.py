@@ -26,7 +26,12 @@ class SamplingConfig(dg.Config):
 
 
 class SQDConfig(dg.Config):
-    """What the launchpad offers for the loop."""
+    """What the launchpad offers for the loop.
+
+    Example:
+        assets = build_sqd_assets(molecule, name="h2", samples_per_batch=50)  # its defaults, given once
+        config = dg.RunConfig(ops={"h2_result": SQDConfig(samples_per_batch=100, max_iterations=20)})  # of one run
+    """
 
     samples_per_batch: int = Field(default=300, ge=1, description="Bitstrings in each subspace.")
     num_batches: int = Field(default=3, ge=1, description="Subspaces in each iteration: jobs that run side by side.")

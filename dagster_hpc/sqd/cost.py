@@ -34,7 +34,11 @@ class Shape(NamedTuple):
 
 @dataclass(frozen=True)
 class Observation:
-    """A job that ended well."""
+    """A job that ended well.
+
+    Example:
+        Observation(Shape(nodes=2, ranks=16, dimension=400_000), elapsed_s=31.5, max_rss_mib=820.0)
+    """
 
     shape: Shape
     elapsed_s: float | None
@@ -67,8 +71,12 @@ class Coefficient(NamedTuple):
 class CostModel:
     """A fit, and how good it is.
 
-    model.predict(Shape(nodes=2, ranks=16, dimension=10**7))
-    model.rms, model.worst, model.left_out       # relative residuals
+    Example:
+        shapes = [Shape(nodes, 4, size) for nodes in (1, 2) for size in (10_000, 100_000)]
+        model = fit_cost([Observation(shape, 2.0 + 1e-4 * shape.dimension / shape.nodes) for shape in shapes])
+        assert isinstance(model, CostModel)
+        model.predict(Shape(nodes=2, ranks=16, dimension=10**7))
+        print(model.rms, model.worst, model.left_out)  # relative residuals
     """
 
     quantity: str
@@ -108,7 +116,14 @@ class CostModel:
 
 
 def observations(rows: Iterable[JobRow], shape_of: Callable[[JobRow], Shape | None]) -> list[Observation]:
-    """The jobs in the ledger that ended well and have a shape, such as one read from their partition key."""
+    """The jobs in the ledger that ended well and have a shape, such as one read from their partition key.
+
+    Example:
+        def shape(job) -> Shape | None:  # of a partition key as in 2x4x100000
+            return Shape(*map(int, job.partition_key.split("x"))) if job.partition_key else None
+
+        jobs = observations(hpc.jobs(asset_key="n2_cost"), shape)
+    """
     found = []
     for row in rows:
         shape = shape_of(row) if row.state.is_success else None
@@ -120,7 +135,13 @@ def observations(rows: Iterable[JobRow], shape_of: Callable[[JobRow], Shape | No
 def fit_cost(
     jobs: Sequence[Observation], quantity: Quantity = "elapsed_s", terms: Mapping[str, Term] | None = None
 ) -> CostModel:
-    """Least squares of relative residuals, coefficients not negative."""
+    """Least squares of relative residuals, coefficients not negative.
+
+    Example:
+        shapes = [Shape(nodes, 4, size) for nodes in (1, 2) for size in (10_000, 100_000)]
+        model = fit_cost([Observation(shape, 2.0 + 1e-4 * shape.dimension / shape.nodes) for shape in shapes])
+        print(model.sentence)
+    """
     terms = _TERMS[quantity] if terms is None else terms
     known = [job for job in jobs if (getattr(job, quantity) or 0) > 0]
     if len(known) < 2:
@@ -219,7 +240,15 @@ class Option:
 
 @dataclass(frozen=True)
 class Recommendation:
-    """The cheapest layout that fits; `choice` is None where none does. All that was weighed is in `options`."""
+    """The cheapest layout that fits; `choice` is None where none does. All that was weighed is in `options`.
+
+    Example:
+        shapes = [Shape(nodes, 4, size) for nodes in (1, 2) for size in (10_000, 100_000)]
+        model = fit_cost([Observation(shape, 2.0 + 1e-4 * shape.dimension / shape.nodes) for shape in shapes])
+        advice = recommend(300_000, [(1, 4), (2, 4)], model, within_s=60)
+        assert isinstance(advice, Recommendation) and advice.choice is not None
+        print(advice.choice.shape, advice.sentence)
+    """
 
     choice: Option | None
     options: tuple[Option, ...]
@@ -238,6 +267,11 @@ def recommend(
     """Of these (nodes, ranks per node) the one with the fewest node-hours that is in time and fits into memory.
 
     Layouts whose costs differ by less than the model's error count as equally cheap: the fastest of them is chosen.
+
+    Example:
+        shapes = [Shape(nodes, 4, size) for nodes in (1, 2) for size in (10_000, 100_000)]
+        model = fit_cost([Observation(shape, 2.0 + 1e-4 * shape.dimension / shape.nodes) for shape in shapes])
+        print(recommend(300_000, [(1, 4), (2, 4)], model, within_s=60).sentence)
     """
     if memory_per_node_mib is not None and memory is None:
         raise ConfigurationError("a limit of memory needs a model of memory: fit_cost(jobs, 'max_rss_mib')")

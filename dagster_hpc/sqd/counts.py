@@ -37,7 +37,12 @@ def counts_of(bitstrings: NDArray[np.bool_]) -> dict[str, int]:
 
 
 def write_counts(path: str | Path, samples: Samples) -> None:
-    """A file that CountsSource reads, and that is refused with another Hamiltonian."""
+    """A file that CountsSource reads, and that is refused with another Hamiltonian.
+
+    Example:
+        write_counts("counts.json", samples)
+        bits = sample_bitstrings(CountsSource(path="counts.json"), molecule, seed=24)
+    """
     held = {"hamiltonian": samples.hamiltonian, "counts": counts_of(samples.bitstrings)}
     Path(path).write_text(json.dumps(held, indent=1) + "\n")
 

@@ -55,8 +55,9 @@ def extend(
         sci_solver, in_process_below, key, context, **how: As in `run_sqd`. The spin that is wanted is that of the result.
 
     Example:
-        larger = extend(result, molecule, threshold=0.05, sci_solver=dice)
-        larger.energy <= result.energy
+        result = run_sqd(molecule, samples, seed=24, samples_per_batch=5, max_iterations=1)
+        larger = extend(result, molecule, threshold=0.05)
+        assert larger.energy <= result.energy
     """
     require_addon()
     integrals = molecule if isinstance(molecule, MolecularIntegrals) else molecule.integrals()

@@ -27,7 +27,11 @@ _STORED = "Hamiltonian, Samples, SQDResult and ClosedLoopResult"
 
 
 class SQDFiles(ValueFiles):
-    """Stores the values of these assets as npz with a JSON header: exact, one file per partition, never pickle."""
+    """Stores the values of these assets as npz with a JSON header: exact, one file per partition, never pickle.
+
+    Example:
+        assets = build_sqd_assets(molecule, name="h2", files=SQDFiles(base_dir="/data/sqd"))
+    """
 
     extension = ".npz"
 

@@ -94,7 +94,11 @@ def run_sqd(
         **how: For a `SubspaceSolver`, as in its `runs`: profile, overrides, reuse, …
 
     Example:
-        result = run_sqd(molecule, bitstrings, samples_per_batch=300, seed=24, state_dir="~/sqd")
+        result = run_sqd(
+            molecule, samples, seed=24, samples_per_batch=20, num_batches=2, max_iterations=2, sci_solver=dice,
+            state_dir="sqd",
+        )
+        print(result.total_energy, result.converged)
     """
     settings = Settings(
         samples_per_batch, num_batches, energy_tol, occupancies_tol, symmetrize_spin, max_dim,

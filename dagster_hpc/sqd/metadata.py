@@ -20,7 +20,13 @@ _MOST = ("queue_wait_s", "max_rss_mib")
 
 
 def sqd_metadata(result: SQDResult, *, ccsd_energy: float | None = None) -> dict[str, dg.MetadataValue]:
-    """What was found, how the loop came there, and what its jobs cost."""
+    """What was found, how the loop came there, and what its jobs cost.
+
+    Example:
+        result = run_sqd(molecule, samples, seed=24, samples_per_batch=20, max_iterations=2)
+        told = sqd_metadata(result)
+        print(told["energy"].value, told["correlation_energy"].value)
+    """
     best = result.best
     strings = max(best.subspaces, key=lambda one: one[0] * one[1])
     return {

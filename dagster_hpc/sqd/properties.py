@@ -27,6 +27,10 @@ def dipole(result: HasDensity, molecule: Molecule) -> Array:
     """The dipole moment (x, y, z) in e·bohr; times `DEBYE` in Debye. Of an ion, about the origin of its coordinates.
 
     The molecule is one of atoms: an FCIDUMP file does not say where the orbitals are.
+
+    Example:
+        result = run_sqd(molecule, samples, seed=24, samples_per_batch=50, max_iterations=1, include_configurations="hf")
+        x, y, z = dipole(result, molecule)
     """
     one_body, core = molecule.dipole_integrals()
     return np.asarray(core + np.einsum("kpq,pq->k", one_body, result.rdm1))

@@ -56,7 +56,8 @@ def sample_bitstrings(
         reuse: For a sampler and "ibm": never: a new job, also where there is one of the same circuit, shots and seed.
 
     Example:
-        sample_bitstrings("uniform", Molecule(geometry="N 0 0 0; N 0 0 1.1", basis="6-31g"), shots=10_000, seed=24)
+        bits = sample_bitstrings("uniform", molecule, shots=10_000, seed=24)
+        assert bits.shape == (10_000, 20)
     """
     chosen = source_of(source)
     if isinstance(shots, bool) or (shots is not None and shots < 1):

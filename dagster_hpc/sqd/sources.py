@@ -15,7 +15,12 @@ class _Source(BaseModel):
 
 
 class UniformSource(_Source):
-    """Random bits: what SQD makes of no information at all."""
+    """Random bits: what SQD makes of no information at all.
+
+    Example:
+        bits = sample_bitstrings(UniformSource(right_particle_number=True), molecule, shots=300, seed=24)
+        assert (bits.sum(axis=1) == 2).all()
+    """
 
     kind: Literal["uniform"] = "uniform"
     right_particle_number: bool = Field(
@@ -24,7 +29,13 @@ class UniformSource(_Source):
 
 
 class CountsSource(_Source):
-    """A JSON file {bitstring: count}, as Qiskit's get_counts gives it: alpha on the right, qubit 0 last."""
+    """A JSON file {bitstring: count}, as Qiskit's get_counts gives it: alpha on the right, qubit 0 last.
+
+    Example:
+        Path("counts.json").write_text('{"00000000010000000001": 900, "00000000100000000010": 100}')
+        bits = sample_bitstrings(CountsSource(path="counts.json"), molecule, seed=24)
+        assert bits.shape == (1000, 20)
+    """
 
     kind: Literal["counts"] = "counts"
     path: str = Field(description="The file.")
@@ -45,7 +56,11 @@ class _Circuit(_Source):
 
 
 class LUCJSource(_Circuit):
-    """A local unitary cluster Jastrow circuit with the parameters of CCSD."""
+    """A local unitary cluster Jastrow circuit with the parameters of CCSD.
+
+    Example:
+        bits = sample_bitstrings(LUCJSource(layers=2, depolarizing=0.1), molecule, shots=300, seed=24)
+    """
 
     kind: Literal["lucj"] = "lucj"
     layers: int = Field(default=1, ge=1, description="Repetitions of the ansatz.")
@@ -55,7 +70,11 @@ class LUCJSource(_Circuit):
 
 
 class KrylovSource(_Circuit):
-    """SKQD: the reference determinant evolved for 0, 1, 2 … time steps; the shots are shared out evenly."""
+    """SKQD: the reference determinant evolved for 0, 1, 2 … time steps; the shots are shared out evenly.
+
+    Example:
+        bits = sample_bitstrings(KrylovSource(dimension=3, time_step=0.2), molecule, shots=300, seed=24)
+    """
 
     kind: Literal["krylov"] = "krylov"
     dimension: int = Field(default=5, ge=1, description="Krylov vectors, the reference determinant being the first.")
@@ -69,7 +88,12 @@ class KrylovSource(_Circuit):
 
 
 class IBMSource(_Source):
-    """A circuit run on IBM Quantum. The account is the one saved by qiskit-ibm-runtime, or in its environment variables."""
+    """A circuit run on IBM Quantum. The account is the one saved by qiskit-ibm-runtime, or in its environment variables.
+
+    Example:
+        source = IBMSource(circuit=LUCJSource(layers=2), backend="ibm_kawasaki", optimization_level=2)
+        assets = build_sqd_assets(molecule, name="h2", source=source)
+    """
 
     kind: Literal["ibm"] = "ibm"
     circuit: Annotated[LUCJSource | KrylovSource, Field(discriminator="kind")] = LUCJSource()

@@ -35,7 +35,13 @@ class StateNotKnown(HPCError):
 
 @dataclass(frozen=True)
 class Hamiltonian:
-    """A molecule in the very orbitals in which it is sampled and diagonalized, as text: the same in every process."""
+    """A molecule in the very orbitals in which it is sampled and diagonalized, as text: the same in every process.
+
+    Example:
+        hamiltonian = Hamiltonian.of(molecule)  # the value of `<name>_hamiltonian`
+        one_body, two_body, core_energy, norb, nelec = hamiltonian.integrals()
+        print(hamiltonian.signature, hamiltonian.reference_energy, hamiltonian.ccsd_energy)
+    """
 
     molecule: Molecule
     fcidump: str
@@ -88,7 +94,13 @@ class _Opened:
 
 @dataclass(frozen=True)
 class Samples:
-    """Bitstrings of an active space, alpha in the right half, and where they come from."""
+    """Bitstrings of an active space, alpha in the right half, and where they come from.
+
+    Example:
+        bits = sample_bitstrings("uniform", molecule, shots=300, seed=24)
+        samples = Samples(bits, norb=10, nelec=(1, 1), seed=24, source={"kind": "uniform"})
+        print(samples.right_electrons)
+    """
 
     bitstrings: NDArray[np.bool_]
     norb: int
@@ -127,6 +139,12 @@ class Iteration:
     """What one iteration came to. Energies are of the active electrons, without the core.
 
     What stands after `jobs` is None, or nothing, in values that version 0.1 stored.
+
+    Example:
+        result = run_sqd(molecule, samples, seed=24, samples_per_batch=20, max_iterations=2)
+        for one in result.iterations:
+            assert isinstance(one, Iteration)
+            print(one.number, one.energy, one.determinants, one.seconds)
     """
 
     number: int  # the first is 1
@@ -169,9 +187,12 @@ def node_hours_of(jobs: Sequence[Mapping[str, Any]]) -> float | None:
 class SQDResult:
     """The lowest state that the loop has met, and how it got there.
 
-    result.total_energy                    # with nuclear repulsion and frozen orbitals
-    result.sci_state.amplitudes            # None where the solver keeps its state to itself
-    [one.energy for one in result.iterations]
+    Example:
+        result = run_sqd(molecule, samples, seed=24, samples_per_batch=20, max_iterations=2)
+        assert isinstance(result, SQDResult)
+        result.total_energy                    # with nuclear repulsion and frozen orbitals
+        result.sci_state.amplitudes            # None where the solver keeps its state to itself
+        [one.energy for one in result.iterations]
     """
 
     energy: float  # of the active electrons

@@ -1,6 +1,9 @@
 """Solvers of subspaces: one way of running them as jobs, and what a solver of one's own has to say.
 
 The names below are imported when they are first used.
+
+In the examples `molecule` is hydrogen in ten orbitals, with `one_body`, `two_body`, the `strings` of one electron,
+`samples` of it, and a solver `dice`.
 """
 
 from __future__ import annotations

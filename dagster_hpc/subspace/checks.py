@@ -12,7 +12,13 @@ ENERGY_LIMIT = 1e-9  # of the larger of the energy and one Hartree
 
 @dataclass(frozen=True)
 class Check:
-    """One question about an answer. `passed` is None where it could not be asked."""
+    """One question about an answer. `passed` is None where it could not be asked.
+
+    Example:
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        assert all(isinstance(check, Check) and check.passed is not False for check in result.checks)
+        print([(check.name, check.value, check.limit) for check in result.checks])
+    """
 
     name: str
     passed: bool | None
@@ -22,7 +28,15 @@ class Check:
 
 
 class AnswerInvalid(HPCError):
-    """A solver left an answer that contradicts itself or its inputs. `failed` says which checks, by how much, and where."""
+    """A solver left an answer that contradicts itself or its inputs. `failed` says which checks, by how much, and where.
+
+    Example:
+        check = Check("electrons", passed=False, sentence="the occupancies sum up to 1.9; there are 2 electrons")
+        try:
+            raise AnswerInvalid([check], "/scratch/me/job")  # in `read` of a solver
+        except AnswerInvalid as error:
+            assert error.names == ("electrons",)
+    """
 
     summary = "the solver's answer is not to be believed"
 
@@ -50,7 +64,15 @@ class AnswerInvalid(HPCError):
 
 
 class NoAnswer(HPCError):
-    """A solver ended without an answer, and says why."""
+    """A solver ended without an answer, and says why.
+
+    Example:
+        solver = DiceSolver(hpc=hpc, executable="narrow-dice", fallback=False)
+        try:
+            solver.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        except NoAnswer as error:
+            print(error.message, error.advice, error.work_dir)
+    """
 
     retryable = False  # the same input may well work when tried again
     inputs_at_fault = False  # no solver will do better with these inputs, or in this set-up

@@ -17,7 +17,15 @@ StringPair: TypeAlias = "tuple[Strings, Strings]"  # alpha, beta
 
 
 class Subspace(NamedTuple):
-    """All products of these alpha and beta strings. `parent_energy`: that of a subspace of it, an upper bound."""
+    r"""All products of these alpha and beta strings. `parent_energy`: that of a subspace of it, an upper bound.
+
+    Example:
+        def input_files(subspace: Subspace) -> dict[str, bytes]:  # of a solver of one's own
+            return {"strings.txt": "\n".join(map(str, subspace.alpha)).encode()}
+
+        files = input_files(Subspace(strings, strings[:5]))
+        assert Subspace(strings, strings[:5]).size == 50
+    """
 
     alpha: Strings
     beta: Strings
@@ -31,7 +39,12 @@ class Subspace(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """What is common to all subspaces of one call. `profile` is that of the jobs, with all that was overridden."""
+    """What is common to all subspaces of one call. `profile` is that of the jobs, with all that was overridden.
+
+    Example:
+        def lists_two_electrons(problem: Problem) -> list[str]:  # `words` of a solver
+            return ["two-electrons", f"--orbitals={problem.norb}", f"--threads={problem.profile.ompthreads}"]
+    """
 
     norb: int
     nelec: tuple[int, int]

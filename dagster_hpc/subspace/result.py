@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 
 class SubspaceResult(Protocol):
-    """The lowest state of a subspace, as far as its solver tells of it."""
+    """The lowest state of a subspace, as far as its solver tells of it.
+
+    Example:
+        def electrons(result: SubspaceResult) -> float:
+            return float(sum(spin.sum() for spin in result.orbital_occupancies))
+
+        result = dice.solve((strings, strings), one_body, two_body, norb=10, nelec=(1, 1))
+        assert round(electrons(result), 6) == 2
+    """
 
     @property
     def energy(self) -> float: ...
@@ -46,7 +54,13 @@ class SubspaceResult(Protocol):
 
 @dataclass(frozen=True)
 class StatelessResult:
-    """An answer without a state: an energy, occupancies, and the strings that are worth carrying over."""
+    """An answer without a state: an energy, occupancies, and the strings that are worth carrying over.
+
+    Example:
+        occupancies = np.array([0.98, 0.02])
+        answer = StatelessResult(-1.1, (occupancies, occupancies), carryover=(np.array([1, 2]), np.array([1, 2])))
+        assert answer.sci_result().sci_state is None
+    """
 
     energy: float
     orbital_occupancies: tuple[NDArray[np.float64], NDArray[np.float64]]

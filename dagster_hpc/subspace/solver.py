@@ -46,8 +46,12 @@ class SubspaceSolver(dg.ConfigurableResource):  # type: ignore[type-arg]
     A subclass gives `name`, `input_files`, `words`, `outputs` and `read`; docs/solvers.md writes one in forty lines.
 
     Example:
-        result = solver.solve((strings_a, strings_b), one_body, two_body, norb=16, nelec=(5, 5))
-        result.energy, result.orbital_occupancies
+        def energies(solver: SubspaceSolver) -> list[float]:  # of any solver
+            batch = [(strings[:5], strings), (strings, strings)]
+            return [one.energy for one in solver.solve_batch(batch, one_body, two_body, norb=10, nelec=(1, 1))]
+
+        fewer, all_of_them = energies(dice)
+        assert all_of_them <= fewer
     """
 
     model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default

@@ -21,7 +21,13 @@ Result = TypeVar("Result", bound=SubspaceResult, covariant=True)
 
 @dataclass(frozen=True)
 class SolverRun(Generic[Result]):
-    """An answer, and what it took: all jobs in their order, the last of which gave it."""
+    """An answer, and what it took: all jobs in their order, the last of which gave it.
+
+    Example:
+        (run,) = dice.runs([(strings, strings)], one_body, two_body, norb=10, nelec=(1, 1))
+        assert isinstance(run, SolverRun) and run.solver == "embedded" and not run.problems
+        print(run.result.energy, [job.metrics.elapsed_s for job in run.jobs])
+    """
 
     result: Result
     jobs: tuple[JobResult, ...]

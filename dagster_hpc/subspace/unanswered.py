@@ -16,6 +16,14 @@ class SubspacesUnanswered(HPCError):
 
     `runs` holds what was found, in the order of the subspaces, with None in place of each that is missing; `errors` says
     why, by place.
+
+    Example:
+        solver = DiceSolver(hpc=hpc, executable="narrow-dice", fallback=False)
+        batch = [(strings[:5], strings[:5]), (strings, strings)]  # the first is too small for Dice, and solved all the same
+        try:
+            solver.solve_batch(batch, one_body, two_body, norb=10, nelec=(1, 1))
+        except SubspacesUnanswered as error:
+            print([run and run.result.energy for run in error.runs], error.errors)
     """
 
     def __init__(self, runs: Sequence[SolverRun[Any] | None], errors: Mapping[int, HPCError]) -> None:

@@ -15,11 +15,9 @@ from pydantic import Field
 import dagster_hpc
 import dagster_hpc.testing
 from dagster_hpc.testing import Play, PlayedRunner, Submitted
+from tests.docs import chemistry
 
-PACKAGES = ("dagster_hpc", *(f"dagster_hpc.{name}" for name in (
-    "dice", "quantum", "sbd", "sqd", "sqd.closed_loop", "subspace", "testing",
-)))  # fmt: skip
-WITH_EXAMPLES = ("dagster_hpc", "dagster_hpc.testing")
+PACKAGES = ("dagster_hpc", "dagster_hpc.testing")
 
 # What becomes of the programs that examples name; all others leave their outputs and end well.
 PLAYED = {
@@ -33,6 +31,8 @@ PLAYED = {
     "refused": Play(refused="invalid account"),
     "endless": Play(state="RUNNING"),
 }
+
+NOT_PLAYED = (dagster_hpc.LedgerError, dagster_hpc.SchedulerUnavailable)  # there is neither in the process of a test
 
 
 def well(job: Submitted) -> Play:
@@ -79,11 +79,11 @@ def documented(packages: tuple[str, ...]) -> list[Any]:
     return [pytest.param(value, id=name) for name, value in found.items()]
 
 
-def methods_with_examples() -> list[Any]:
+def methods_with_examples(packages: tuple[str, ...]) -> list[Any]:
     """Methods need none; those that there are work."""
     found = {
         f"{value.__name__}.{name}": method
-        for value in (param.values[0] for param in documented(WITH_EXAMPLES))
+        for value in (param.values[0] for param in documented(packages))
         for name, method in vars(value).items()
         if inspect.isfunction(method) and "Example:" in (method.__doc__ or "")
     }
@@ -110,19 +110,43 @@ def example(value: Any) -> str:
     return textwrap.dedent("\n".join(code)).strip()
 
 
-@pytest.mark.parametrize("value", documented(PACKAGES))
+def run(value: Any, names: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The example of this name, which is used in it. That of an error meets it, where it can be played."""
+    code = example(value)
+    assert code, f"{value.__name__} has no `Example:`"
+    assert value.__name__ in code
+    met: list[Any] = []
+    expected = inspect.isclass(value) and issubclass(value, Exception) and value not in NOT_PLAYED
+    if expected:
+        begin = value.__init__
+
+        def noted(self: Any, *args: Any, **more: Any) -> None:
+            met.append(self)
+            begin(self, *args, **more)
+
+        monkeypatch.setattr(value, "__init__", noted)
+    exec(compile(code, f"the example of {value.__name__}", "exec", dont_inherit=True), names)
+    assert met or not expected, f"no {value.__name__} was raised"
+
+
+@pytest.mark.parametrize("value", documented((*PACKAGES, *chemistry.PACKAGES)))
 def test_a_public_name_says_what_it_is(value: Any) -> None:
     assert docstring(value).split("\n")[0].endswith((".", ":")), value
 
 
-@pytest.mark.parametrize("value", [*documented(WITH_EXAMPLES), *methods_with_examples()])
+@pytest.mark.parametrize("value", [*documented(PACKAGES), *methods_with_examples(PACKAGES)])
 def test_the_example_of_a_public_name_works(value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    code = example(value)
-    assert code, f"{value.__name__} has no `Example:`"
-    assert value.__name__ in code
     monkeypatch.chdir(tmp_path)
-    compiled = compile(code, f"the example of {value.__name__}", "exec", dont_inherit=True)
-    exec(compiled, prepared(tmp_path))
+    run(value, prepared(tmp_path), monkeypatch)
+
+
+@pytest.mark.parametrize("value", [*documented(chemistry.PACKAGES), *methods_with_examples(chemistry.PACKAGES)])
+def test_the_example_of_a_name_of_the_chemistry_works(
+    value: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")  # the embedded scheduler goes away soon after the last job
+    run(value, chemistry.prepared(tmp_path, monkeypatch), monkeypatch)
 
 
 def test_an_example_is_read_to_its_end() -> None:

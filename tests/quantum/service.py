@@ -13,6 +13,8 @@ from typing import Any
 import qiskit_ibm_runtime
 from qiskit.primitives import StatevectorSampler
 
+DEVICE = "ibm_miyazaki"
+
 
 class Service:
     """`QiskitRuntimeService` and its jobs. Their samples are exact, their status is what the folder says."""
@@ -27,7 +29,7 @@ class Service:
     def install(self) -> Service:
         """In place of the real one, in this process."""
         qiskit_ibm_runtime.QiskitRuntimeService = self
-        qiskit_ibm_runtime.Sampler = lambda mode, options: _Sampler(self, options)
+        qiskit_ibm_runtime.Sampler = lambda mode, options: Sampler(self, options)
         return self
 
     def __call__(self, **account: Any) -> Service:
@@ -106,7 +108,7 @@ class Job:
         return {"timestamps": stamps, "usage": self.told.get("usage", usage)}
 
 
-class _Sampler:
+class Sampler:
     def __init__(self, service: Service, options: dict[str, Any]) -> None:
         self.service, self.options = service, options
 
@@ -118,5 +120,5 @@ def _device() -> Any:
     from qiskit_ibm_runtime.fake_provider import FakeManilaV2
 
     device = FakeManilaV2()
-    device.name = "ibm_miyazaki"
+    device.name = DEVICE
     return device

@@ -1,6 +1,9 @@
 """Closed loop: the parameters of a circuit optimised over the energies that SQD finds in its samples.
 
 The names below are imported when they are first used.
+
+In the examples `molecule` is hydrogen in ten orbitals, with `one_body`, `two_body`, the `strings` of one electron,
+`samples` of it, and a solver `dice`.
 """
 
 from __future__ import annotations

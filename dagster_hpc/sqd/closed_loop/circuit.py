@@ -33,7 +33,7 @@ class LUCJCircuit:
     """The local unitary cluster Jastrow circuit of `source`, its parameters free.
 
     Example:
-        circuit = LUCJCircuit(LUCJSource(), norb, nelec)
+        circuit = LUCJCircuit(LUCJSource(), norb=10, nelec=(1, 1))
         bits = circuit(circuit.start(molecule), shots=1000, seed=24)
     """
 

@@ -11,7 +11,12 @@ from dagster_hpc.sqd.solver import IN_PROCESS_BELOW
 
 
 class ClosedLoopConfig(dg.Config):
-    """What the launchpad offers for the closed loop."""
+    """What the launchpad offers for the closed loop.
+
+    Example:
+        asset = build_closed_loop_asset(molecule, name="h2_circuit", population=16)  # its defaults, given once
+        config = dg.RunConfig(ops={"h2_circuit": ClosedLoopConfig(generations=40, population=16)})  # of one run
+    """
 
     generations: int = Field(default=10, ge=1, description="In all; a larger number later goes on from where it ended.")
     population: int = Field(default=8, ge=SMALLEST, description="Trials in each generation.")

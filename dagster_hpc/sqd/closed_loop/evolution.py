@@ -17,7 +17,12 @@ SMALLEST = 4  # a member, and three others that make its challenger
 
 @dataclass(frozen=True)
 class Evolution:
-    """How challengers are made, in the usual words."""
+    """How challengers are made, in the usual words.
+
+    Example:
+        bold = Evolution(strategy="rand1bin", weight=0.9, reach=1.0)
+        optimize_circuit(molecule, seed=24, generations=2, population=4, shots=50, samples_per_batch=10, evolution=bold)
+    """
 
     strategy: Literal["best1bin", "rand1bin"] = "best1bin"
     weight: float = 0.6  # of the difference of two members

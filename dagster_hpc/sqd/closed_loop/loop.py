@@ -95,7 +95,10 @@ def optimize_circuit(
             jobs that have ended, and joins those that still run.
 
     Example:
-        result = optimize_circuit(molecule, seed=24, generations=10, solver=dice, state_dir="~/closed-loop")
+        result = optimize_circuit(
+            molecule, seed=24, generations=2, population=4, shots=50, samples_per_batch=10, state_dir="loop"
+        )
+        print(result.total_energy, result.parameters)
     """
     source, evolution = source or LUCJSource(), evolution or Evolution()
     settings = _Settings(

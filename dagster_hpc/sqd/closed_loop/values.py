@@ -16,7 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of parameters, and what SQD made of the samples of its circuit."""
+    """One set of parameters, and what SQD made of the samples of its circuit.
+
+    Example:
+        result = optimize_circuit(molecule, seed=24, generations=2, population=4, shots=50, samples_per_batch=10)
+        best = min((trial for trial in result.trials if trial.energy is not None), key=lambda trial: trial.energy)
+        assert isinstance(best, Trial) and best.energy == result.energy
+    """
 
     number: int  # in its generation, from 0: the place in the population that it competes for
     energy: float | None  # of the active electrons, the lowest of its iterations; None: it has none
@@ -32,7 +38,14 @@ class Trial:
 
 @dataclass(frozen=True)
 class Generation:
-    """All trials of a generation, the population after it, and what the next one starts from."""
+    """All trials of a generation, the population after it, and what the next one starts from.
+
+    Example:
+        def told(generation: Generation) -> None:
+            print(generation.number, generation.energy, generation.mean_energy)
+
+        optimize_circuit(molecule, seed=24, generations=2, population=4, shots=50, samples_per_batch=10, callback=told)
+    """
 
     number: int  # the first is 1: the starting population
     trials: tuple[Trial, ...]
@@ -63,9 +76,12 @@ class Generation:
 class ClosedLoopResult:
     """The parameters with the lowest energy, and every trial on the way there.
 
-    result.total_energy                     # with nuclear repulsion and frozen orbitals
-    result.parameters                       # of the circuit, as its sampler takes them
-    result.carryover                        # the important alpha and beta strings
+    Example:
+        result = optimize_circuit(molecule, seed=24, generations=2, population=4, shots=50, samples_per_batch=10)
+        assert isinstance(result, ClosedLoopResult)
+        result.total_energy                     # with nuclear repulsion and frozen orbitals
+        result.parameters                       # of the circuit, as its sampler takes them
+        result.carryover                        # the important alpha and beta strings
     """
 
     energy: float  # of the active electrons

@@ -27,6 +27,11 @@ class Amplitudes:
     """Coupled-cluster singles and doubles in the active space.
 
     Closed shell: `t1[i, a]`, `t2[i, j, a, b]`. Open shell: `t1` is (alpha, beta), `t2` (alpha-alpha, alpha-beta, beta-beta).
+
+    Example:
+        amplitudes = molecule.amplitudes()
+        assert isinstance(amplitudes, Amplitudes) and amplitudes.converged
+        print(amplitudes.t2.shape, amplitudes.correlation_energy)
     """
 
     t1: Array | tuple[Array, Array]

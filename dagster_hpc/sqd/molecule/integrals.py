@@ -22,6 +22,11 @@ class MolecularIntegrals(NamedTuple):
     """The Hamiltonian of the active space, (pq|rs) in chemists' order, energies in Hartree.
 
     `core_energy` is all that no active electron takes part in: nuclear repulsion and frozen orbitals.
+
+    Example:
+        one_body, two_body, core_energy, norb, nelec = molecule.integrals()
+        shifted = MolecularIntegrals(one_body, two_body, core_energy + 1.0, norb, nelec)
+        result = run_sqd(shifted, samples.bitstrings, seed=24, samples_per_batch=20, max_iterations=1)
     """
 
     one_body: Array
