@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.rooms import TAKEN, UNLIMITED, KnownRoom, Route, route_of
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
@@ -66,8 +66,8 @@ class Claims:
 
         def look(connection: sa.Connection) -> dict[str, JobRow]:
             found: dict[str, JobRow] = {}
-            for start in range(0, len(identities), 500):
-                wanted = JOBS.c.held_identity.in_(identities[start : start + 500])
+            for part in in_parts(identities):
+                wanted = JOBS.c.held_identity.in_(part)
                 for row in rows_of(connection.execute(sa.select(JOBS).where(wanted))):
                     found[row.held_identity or ""] = row
             return found

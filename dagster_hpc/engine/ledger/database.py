@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,10 +19,12 @@ from dagster_hpc.engine.filesystem import network_filesystem, state_folder
 from dagster_hpc.engine.ledger import schema
 
 T = TypeVar("T")
+Value = TypeVar("Value")
 
 _BUSY_S = 2  # SQLite: how long one statement waits for another writer
 _RETRY_S = 1.0  # how long one call tries again before it says that the database does not answer
 _PAUSE_S = 0.05
+_VALUES = 500  # in one statement
 # What passes when a ledger is opened, and after how long it is an error after all: a wrong port refuses for ever.
 _PASSES = {
     "locked": 60.0,
@@ -93,6 +95,12 @@ class Database:
                     ) from error
                 self.clock.sleep(pause)
                 pause *= 2
+
+
+def in_parts(values: Sequence[Value]) -> Iterator[Sequence[Value]]:
+    """So many at once as any database takes in one statement."""
+    for start in range(0, len(values), _VALUES):
+        yield values[start : start + _VALUES]
 
 
 def now_later(is_sqlite: bool) -> sa.ColumnElement[float]:

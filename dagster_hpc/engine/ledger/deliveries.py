@@ -13,7 +13,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobState
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.schema import DELIVERIES, JOBS
 
 
@@ -35,16 +35,15 @@ class Deliveries:
 
         def note(connection: sa.Connection) -> None:
             now = self._database.now()
-            for start in range(0, len(tokens), 500):
-                some = tokens[start : start + 500]
+            for part in in_parts(tokens):
                 if recipient is None:
-                    well = JOBS.c.token.in_(some) & (JOBS.c.state == JobState.COMPLETED.value)
+                    well = JOBS.c.token.in_(part) & (JOBS.c.state == JobState.COMPLETED.value)
                     connection.execute(JOBS.update().where(well).values(held_identity=None, delivered_at=now))
                     continue
                 step = (DELIVERIES.c.run_id == recipient.run_id) & (DELIVERIES.c.step_key == recipient.step_key)
-                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some), step))
+                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(part), step))
                 noted = DELIVERIES.insert().values(run_id=recipient.run_id, step_key=recipient.step_key, returned_at=now)
-                for token in some:
+                for token in part:
                     connection.execute(noted.values(token=token))
 
         if tokens:
@@ -59,8 +58,8 @@ class Deliveries:
 
         def look(connection: sa.Connection) -> dict[str, list[Recipient]]:
             found: dict[str, list[Recipient]] = {}
-            for start in range(0, len(tokens), 500):
-                some = DELIVERIES.c.token.in_(tokens[start : start + 500])
+            for part in in_parts(tokens):
+                some = DELIVERIES.c.token.in_(part)
                 query = sa.select(DELIVERIES.c.token, DELIVERIES.c.run_id, DELIVERIES.c.step_key).where(some)
                 for token, run_id, step_key in connection.execute(query):
                     found.setdefault(token, []).append(Recipient(run_id, step_key))

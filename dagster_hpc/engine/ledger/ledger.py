@@ -12,7 +12,7 @@ from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.errors import LedgerError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger.claims import Claims
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
 from dagster_hpc.engine.ledger.observations import Observations
@@ -207,11 +207,10 @@ class Ledger:
 
         def delete(connection: sa.Connection) -> int:
             count = 0
-            for start in range(0, len(tokens), 500):
-                some = tokens[start : start + 500]
-                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(some)))
-                connection.execute(WAITERS.delete().where(WAITERS.c.token.in_(some)))
-                count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(some), OVER)).rowcount
+            for part in in_parts(tokens):
+                connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(part)))
+                connection.execute(WAITERS.delete().where(WAITERS.c.token.in_(part)))
+                count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(part), OVER)).rowcount
             return count
 
         return self._database.write(delete)
@@ -257,6 +256,6 @@ def _of(
     if len(tokens) == 1:
         return list(connection.execute(one, {"token": tokens[0]}))
     found: list[sa.Row[Any]] = []
-    for start in range(0, len(tokens), 500):  # databases limit the values of one statement
-        found += connection.execute(some, {"tokens": tokens[start : start + 500]})
+    for part in in_parts(tokens):
+        found += connection.execute(some, {"tokens": part})
     return found

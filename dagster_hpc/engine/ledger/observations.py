@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobMetrics, JobState
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.rows import Change, encoded_plan
 from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN
 from dagster_hpc.engine.process import NOBODY
@@ -115,8 +115,8 @@ class Observations:
 
         def look(connection: sa.Connection) -> list[str]:
             found: list[str] = []
-            for start in range(0, len(tokens), 500):
-                some = JOBS.c.token.in_(tokens[start : start + 500]) & (JOBS.c.next_token != "")
+            for part in in_parts(tokens):
+                some = JOBS.c.token.in_(part) & (JOBS.c.next_token != "")
                 found += connection.execute(sa.select(JOBS.c.next_token).where(some)).scalars()
             return found
 
@@ -146,8 +146,8 @@ class Observations:
 
         def update(connection: sa.Connection) -> int:
             count = 0
-            for start in range(0, len(tokens), 500):  # databases limit the values of one statement
-                mine = JOBS.c.token.in_(tokens[start : start + 500])
+            for part in in_parts(tokens):
+                mine = JOBS.c.token.in_(part)
                 count += connection.execute(JOBS.update().where(mine, condition).values(**values)).rowcount
             return count
 

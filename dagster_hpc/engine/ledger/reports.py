@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from itertools import count
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobState
-from dagster_hpc.engine.ledger.database import Database
+from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.deliveries import Recipient
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of
 from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, OVER, REPORTS, WAITERS
@@ -119,9 +119,8 @@ class Reports:
 
         def look(connection: sa.Connection) -> dict[str, JobRow]:
             found: dict[str, JobRow] = {}
-            for start in range(0, len(report.tokens), 500):
-                some = report.tokens[start : start + 500]
-                attempts = JOBS.select().where(JOBS.c.token.in_(some) | JOBS.c.first_token.in_(some))
+            for part in in_parts(report.tokens):
+                attempts = JOBS.select().where(JOBS.c.token.in_(part) | JOBS.c.first_token.in_(part))
                 rows = rows_of(connection.execute(attempts.order_by(JOBS.c.retry_number)))
                 found |= {row.chain: row for row in rows}
             return found
@@ -148,14 +147,14 @@ class Reports:
 
     def awaited_by(self, report: Report) -> list[Recipient]:
         """The steps that wait for its jobs, or did, whoever has submitted them."""
-        query = sa.select(WAITERS.c.run_id, WAITERS.c.step_key).where(WAITERS.c.token.in_(report.tokens[:500])).distinct()
-        return self._database.read(lambda connection: [Recipient(*row) for row in connection.execute(query)])
+        steps = sa.select(WAITERS.c.run_id, WAITERS.c.step_key).distinct()
+        return self._steps(report.tokens, lambda part: steps.where(WAITERS.c.token.in_(part)))
 
     def received_since(self, report: Report, tokens: Sequence[str]) -> list[Recipient]:
         """The steps that these results of a report were returned to since it is owed. `tokens`: of the last attempts."""
-        some = DELIVERIES.c.token.in_(tokens[:500]) & (DELIVERIES.c.returned_at >= report.created_at)
-        query = sa.select(DELIVERIES.c.run_id, DELIVERIES.c.step_key).where(some).distinct()
-        return self._database.read(lambda connection: [Recipient(*row) for row in connection.execute(query)])
+        steps = sa.select(DELIVERIES.c.run_id, DELIVERIES.c.step_key).distinct()
+        steps = steps.where(DELIVERIES.c.returned_at >= report.created_at)
+        return self._steps(tokens, lambda part: steps.where(DELIVERIES.c.token.in_(part)))
 
     def begin(self, seen: Report, owner: str) -> bool:
         """Become the one who reports it. False: somebody else was faster, or it is done."""
@@ -180,11 +179,19 @@ class Reports:
             now = self._database.now()
             values = {"reported_at": now, "outcome": outcome, "owner": NOBODY}
             closed = connection.execute(REPORTS.update().where(_named(report), _OPEN).values(values)).rowcount
-            for start in range(0, len(delivered) if closed else 0, 500):
-                well = JOBS.c.token.in_(delivered[start : start + 500]) & (JOBS.c.state == JobState.COMPLETED.value)
+            for part in in_parts(delivered if closed else ()):
+                well = JOBS.c.token.in_(part) & (JOBS.c.state == JobState.COMPLETED.value)
                 connection.execute(JOBS.update().where(well).values(held_identity=None, delivered_at=now))
 
         self._database.write(done)
+
+    def _steps(
+        self, tokens: Sequence[str], query: Callable[[Sequence[str]], sa.Select[Any]]
+    ) -> list[Recipient]:
+        def look(connection: sa.Connection) -> list[Recipient]:
+            return [Recipient(*row) for part in in_parts(tokens) for row in connection.execute(query(part))]
+
+        return self._database.read(look)
 
     def _change(self, condition: sa.ColumnElement[bool], **values: Any) -> bool:
         statement = REPORTS.update().where(condition).values(**values)
@@ -202,8 +209,8 @@ def _free_name(tokens: Sequence[str], connection: sa.Connection) -> str | None:
 def _first_attempts(tokens: Sequence[str], connection: sa.Connection) -> dict[str, str]:
     """For each of these attempts the first of its chain."""
     first = {token: token for token in tokens}
-    for start in range(0, len(tokens), 500):
-        query = sa.select(JOBS.c.token, _CHAIN.label("chain")).where(JOBS.c.token.in_(tokens[start : start + 500]))
+    for part in in_parts(tokens):
+        query = sa.select(JOBS.c.token, _CHAIN.label("chain")).where(JOBS.c.token.in_(part))
         first |= {row.token: row.chain for row in connection.execute(query)}
     return first
 
