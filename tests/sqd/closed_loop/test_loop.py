@@ -63,7 +63,7 @@ def test_a_poor_start_becomes_better(undisturbed: ClosedLoopResult) -> None:
 
 def test_the_parameters_of_ccsd_are_where_an_lucj_circuit_starts() -> None:
     h2 = Molecule(geometry="H 0 0 0; H 0 0 0.74; H 0 0 2; H 0 0 2.74", basis="sto-3g")
-    result = optimize_circuit(h2, seed=1, generations=2, population=4, shots=50, samples_per_batch=3, max_dim=3)
+    result = optimize_circuit(h2, seed=1, generations=2, population=4, shots=500, samples_per_batch=20, max_dim=4)
     circuit = LUCJCircuit(LUCJSource(), 4, (2, 2))
     np.testing.assert_array_equal(result.generations[0].parameters[0], circuit.start(h2))
     assert result.correlation_energy < 0
