@@ -11,7 +11,9 @@ from types import CodeType
 from typing import Any, TypeVar
 
 import dagster as dg
+from dagster._config.pythonic_config.resource import PartialResource
 from dagster._core.definitions.definition_config_schema import convert_user_facing_definition_config_schema
+from pydantic import ValidationError
 
 from dagster_hpc.assets.options import without_beta_warnings
 from dagster_hpc.assets.recipe import Recipe, recipe_of
@@ -50,13 +52,17 @@ def runner_of(resource: dg.ResourceDefinition | None) -> HPCJobRunner | None:
 
 
 def known_target(runner: HPCJobRunner) -> HPCTarget | None:
-    """The runner's target; None where it is configured at launch, or by variables that are set only where runs are."""
-    if not isinstance(runner.target, HPCTarget):
-        return None
+    """The runner's target; one that is configured at launch, as it is when nobody changes it there.
+
+    None where it is known only where runs are: a variable is not set here, or a field has no value before.
+    """
+    target: Any = runner.target
     try:
-        target = with_env_values(runner.target)
+        if isinstance(target, PartialResource):
+            target = target.resource_cls(**target.data)
+        target = with_env_values(target)
         return target if target.scheduler else None
-    except ConfigurationError:  # the run will say what is wrong with it
+    except (ConfigurationError, ValidationError):  # the run will say what is wrong with it
         return None
 
 

@@ -63,6 +63,12 @@ def choices(field: dg.Field) -> list[str]:
     return [value.config_value for value in field.config_type.inner_type.enum_values]  # type: ignore[attr-defined]
 
 
+class Elsewhere(SlurmTarget):
+    """A site's own, with a field that has no default."""
+
+    site: str
+
+
 @pytest.mark.parametrize(("target", "kind"), [(SlurmTarget(), "slurm"), (LocalTarget(), "local")])
 def test_the_kind_of_the_scheduler_is_among_the_kinds(target: Any, kind: str) -> None:
     assert spec_with(runner(target=target)).kinds == {"hpc", kind}
@@ -73,8 +79,16 @@ def test_where_the_runner_is_known_at_launch_only_nothing_is_shown_of_it() -> No
     assert (spec.kinds, spec.code_version) == ({"hpc"}, None)
 
 
-def test_where_the_target_is_known_at_launch_only_nothing_is_shown_of_it() -> None:
-    target = SlurmTarget.configure_at_launch()
+def test_a_target_that_is_configured_at_launch_is_shown_as_it_is_when_nobody_changes_it() -> None:
+    target = SlurmTarget.configure_at_launch(queue_cpu="short")
+    spec = spec_with(runner(target=target), target=target)
+    assert spec.kinds == {"hpc", "slurm"}
+    assert spec.code_version is not None
+    assert spec.code_version == spec_with(runner(target=SlurmTarget())).code_version
+
+
+def test_where_a_field_of_the_target_has_no_value_before_the_launch_nothing_is_shown_of_it() -> None:
+    target = Elsewhere.configure_at_launch()
     spec = spec_with(runner(target=target), target=target)
     assert (spec.kinds, spec.code_version) == ({"hpc"}, None)
 
