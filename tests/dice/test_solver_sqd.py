@@ -18,12 +18,11 @@ NORB, NELEC = 6, (3, 3)
 
 @lru_cache
 def n2() -> tuple[np.ndarray, np.ndarray]:
-    """The six valence p orbitals of N2 and their electrons."""
-    from pyscf import ao2mo, gto, mcscf, scf
+    """The six valence p orbitals of N2 and their electrons. `Molecule` has the same ones in every process."""
+    from dagster_hpc.sqd import Molecule
 
-    mol = gto.M(atom="N 0 0 0; N 0 0 1.2", basis="sto-3g", verbose=0)
-    space = mcscf.CASCI(scf.RHF(mol).run(), NORB, NELEC)
-    return space.get_h1eff()[0], ao2mo.restore(1, space.get_h2eff(), NORB)
+    integrals = Molecule(geometry="N 0 0 0; N 0 0 1.2", basis="sto-3g", active_space=(sum(NELEC), NORB)).integrals()
+    return integrals.one_body, integrals.two_body
 
 
 @lru_cache
