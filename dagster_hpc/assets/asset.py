@@ -16,7 +16,7 @@ from dagster_hpc.assets.detached import submit_detached
 from dagster_hpc.assets.options import AssetOptions, refuse_unknown, without_beta_warnings
 from dagster_hpc.assets.partition_types import accept_ranges
 from dagster_hpc.assets.partitions import covers_several, materialize_partitions
-from dagster_hpc.assets.recipe import Launch, Recipe, commands_of, compute_of
+from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.retry import Resume, RetryRule
@@ -42,12 +42,6 @@ class HPCAsset(HPCDefinition):
         assert isinstance(bit_counts, HPCAsset)
         assert bit_counts("0110").stdin == "0110"
     """
-
-    @staticmethod
-    def dagster_internal_init(**attributes: Any) -> HPCAsset:
-        """Dagster's way to a copy with other attributes, which stays an `HPCAsset`."""
-        with without_beta_warnings():
-            return HPCAsset(**attributes)
 
 
 def hpc_asset(
@@ -131,16 +125,15 @@ def steps_of(launch: Launch) -> Iterator[Any]:
 
 def materialize(launch: Launch) -> Iterator[dg.MaterializeResult[Any]]:
     """Run what the function says, wait, and materialize what came of it."""
-    said = launch.said()
-    results = run(launch, commands_of(said, launch.recipe.name))
-    yield collected(launch.recipe, results, one=isinstance(said, Command), context=launch.context).as_result()
+    wanted = launch.wanted()
+    results = run(launch, wanted.commands)
+    yield collected(launch.recipe, results, single=wanted.single, context=launch.context).as_result()
 
 
 def run(launch: Launch, commands: Sequence[Command]) -> list[JobResult]:
     """The results of these commands, all of which ended well: one job, or several as one array."""
     recipe, hpc, context = launch.recipe, launch.hpc, launch.context
-    request = recipe.request(launch.config)
-    if len(commands) == 1:
-        return [hpc.run(commands[0], context=context, timeout=recipe.timeout, **request)]
-    handles = hpc.submit_all(commands, context=context, max_running=recipe.max_running, **request)
+    handles = launch.submit(commands)
+    if len(handles) == 1:
+        return [hpc.wait(handles[0], context=context, timeout=recipe.timeout)]
     return refuse_failures(hpc.wait_all(handles, context=context, timeout=recipe.timeout))

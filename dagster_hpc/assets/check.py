@@ -16,10 +16,10 @@ from dagster_hpc.assets.definition import HPCDefinition
 from dagster_hpc.assets.detached import refuse_detached
 from dagster_hpc.assets.options import CheckOptions, KeyWords, refuse_unknown, without_beta_warnings
 from dagster_hpc.assets.partitions import refuse_range
-from dagster_hpc.assets.recipe import Launch, Recipe, commands_of, compute_of
+from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.dagster_values import failure
 from dagster_hpc.engine.job import JobResult, exit_words, failure_of
-from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.command import InputFile
 from dagster_hpc.resources.retry import Resume, RetryRule
 
 _NO_SUCH_PROGRAM = (126, 127)  # of a shell: the program could not be started, and has answered nothing
@@ -31,12 +31,6 @@ class HPCAssetCheck(HPCDefinition, dg.AssetChecksDefinition):
     Example:
         defs = dg.Definitions(assets=[histogram], asset_checks=[histogram_is_json], resources={"hpc": hpc})
     """
-
-    @staticmethod
-    def dagster_internal_init(**attributes: Any) -> HPCAssetCheck:
-        """Dagster's way to a copy with other attributes, which stays an `HPCAssetCheck`."""
-        with without_beta_warnings():
-            return HPCAssetCheck(**attributes)
 
 
 def hpc_asset_check(
@@ -93,24 +87,20 @@ def hpc_asset_check(
 
 def check(launch: Launch, severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
     """Run the job and read its answer."""
-    recipe, hpc, context, said = launch.recipe, launch.hpc, launch.context, launch.said()
+    recipe, context, wanted = launch.recipe, launch.context, launch.wanted()
     refuse_range(context)
     refuse_detached(launch)
-    commands, request = commands_of(said, recipe.name), recipe.request(launch.config)
-    if len(commands) == 1:
-        handles = [hpc.submit(commands[0], context=context, **request)]
-    else:
-        handles = hpc.submit_all(commands, context=context, max_running=recipe.max_running, **request)
-    results, one = hpc.wait_all(handles, context=context, timeout=recipe.timeout), isinstance(said, Command)
-    metadata = metadata_of(results, one=one)
+    handles = launch.submit(wanted.commands)
+    results = launch.hpc.wait_all(handles, context=context, timeout=recipe.timeout)
+    metadata = metadata_of(results, single=wanted.single)
     if not all(result.succeeded or is_answer(result) for result in results):
-        if one:
+        if wanted.single:
             raise failure(failure_of(results[0]), metadata)
         refuse_failures(results)
     if not all(result.succeeded for result in results):
         words = next(result.reason for result in results if not result.succeeded)
         return dg.AssetCheckResult(passed=False, severity=severity, metadata=metadata, description=words)
-    answer = True if recipe.collect is None else said_of(recipe, results, one=one, context=context)
+    answer = True if recipe.collect is None else said_of(recipe, results, single=wanted.single, context=context)
     return _as_check_result(answer, recipe, metadata, severity)
 
 

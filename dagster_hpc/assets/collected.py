@@ -44,27 +44,27 @@ class Collected:
 
 
 def collected(
-    recipe: Recipe, results: Sequence[JobResult], *, one: bool, context: dg.AssetExecutionContext | None = None
+    recipe: Recipe, results: Sequence[JobResult], *, single: bool, context: dg.AssetExecutionContext | None = None
 ) -> Collected:
-    """What these finished jobs come to. `one`: the function returned one Command, and the value is no list.
+    """What these finished jobs come to. `single`: the function returned one Command, and the value is no list.
 
     A check of the asset's `check_specs` that `collect` does not answer is a failure.
     """
-    said = said_of(recipe, results, one=one, context=context)
-    return answered(said, metadata_of(results, one=one), recipe.check_names, recipe.name)
+    said = said_of(recipe, results, single=single, context=context)
+    return answered(said, metadata_of(results, single=single), recipe.check_names, recipe.name)
 
 
-def metadata_of(results: Sequence[JobResult], *, one: bool) -> dict[str, dg.MetadataValue]:
+def metadata_of(results: Sequence[JobResult], *, single: bool) -> dict[str, dg.MetadataValue]:
     """What the job was and cost, or the jobs together."""
-    return job_metadata(results[0]) if one else array_metadata(list(results))
+    return job_metadata(results[0]) if single else array_metadata(list(results))
 
 
-def said_of(recipe: Recipe, results: Sequence[JobResult], *, one: bool, context: Any = None) -> Any:
+def said_of(recipe: Recipe, results: Sequence[JobResult], *, single: bool, context: Any = None) -> Any:
     """What the author's `collect` returns; without one, the outputs."""
     if recipe.collect is not None:
         more = {"context": context} if takes_context(recipe.collect) else {}
-        return recipe.collect(results[0] if one else list(results), **more)
-    return dict(results[0].outputs) if one else [dict(result.outputs) for result in results]
+        return recipe.collect(results[0] if single else list(results), **more)
+    return dict(results[0].outputs) if single else [dict(result.outputs) for result in results]
 
 
 def takes_context(collect: Callable[..., Any]) -> bool:

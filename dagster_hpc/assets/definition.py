@@ -19,11 +19,11 @@ Collect = TypeVar("Collect", bound=Callable[..., Any])
 class HPCDefinition(dg.AssetsDefinition):
     """A definition whose steps are batch jobs. Its recipe lies with its function, which Dagster's copies share."""
 
-    @staticmethod
-    def dagster_internal_init(**attributes: Any) -> HPCDefinition:
-        """Dagster's way to a copy with other attributes."""
+    @classmethod
+    def dagster_internal_init(cls, **attributes: Any) -> Self:
+        """Dagster's way to a copy with other attributes, which stays what it is."""
         with without_beta_warnings():
-            return HPCDefinition(**attributes)
+            return cls(**attributes)
 
     def with_resources(self, resource_defs: Mapping[str, dg.ResourceDefinition]) -> Self:
         """The definition with its resources; from here on it shows what its runner is."""

@@ -17,9 +17,8 @@ from dagster._core.definitions.data_version import (
 
 from dagster_hpc.assets.partition_failures import Failures
 from dagster_hpc.assets.partitions import covers_several, shares_of, submit_partitions
-from dagster_hpc.assets.recipe import Launch, commands_of
+from dagster_hpc.assets.recipe import Launch
 from dagster_hpc.engine.job import JobHandle
-from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.deployment import deployment_of
 from dagster_hpc.resources.step import asset_key_of, op_of, partition_key_of, step_of
 
@@ -30,14 +29,9 @@ def submit_detached(launch: Launch) -> Iterator[dg.Output[Any]]:
     if covers_several(context):
         _submit_partitions(launch)
     else:
-        said, request = launch.said(), launch.recipe.request(launch.config)
-        commands = commands_of(said, launch.recipe.name)
-        if len(commands) == 1:
-            handles = [launch.hpc.submit(commands[0], context=context, **request)]
-        else:
-            limit = launch.recipe.max_running
-            handles = launch.hpc.submit_all(commands, context=context, max_running=limit, **request)
-        _owe(launch, [Owed(context, handles, partition_key_of(context), single=isinstance(said, Command))])
+        wanted = launch.wanted()
+        handles = launch.submit(wanted.commands)
+        _owe(launch, [Owed(context, handles, partition_key_of(context), wanted.single)])
     yield from _checks_left_open(context)
 
 

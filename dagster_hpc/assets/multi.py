@@ -18,9 +18,9 @@ from dagster_hpc.assets.collected import answered, metadata_of, said_of
 from dagster_hpc.assets.detached import refuse_detached
 from dagster_hpc.assets.options import AnyDep, MultiAssetOptions, refuse_unknown, without_beta_warnings
 from dagster_hpc.assets.partitions import refuse_range
-from dagster_hpc.assets.recipe import Launch, Recipe, commands_of, compute_of
+from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
-from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.command import InputFile
 from dagster_hpc.resources.retry import Resume, RetryRule
 
 _IO_MANAGER = "io_manager"  # Dagster's name for the default: values of the assets go there
@@ -136,19 +136,18 @@ def materialize_each(launch: Launch, names: Mapping[str, dg.AssetKey]) -> Iterat
     recipe = replace(launch.recipe, outputs=expected)
     if recipe.collect is None:
         _refuse_without_output(recipe, selected)
-    said = launch.said()
-    results = run(replace(launch, recipe=recipe), commands_of(said, recipe.name))
-    one = isinstance(said, Command)
-    metadata = metadata_of(results, one=one)
-    parts = said_of(recipe, results, one=one, context=launch.context)
+    wanted = launch.wanted()
+    results = run(replace(launch, recipe=recipe), wanted.commands)
+    metadata = metadata_of(results, single=wanted.single)
+    parts = said_of(recipe, results, single=wanted.single, context=launch.context)
     if recipe.collect is None:
-        parts = {name: parts[name] if one else [each[name] for each in parts] for name in selected}
+        parts = {name: parts[name] if wanted.single else [each[name] for each in parts] for name in selected}
     _refuse_wrong_names(recipe, parts, names, selected)
     checks = launch.context.assets_def.check_keys
     for name in _in_order(launch.context.assets_def, selected):
         key = selected[name]
-        wanted = [check.name for check in checks if check.asset_key == key]
-        yield answered(parts[name], metadata, wanted, f"{recipe.name}: {name}").as_result(key)
+        asked = [check.name for check in checks if check.asset_key == key]
+        yield answered(parts[name], metadata, asked, f"{recipe.name}: {name}").as_result(key)
 
 
 def _refuse_without_output(recipe: Recipe, selected: Mapping[str, dg.AssetKey]) -> None:

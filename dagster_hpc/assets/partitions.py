@@ -15,7 +15,7 @@ import dagster as dg
 from dagster_hpc.assets.collected import collected
 from dagster_hpc.assets.one_partition import OnePartition, check_given_out, given_out
 from dagster_hpc.assets.partition_failures import Failures
-from dagster_hpc.assets.recipe import Launch, Recipe, commands_of
+from dagster_hpc.assets.recipe import Launch, Recipe
 from dagster_hpc.dagster_values import table
 from dagster_hpc.engine.job import JobHandle, JobResult
 from dagster_hpc.resources.command import Command
@@ -82,8 +82,8 @@ def shares_of(launch: Launch, failures: Failures) -> list[Share]:
         one = OnePartition(context, key)
         with failures.of(one.key):
             one.note_versions()
-            said = launch.said(context=one.context, **one.upstream(launch.arguments))
-            shares.append(Share(one, commands_of(said, launch.recipe.name), single=isinstance(said, Command)))
+            wanted = launch.wanted(context=one.context, **one.upstream(launch.arguments))
+            shares.append(Share(one, wanted.commands, wanted.single))
     return shares
 
 
@@ -114,7 +114,7 @@ def _materialize(recipe: Recipe, share: Share, checks: Checks, there: list[JobRe
     results = [replace(share.results[place], index=index) for index, place in enumerate(sorted(share.results))]
     for result in results:
         result.raise_for_state()
-    found = collected(recipe, results, one=share.single)
+    found = collected(recipe, results, single=share.single)
     yield from share.one.materialized(found)
     there += map(_without_texts, results)
     for check in found.checks:

@@ -12,6 +12,7 @@ import dagster as dg
 
 from dagster_hpc.assets.config import HPCJobConfig, given_overrides, reuse_rule
 from dagster_hpc.assets.signature import config_type_of, parameters_of, refuse_function, show_signature
+from dagster_hpc.engine.job import JobHandle
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.request import RequestOptions
@@ -68,6 +69,14 @@ class Recipe:
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What the function of an asset wants to be run. `single`: it returned a Command, and no list of them."""
+
+    commands: Sequence[Command]
+    single: bool
+
+
+@dataclass(frozen=True)
 class Launch:
     """One step of such an asset: the recipe, and what Dagster has handed to it."""
 
@@ -82,26 +91,20 @@ class Launch:
         """Whether this step submits and ends."""
         return self.recipe.detached if self.config.detached is None else self.config.detached
 
-    def said(self, **instead: Any) -> Command | Sequence[Command]:
-        """What the function returns; `instead`: other upstream values, or another context."""
+    def wanted(self, **instead: Any) -> Wanted:
+        """What the function wants to be run; `instead`: other upstream values, or another context."""
         given = {"context": self.context, **self.arguments, **instead}
-        return self.recipe.function(**{name: given[name] for name in self.recipe.parameters})
+        return _wanted(self.recipe.function(**{name: given[name] for name in self.recipe.parameters}), self.recipe.name)
 
-    def commands(self, **instead: Any) -> list[Command]:
-        """What the function wants to be run."""
-        return commands_of(self.said(**instead), self.recipe.name)
-
-    def command(self, **instead: Any) -> Command:
-        """The same where it has to be one."""
-        commands = self.commands(**instead)
-        if len(commands) != 1:
-            words = f"{self.recipe.name!r} returned {len(commands)} Commands where one is wanted"
-            raise dg.Failure(words, allow_retries=False)
-        return commands[0]
+    def submit(self, commands: Sequence[Command]) -> list[JobHandle]:
+        """One job, or several as one array."""
+        request = self.recipe.request(self.config)
+        if len(commands) == 1:
+            return [self.hpc.submit(commands[0], context=self.context, **request)]
+        return self.hpc.submit_all(commands, context=self.context, max_running=self.recipe.max_running, **request)
 
 
-def commands_of(said: Any, name: str) -> list[Command]:
-    """What the function of an asset returned, if it is a Command or several."""
+def _wanted(said: Any, name: str) -> Wanted:
     several = list(said) if isinstance(said, list | tuple) else [said]
     wrong = next((type(one).__name__ for one in several if not isinstance(one, Command)), None)
     if wrong or not several:
@@ -110,7 +113,7 @@ def commands_of(said: Any, name: str) -> list[Command]:
             f"the function {name!r} returned {returned}; it must return a Command, or a list of them",
             allow_retries=False,
         )
-    return several
+    return Wanted(several, single=isinstance(said, Command))
 
 
 def compute_of(

@@ -9,45 +9,12 @@ import dagster as dg
 
 
 def store(io_manager: dg.IOManager, context: dg.OutputContext, value: Any) -> dict[str, dg.MetadataValue]:
-    """Hand the value to the IO manager. What it tells about it belongs to the materialization.
-
-    Example:
-        metadata = store(io_manager, output_context(definition, key, "2026-01-01", instance), value)
-    """
+    """Hand the value to the IO manager. What it tells about it belongs to the materialization."""
     said = io_manager.handle_output(context, value)
     if isinstance(said, Iterable) and not isinstance(said, Mapping):
         for _ in said:  # a generator has stored nothing before it is asked
             pass
     return dict(context.consume_logged_metadata())
-
-
-def output_context(
-    definition: dg.AssetsDefinition,
-    asset_key: dg.AssetKey,
-    partition_key: str | None,
-    instance: dg.DagsterInstance,
-    run_id: str | None = None,
-    resources: Mapping[str, Any] | None = None,
-) -> dg.OutputContext:
-    """What an IO manager is told of a value where no step tells it: of which asset and partition it is."""
-    spec, output = definition.get_asset_spec(asset_key), definition.get_output_name_for_asset_key(asset_key)
-    partitions = spec.partitions_def if partition_key is not None else None
-    key = _with_dimensions(partitions, partition_key)
-    return dg.build_output_context(
-        step_key=definition.node_def.name,
-        name=output,
-        definition_metadata=dict(spec.metadata),
-        run_id=run_id,
-        dagster_type=definition.op.output_def_named(output).dagster_type,
-        op_def=definition.op,
-        asset_key=asset_key,
-        partition_key=key,
-        asset_partitions_def=partitions,
-        asset_partition_key_range=dg.PartitionKeyRange(key, key) if key is not None else None,
-        instance=instance,
-        asset_spec=spec,
-        resources=resources,
-    )
 
 
 def store_value(
@@ -64,13 +31,25 @@ def store_value(
     """Store the value of an asset, or of one of its partitions, without a step.
 
     `resources`: those that the IO manager itself asks for by name. `run_id`: of the run that asked for the value.
-
-    Example:
-        metadata = store_value(
-            io_manager, value, definition=histogram, asset_key=histogram.key, partition_key="a", instance=instance
-        )
     """
-    context = output_context(definition, asset_key, partition_key, instance, run_id, resources)
+    spec, output = definition.get_asset_spec(asset_key), definition.get_output_name_for_asset_key(asset_key)
+    partitions = spec.partitions_def if partition_key is not None else None
+    key = _with_dimensions(partitions, partition_key)
+    context = dg.build_output_context(
+        step_key=definition.node_def.name,
+        name=output,
+        definition_metadata=dict(spec.metadata),
+        run_id=run_id,
+        dagster_type=definition.op.output_def_named(output).dagster_type,
+        op_def=definition.op,
+        asset_key=asset_key,
+        partition_key=key,
+        asset_partitions_def=partitions,
+        asset_partition_key_range=dg.PartitionKeyRange(key, key) if key is not None else None,
+        instance=instance,
+        asset_spec=spec,
+        resources=resources,
+    )
     return store(io_manager, context, value)
 
 

@@ -165,12 +165,12 @@ def _tell(
         work.ledger.reports.let_go(report, owner)
         return "", error.message
     account = addressee.account(report, Ended(rows, results, work.target.host), again=again)
-    unsaid = again and not any(_is_told(event) for event in account.events[:1])
+    unsaid = again and not any(_was_told(event, again) for event in account.events[:1])
     if unsaid and (receiver := _receiver(report, rows, addressee, work)):
         return _received_by(receiver, report, work), ""
     for event in account.events:
         work.clock.point("report: before an event")
-        if again and _is_told(event):
+        if _was_told(event, again):
             continue
         if not work.ledger.reports.beat(report, owner):
             return "", "somebody else reports it"
@@ -188,8 +188,9 @@ def _received_by(step: Recipient, report: Report, work: Workplace) -> str:
     return outcome
 
 
-def _is_told(event: Event) -> bool:
-    return event.is_told()
+def _was_told(event: Event, again: bool) -> bool:
+    """Whether it was said before; it is looked for only where somebody has begun to say it."""
+    return again and event.is_told()
 
 
 def _ends(report: Report, work: Workplace) -> list[JobRow]:

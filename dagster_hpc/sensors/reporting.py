@@ -82,7 +82,7 @@ class DagsterReports:
     def _collected(self, report: Report, results: Sequence[JobResult]) -> tuple[Collected, dict[str, Any]]:
         """What the jobs come to, its value stored, and all that is known about it."""
         definition, recipe = self._definition(report) or _gone(report)
-        made = collected(recipe, results, one=report.single)
+        made = collected(recipe, results, single=report.single)
         metadata = {**made.metadata, **self._where(report, results)}
         if made.has_value:
             metadata |= self._stored(report, definition, made.value)

@@ -130,7 +130,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
     "nobody goes on with what a dead process left": ("upkeep.settle", lambda *_: None, "not settled"),
     "a job that an answer leaves out is not there": ("observe.poll.Poller._is_denied", lambda *_: True, "LOST"),
     "accounts that leave a job out know nothing of it": ("observe.poll.Poller._needs_accounts", lambda *_: False, "told"),
-    "a report that was begun is not looked for": ("report._is_told", lambda *_: False, "said twice"),
+    "a report that was begun is not looked for": ("report._was_told", lambda *_: False, "said twice"),
     "an attempt is made whoever else has made it": ("ledger.claims._YIELDS", _unasked(), "UNIQUE constraint failed"),
     "an attempt that is due is made by nobody": ("upkeep.try_again", lambda *_: (False, None), "not settled"),
     "who waits gets an attempt that goes on": ("ledger.rows.JobRow.goes_on", False, "goes on as"),
