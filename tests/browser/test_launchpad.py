@@ -48,7 +48,7 @@ def test_a_walltime_from_the_launchpad_reaches_the_job(ui: UI) -> None:
     assert "--time=83" in str(recorded["script"])
 
     ui.metadata("script").get_by_text("Show Markdown").click()
-    expect(ui.page.get_by_role("dialog")).to_contain_text("#LOCAL --time=83")
+    expect(ui.dialog).to_contain_text("#LOCAL --time=83")
     ui.picture("script")
 
     ui.open_asset("histogram")
@@ -75,7 +75,7 @@ def test_terminating_a_run_cancels_its_job(ui: UI) -> None:
     ui.page.get_by_text("Events", exact=True).first.click()
 
     ui.page.get_by_role("button", name="Terminate").click()
-    ui.page.get_by_role("dialog").get_by_role("button", name="Terminate").click()
+    ui.dialog.get_by_role("button", name="Terminate").click()
     ui.wait_for_status("Canceled")
     ui.page.get_by_text("its job was cancelled").first.wait_for(state="attached")
     ui.picture("terminated", height=531)

@@ -57,11 +57,16 @@ class UI:
     def materialize_button(self) -> Locator:
         return self.page.get_by_role("button", name="Materialize").first
 
+    @property
+    def dialog(self) -> Locator:
+        """The dialog in front of the page; a menu that is about to close calls itself one, too."""
+        return self.page.locator('[role="dialog"][aria-modal="true"]')
+
     def launch(self, config: str, picture: str) -> str:
         """Open the launchpad of what is on the page, replace its config, and go; the id of the run."""
         self.materialize_button.locator("xpath=following::button[1]").click()
         self.page.get_by_text("Open launchpad").click()
-        pad = self.page.get_by_role("dialog")
+        pad = self.dialog
         pad.get_by_text("No errors").wait_for(timeout=SLOW_MS)
         pad.locator(".CodeMirror").first.click()
         self.page.keyboard.press("Control+A")
@@ -75,7 +80,7 @@ class UI:
     def launch_backfill(self, picture: str) -> None:
         """Choose all partitions of the asset on the page, and go."""
         self.page.get_by_text("Materialize…").first.click()
-        dialog = self.page.get_by_role("dialog")
+        dialog = self.dialog
         dialog.get_by_role("button", name="All", exact=True).click(timeout=SLOW_MS)
         self.picture(picture, height=700)
         dialog.get_by_role("button", name="Launch backfill").click()
