@@ -64,6 +64,23 @@ def finished(home: Counted, count: int, **filters: object) -> list[str]:
     return [run.status.value for run in reversed(runs(home, **filters))]
 
 
+def follows(home: Counted, name: str) -> None:
+    """Wait until the run that failed is followed by another.
+
+    Dagster stores a run's last event before its state, and a daemon that looks in between passes over the run for good.
+    So it is made to look again, which does no harm: it follows a run once.
+    """
+
+    def has_followed() -> bool:
+        found = runs(home, tags={"asked": name})
+        if [run.status for run in found] == [dg.DagsterRunStatus.FAILURE]:
+            with home.instance() as instance:
+                instance.daemon_cursor_storage.set_cursor_values({"EVENT_LOG_CONSUMER_CURSOR-PIPELINE_FAILURE": "0"})
+        return len(found) == 2
+
+    wait_until(has_followed, 2 * RUN_S, lambda: f"no run has followed: {runs(home, tags={'asked': name})}")
+
+
 def test_an_asset_sensor_starts_one_run_for_one_materialization(home: Counted) -> None:
     sensed = len(runs(home, job_name="sensed"))
     ask(home, "once")
@@ -76,6 +93,7 @@ def test_a_run_that_failed_after_its_jobs_is_retried_with_what_they_left(home: C
     home.is_at_fault("collect")
     sensed = len(runs(home, job_name="sensed"))
     ask(home, "collect")
+    follows(home, "collect")
     assert finished(home, 2, tags={"asked": "collect"}) == ["FAILURE", "SUCCESS"]
     finished(home, sensed + 1, job_name="sensed")
     assert home.count() == {"upstream": 1, "downstream": 1, "retried": 1}
@@ -85,6 +103,7 @@ def test_a_run_whose_job_failed_is_retried_by_that_job_alone(home: Counted) -> N
     home.is_at_fault("downstream")
     sensed = len(runs(home, job_name="sensed"))
     ask(home, "job")
+    follows(home, "job")
     assert finished(home, 2, tags={"asked": "job"}) == ["FAILURE", "SUCCESS"]
     finished(home, sensed + 1, job_name="sensed")
     assert home.count() == {"upstream": 1, "downstream": 2, "retried": 1}
@@ -100,7 +119,7 @@ def test_a_run_whose_process_is_killed_leaves_its_job_to_the_run_that_follows(ho
         pid = pid_of(instance, run.run_id)
     assert pid is not None
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: len(runs(home, tags={"asked": "killed"})) == 2, RUN_S, lambda: "no run has followed")
+    follows(home, "killed")
     wait_until(lambda: runs(home, tags={"asked": "killed"})[0].status.value == "STARTED", RUN_S, lambda: "not started")
     home.is_at_fault("downstream.waits", False)
     assert finished(home, 2, tags={"asked": "killed"}) == ["FAILURE", "SUCCESS"]
