@@ -8,13 +8,14 @@ first. A report has one owner at a time, as a submission has.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import groupby
 from typing import Protocol
 
 from dagster_hpc.engine.collect import collect, outputs_may_come
-from dagster_hpc.engine.errors import SchedulerUnavailable
+from dagster_hpc.engine.errors import LedgerError, SchedulerUnavailable
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.engine.ledger import JobRow, Recipient, Report
@@ -22,6 +23,8 @@ from dagster_hpc.engine.observe.logs import LogFollower
 from dagster_hpc.engine.process import new_owner, process_lives
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.engine.workplace import Workplace
+
+_TAKEN = "somebody else reports it"
 
 
 class Standing(Enum):
@@ -147,11 +150,20 @@ def _report(report: Report, addressee: Addressee, work: Workplace) -> tuple[str,
         return _received_by(receiver, report, work), ""
     if any(outputs_may_come(row, work) for row in rows):
         return "", "its outputs are not to be seen yet"
+    if not _is_free(report, work):
+        return "", _TAKEN
     owner = new_owner()
-    if not _is_free(report, work) or not work.ledger.reports.begin(report, owner):
-        return "", "somebody else reports it"
-    work.clock.point("report: after the claim")
-    return _tell(report, owner, rows, addressee, work)
+    try:
+        if not work.ledger.reports.begin(report, owner):
+            return "", _TAKEN
+        work.clock.point("report: after the claim")
+        return _tell(report, owner, rows, addressee, work)
+    except Exception as error:
+        with suppress(LedgerError):  # then it is taken over when this process is gone, or silent for long
+            work.ledger.reports.let_go(report, owner)
+        if isinstance(error, SchedulerUnavailable):
+            return "", error.message
+        raise
 
 
 def _tell(
@@ -159,11 +171,7 @@ def _tell(
 ) -> tuple[str, str]:
     """Say all of it that was not said. The first word decides: without it, one who has received the results says it all."""
     again = report.begun_at is not None
-    try:
-        results = collect(rows, [True] * len(rows), _without_waiting(work))
-    except SchedulerUnavailable as error:
-        work.ledger.reports.let_go(report, owner)
-        return "", error.message
+    results = collect(rows, [True] * len(rows), _without_waiting(work))
     account = addressee.account(report, Ended(rows, results, work.target.host), again=again)
     unsaid = again and not any(_was_told(event, again) for event in account.events[:1])
     if unsaid and (receiver := _receiver(report, rows, addressee, work)):
@@ -173,7 +181,7 @@ def _tell(
         if _was_told(event, again):
             continue
         if not work.ledger.reports.beat(report, owner):
-            return "", "somebody else reports it"
+            return "", _TAKEN
         event.tell()
         work.clock.point("report: after an event")
     well = [row.token for row in rows if row.state.is_success] if account.delivers else []

@@ -34,26 +34,27 @@ def submit_once(jobs: QuantumJobs, wanted: QuantumRow, sender: Sender) -> tuple[
     looks at the service for the job before it submits.
     """
     clock, me = jobs.clock, wanted.owner
-    while True:
-        row = jobs.claim(wanted)
-        if row is None:
-            continue
-        clock.point("quantum: after the claim")
-        if row.reference is not None:
-            return row, False
-        taken = row.owner != me
-        if taken and (not _is_left(row, clock.now()) or not jobs.take_over(row, me)):
-            clock.point("quantum: while another one submits")
-            clock.sleep(_LOOK_S)
-            continue
-        try:
+    token = wanted.token
+    try:
+        while True:
+            row = jobs.claim(wanted)
+            if row is None:
+                continue
+            clock.point("quantum: after the claim")
+            if row.reference is not None:
+                return row, False
+            token, taken = row.token, row.owner != me
+            if taken and (not _is_left(row, clock.now()) or not jobs.take_over(row, me)):
+                clock.point("quantum: while another one submits")
+                clock.sleep(_LOOK_S)
+                continue
             done = _settle(jobs, row, sender, me, taken)
-        except BaseException as error:
-            with suppress(LedgerError):  # then it is taken over when this process is gone, or silent for long
-                jobs.let_go(row.token, me, f"{type(error).__name__}: {error}"[:500])
-            raise
-        if done is not None:
-            return done
+            if done is not None:
+                return done
+    except BaseException as error:
+        with suppress(LedgerError):  # then it is taken over when this process is gone, or silent for long
+            jobs.let_go(token, me, f"{type(error).__name__}: {error}"[:500])
+        raise
 
 
 def _is_left(row: QuantumRow, now: float) -> bool:

@@ -12,7 +12,9 @@ import pytest
 
 from dagster_hpc import Command, HPCJobRunner, JobState, hpc_asset
 from dagster_hpc.engine.clock import Clock
+from dagster_hpc.engine.errors import LedgerUnavailable
 from dagster_hpc.engine.ledger import Ledger
+from dagster_hpc.engine.ledger.reports import Reports
 from dagster_hpc.engine.ledger.schema import REPORTS
 from tests.detached.conftest import Lab
 
@@ -67,6 +69,31 @@ def test_a_sensor_may_die_at_any_point(
                 lab.look()
     monkeypatch.setattr("dagster_hpc.engine.report.process_lives", lambda owner: False)  # it is dead
     lab.settle()
+    lab.look()
+    assert (len(lab.materializations("number")), len(lab.evaluations("number", "ok"))) == (1, 1)
+    assert lab.hpc.jobs()[0].held_identity is None
+
+
+@pytest.mark.parametrize("verb", ["begin", "beat", "done"])
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "answer lost"])
+def test_a_ledger_that_is_silent_during_a_report_leaves_it_to_the_next_look(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, done: bool
+) -> None:
+    """The daemon lives on, and nobody else would report for five minutes what it has begun."""
+    lab.assets = [one(tmp_path)]
+    lab.launch()
+    wait_for_the_job(lab.hpc)
+    really = getattr(Reports, verb)
+
+    def silent(*args: Any, **more: Any) -> bool:
+        if done:
+            really(*args, **more)
+        raise LedgerUnavailable("the ledger does not answer: database is locked")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reports, verb, silent)
+        with pytest.raises(LedgerUnavailable):
+            lab.look()
     lab.look()
     assert (len(lab.materializations("number")), len(lab.evaluations("number", "ok"))) == (1, 1)
     assert lab.hpc.jobs()[0].held_identity is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import pytest
 
 pytest.importorskip("qiskit_ibm_runtime")
 
-from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable
+from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.engine.ledger.quantum import QuantumRow
 from dagster_hpc.engine.process import new_owner
@@ -259,6 +260,38 @@ def test_a_job_that_the_service_has_twice_is_told(service: Service, sampler: IBM
 
     assert again.submit([bell()], shots=50, seed=1).reference == first
     assert again.jobs()[0].copies == (extra.job_id(),)
+
+
+@pytest.mark.parametrize("verb", ["claim", "take_over", "beat", "submitted"])
+def test_a_ledger_that_is_silent_during_a_submission_leaves_it_to_the_next_who_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """This process lives on, and a quarter of an hour would be waited for what it has claimed."""
+    jobs = Ledger(f"sqlite:///{tmp_path}/ledger.db").quantum
+    first, service = QuantumRow("a", "k", "ibm", "x", 1, "nobody"), list[str]()
+
+    def send(row: QuantumRow) -> str:
+        service.append(row.token)
+        return "job-1"
+
+    sender = Sender(send, lambda row: "job-1" if service else None, 0.0, "x", [], print)
+    really = getattr(jobs, verb)
+
+    def silent(*args: Any) -> Any:
+        really(*args)
+        raise LedgerUnavailable("the ledger does not answer: database is locked")
+
+    if verb == "take_over":
+        jobs.claim(first)
+    asked = replace(first, owner=new_owner())
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs, verb, silent)
+        with pytest.raises(LedgerUnavailable):
+            submit_once(jobs, asked, sender)
+    began = time.monotonic()
+    row, _ = submit_once(jobs, QuantumRow("b", "k", "ibm", "x", 1, new_owner()), sender)
+    assert (row.reference, service) == ("job-1", ["a"])
+    assert time.monotonic() - began < 60
 
 
 def test_who_was_overtaken_does_not_submit(tmp_path: Path) -> None:
