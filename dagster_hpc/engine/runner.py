@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from functools import partial
 
 from dagster_hpc.engine.cancel import cancel
 from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
@@ -161,13 +162,14 @@ class Runner:
 
     def _claim(self, request: Request, work: Workplace) -> Claimed:
         try:
-            return work.insist(lambda: claim(request, work))
+            return claim(request, work)
         except JobLost:
             self._upkeep(work).tick(hurry=True)  # it may have turned up meanwhile
-            return work.insist(lambda: claim(request, work))
+            return claim(request, work)
 
     def _handles(self, claimed: Claimed) -> list[JobHandle]:
-        now = {row.token: row for row in self.ledger.rows([row.token for row in claimed.rows])}
+        tokens = [row.token for row in claimed.rows]
+        now = {row.token: row for row in self._work.insist(lambda: self.ledger.rows(tokens))}
         return [now[row.token].handle(joined=row.token in claimed.joined) for row in claimed.rows]
 
     def _place(self, listener: Listener | None) -> Workplace:
@@ -185,7 +187,7 @@ class Runner:
                 told = True
                 work.clock.sleep(_ASK_AGAIN_S)
                 continue
-            self.ledger.claims.name_cluster(target.name, target.key, target.cluster)
+            work.insist(partial(self.ledger.claims.name_cluster, target.name, target.key, target.cluster))
             self._work, self._identified = replace(self._work, target=target), True
         return replace(work, target=self._work.target)
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,9 @@ from dagster_hpc.engine.errors import (
     SubmitRefused,
 )
 from dagster_hpc.engine.hosts.local import LocalHost
-from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Request, WaitTimeout
+from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Own, Request, WaitTimeout
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
+from dagster_hpc.engine.ledger.claims import Claims
 from dagster_hpc.engine.process import NOBODY, this_process
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.local.requests import Local
@@ -816,6 +818,45 @@ def test_an_id_that_the_ledger_does_not_take_leaves_the_submission_open(
     with pytest.raises(LedgerUnavailable):
         send(rows, rows[0].owner, work)
     assert [(row.state, row.owner) for row in now_of(rows, work)] == [(JobState.SUBMITTING, NOBODY)]
+
+
+@pytest.mark.parametrize("done", [False, True], ids=["not done", "answer lost"])
+@pytest.mark.parametrize("verb", ["new_token", "holders", "claim", "placed"])
+def test_a_ledger_that_is_silent_while_a_job_is_claimed_costs_a_moment(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str, done: bool
+) -> None:
+    """It was claimed anew, and its own first claim waited for until that seemed dead: five minutes."""
+    silent_once(work.ledger.claims, verb, done, monkeypatch)
+    Runner(work.target, work.ledger, clock=hours).submit(request(tmp_path, identity="same"))
+    assert [row.job_id for row in work.ledger.jobs()] == ["100"]
+    assert hours.passed < 5
+
+
+def test_no_part_of_an_array_is_forgotten_where_the_ledger_is_silent_at_the_next(
+    work: Workplace, host: PretendSlurm, hours: Hours, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that were claimed before were taken for somebody else's, who would send them."""
+    spec = replace(SPEC, elements=((), (), (), ()))
+    own = tuple(Own(identity=f"e{index}") for index in range(4))
+    silent_once(work.ledger.claims, "placed", False, monkeypatch, at=2)
+    Runner(replace(work.target, max_jobs=2), work.ledger, clock=hours).submit(request(tmp_path, spec=spec, own=own))
+    assert host.count("sbatch") == 1  # of the first two; the others wait for room
+    assert sorted(row.state.value for row in work.ledger.jobs()) == ["PENDING", "PENDING", "READY", "READY"]
+    assert hours.passed < 5
+
+
+def silent_once(claims: Claims, verb: str, done: bool, monkeypatch: pytest.MonkeyPatch, *, at: int = 1) -> None:
+    """The ledger does not answer to this, once; whether it was `done` nobody hears."""
+    really, calls = getattr(claims, verb), count(1)
+
+    def silent(*args: Any, **more: Any) -> Any:
+        number = next(calls)
+        answer = really(*args, **more) if number != at or done else None
+        if number == at:
+            raise LedgerUnavailable("the ledger does not answer: database is locked")
+        return answer
+
+    monkeypatch.setattr(claims, verb, silent)
 
 
 def test_a_full_queue_after_a_lost_reply_leaves_the_submission_doubtful(

@@ -160,11 +160,14 @@ class Claims:
 
         def admit(connection: sa.Connection) -> bool:
             self._leases.lock(connection, first.target)
+            begun = (JOBS.c.batch == first.batch) & (JOBS.c.state == _SUBMITTING) & (JOBS.c.owner == owner)
+            if connection.execute(sa.select(JOBS.c.token).where(begun).limit(1)).first():
+                return True  # by this very call, whose answer was lost
             if _no_room(connection, rows, room, known):
                 return False
             now = self._database.now()
-            mine = (JOBS.c.batch == first.batch) & (JOBS.c.state == _READY) & (JOBS.c.owner == first.owner)
-            due = mine & (JOBS.c.not_before <= now)
+            as_seen = (JOBS.c.batch == first.batch) & (JOBS.c.state == _READY) & (JOBS.c.owner == first.owner)
+            due = as_seen & (JOBS.c.not_before <= now)
             values = {"state": _SUBMITTING, "owner": owner, "heartbeat_at": now}
             return bool(connection.execute(JOBS.update().where(due).values(**values)).rowcount)
 
@@ -191,9 +194,10 @@ class Claims:
 
     def take_over(self, row: JobRow, owner: str) -> bool:
         """Become the one who settles an unfinished submission; False if somebody else was faster."""
-        seen = (JOBS.c.batch == row.batch) & (JOBS.c.owner == row.owner) & (JOBS.c.heartbeat_at == row.heartbeat_at)
+        as_seen = (JOBS.c.owner == row.owner) & (JOBS.c.heartbeat_at == row.heartbeat_at)
+        mine = (JOBS.c.batch == row.batch) & (as_seen | (JOBS.c.owner == owner))  # the latter if the answer was lost
         values = {"owner": owner, "heartbeat_at": self._database.now()}
-        statement = JOBS.update().where(seen, _UNFINISHED).values(**values)
+        statement = JOBS.update().where(mine, _UNFINISHED).values(**values)
         return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
 
     def submitted(self, ids: Mapping[str, str], owner: str, target: str, *, poll_within_s: float) -> bool:

@@ -111,7 +111,7 @@ def _make(before: Sequence[JobRow], work: Workplace) -> None:
         work.ledger.observations.give_up([row.token for row in before], f"it is not: {error.message}")
         return
     work.clock.point("retry: before the rows")
-    if not work.ledger.claims.take_place(rows, [row.token for row in before]):
+    if not work.insist(lambda: work.ledger.claims.take_place(rows, [row.token for row in before])):
         return
     work.clock.point("retry: after the rows")
     _place(rows, prepared, rows[0].owner, work)
@@ -204,11 +204,12 @@ def _place(rows: Sequence[JobRow], prepared: _Prepared, owner: str, work: Workpl
     try:
         work.target.host.place(first.batch_dir, prepared.files, prepared.folders)
     except OSError as error:
-        work.ledger.claims.let_go(first.batch, owner)
+        work.insist(lambda: work.ledger.claims.let_go(first.batch, owner))
         raise SchedulerUnavailable(f"the files of {first.name} cannot be written just now: {error}") from error
     work.clock.point("retry: after the files")
     sha256 = hashlib.sha256(prepared.script).hexdigest()
-    return work.ledger.claims.placed(first.batch, owner, sha256, ready=first.state is JobState.READY)
+    ready = first.state is JobState.READY
+    return work.insist(lambda: work.ledger.claims.placed(first.batch, owner, sha256, ready=ready))
 
 
 def _kept_input(element: str, name: str) -> str:

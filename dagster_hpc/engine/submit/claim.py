@@ -37,17 +37,17 @@ class Claimed:
 def claim(request: Request, work: Workplace) -> Claimed:
     """Find the jobs that are already there, claim the others, and write their files.
 
-    Joining comes before room: a request for a job that is there waits for nothing.
+    Joining comes before room: a request for a job that is there waits for nothing. Each step is repeated by itself where
+    the ledger does not answer: begun anew, this would take what it has claimed for somebody else's.
     """
     claimed: dict[int, JobRow] = {}
     to_send: list[list[JobRow]] = []
-    identities = _identities(request)
     while True:
-        holders = work.ledger.claims.holders(identities) if identities else {}
-        if any(is_being_written(row, work) for row in {row.batch: row for row in holders.values()}.values()):
+        there = work.insist(lambda: _existing(request, work))
+        if there is None:
             work.clock.sleep(_WRITING_S)
             continue
-        found, given_up = _existing(request, holders, work)
+        found, given_up = there
         found |= claimed
         wanted = [index for index in range(len(request.spec.elements) or 1) if index not in found]
         for rows in _claim_new(request, wanted, work, given_up) if wanted else ():
@@ -62,13 +62,17 @@ def claim(request: Request, work: Workplace) -> Claimed:
         # An equal request was quicker: look again.
 
 
-def _existing(
-    request: Request, holders: Mapping[str, JobRow], work: Workplace
-) -> tuple[dict[int, JobRow], list[str]]:
-    """The jobs that hold the request's identities, by element; and those that were delivered and give them up."""
+def _existing(request: Request, work: Workplace) -> tuple[dict[int, JobRow], list[str]] | None:
+    """The jobs that hold the request's identities, by element; and those that were delivered and give them up.
+
+    None while the files of one of them are being written.
+    """
     identities = _identities(request)
     if identities is None:
         return {}, []
+    holders = work.ledger.claims.holders(identities)
+    if any(is_being_written(row, work) for row in {row.batch: row for row in holders.values()}.values()):
+        return None
     found: dict[int, JobRow] = {}
     given_up: list[str] = []
     for index, identity in enumerate(identities):
@@ -96,7 +100,8 @@ def _claim_new(
 ) -> Iterator[list[JobRow]]:
     """Claim these elements (or the one job), in submissions that fit into the room, as far as nobody was quicker."""
     spec = request.spec
-    room = room_on(Route(work.target.key, spec.queue, spec.project), work, within_s=RARELY_S)
+    route = Route(work.target.key, spec.queue, spec.project)
+    room = work.insist(lambda: room_on(route, work, within_s=RARELY_S))
     size = _part_size(len(wanted), room, work.target.max_jobs) if spec.is_array else len(wanted)
     follows = ""
     for start in range(0, len(wanted), size):
@@ -122,7 +127,7 @@ def _claim_batch(
 ) -> list[JobRow] | None:
     """One submission, durable and with all its files; None if somebody was quicker."""
     target, claims = work.target, work.ledger.claims
-    spec, token = request.spec, claims.new_token()
+    spec, token = request.spec, work.insist(claims.new_token)
     if spec.is_array:
         spec = spec.part(elements)
     directory = posixpath.join(request.work_root, script_stem(spec.name), token)
@@ -170,7 +175,7 @@ def _claim_batch(
     work.clock.point("claim: before the row")
     # Its script is named last, once all files are there: until then nobody else can go on with it, or joins it.
     unwritten = [replace(one, script_sha256="") for one in rows]
-    state = claims.claim(unwritten, room=target.max_jobs, known=known, delivered=given_up)
+    state = work.insist(lambda: claims.claim(unwritten, room=target.max_jobs, known=known, delivered=given_up))
     if state is None:
         return None
     work.clock.point("claim: after the row")
@@ -178,10 +183,11 @@ def _claim_batch(
     try:
         _place(replace(request, spec=spec), [request.of(index) for index in elements], rows, script, work)
     except ConfigurationError as error:
-        claims.refuse(token, owner, error.message)
+        why = error.message
+        work.insist(lambda: claims.refuse(token, owner, why))
         raise
     work.clock.point("claim: after the files")
-    if not _declare_whole(rows[0], owner, work):
+    if not work.insist(lambda: _declare_whole(rows[0], owner, work)):
         return None
     return [replace(row, owner=NOBODY) for row in rows] if state is JobState.READY else rows
 

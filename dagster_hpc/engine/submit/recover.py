@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.errors import ConfigurationError, HPCError, SchedulerUnavailable, SubmitRefused
@@ -33,10 +34,10 @@ def settle(row: JobRow, work: Workplace) -> None:
     if row.state is JobState.READY and row.owner == NOBODY:
         return  # it waits for room, as it should; see `submit_ready`, which also finds that it was cancelled
     owner = new_owner()
-    if not work.ledger.claims.take_over(row, owner):
+    if not work.insist(lambda: work.ledger.claims.take_over(row, owner)):
         return
     work.clock.point("recover: after the take-over")
-    rows = work.ledger.jobs(batch=row.batch)
+    rows = work.insist(lambda: work.ledger.jobs(batch=row.batch))
     _quietly(lambda: _settle(rows, owner, work), rows, owner, work)
 
 
@@ -49,8 +50,8 @@ def is_being_written(row: JobRow, work: Workplace) -> bool:
     if row.state not in (JobState.SUBMITTING, JobState.READY) or _is_whole(row) or row.retry_number:
         return False
     owner = new_owner()
-    if _is_orphan(row, work) and work.ledger.claims.take_over(row, owner):
-        work.ledger.claims.refuse(row.batch, owner, _STILLBORN)
+    if _is_orphan(row, work) and work.insist(lambda: work.ledger.claims.take_over(row, owner)):
+        work.insist(lambda: work.ledger.claims.refuse(row.batch, owner, _STILLBORN))
     return True
 
 
@@ -68,11 +69,12 @@ def submit_ready(work: Workplace) -> None:
             break  # whoever came first goes first: smaller ones would overtake a large array for ever
         route, owner = route_of(rows[0]), new_owner()
         known = room_on(route, work, within_s=WHILE_TIGHT_S)
-        if not work.ledger.claims.admit(rows, owner, room=work.target.max_jobs, known=known):
+        admit = partial(work.ledger.claims.admit, rows, owner, room=work.target.max_jobs, known=known)
+        if not work.insist(admit):
             full.add(route)  # those who want another queue need not wait behind it
             continue
         work.clock.point("ready: after the admission")
-        admitted.append((work.ledger.jobs(batch=rows[0].batch), owner))
+        admitted.append((work.insist(partial(work.ledger.jobs, batch=rows[0].batch)), owner))
         if len(admitted) >= work.target.parallel_submissions:
             _send_side_by_side(admitted, work)
             admitted = []
@@ -165,5 +167,5 @@ def _quietly(action: Callable[[], None], rows: Sequence[JobRow], owner: str, wor
     except (SubmitRefused, ConfigurationError) as error:
         work.listener.on_warning(f"{rows[0].name} was refused: {error.message}")
     except HPCError as error:
-        work.ledger.claims.let_go(rows[0].batch, owner)
+        work.insist(lambda: work.ledger.claims.let_go(rows[0].batch, owner))
         work.listener.on_warning(error.message)
