@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.definitions.dagster_home import RUN_S, DagsterHome
+from tests.systems.daemon import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -81,9 +82,16 @@ class UI:
         """Choose all partitions of the asset on the page, and go."""
         self.page.get_by_text("Materialize…").first.click()
         dialog = self.dialog
-        dialog.get_by_role("button", name="All", exact=True).click(timeout=SLOW_MS)
+        launch = dialog.get_by_role("button", name="Launch backfill")
+
+        def all_are_chosen() -> bool:
+            """Before the page has the partitions, this chooses none."""
+            dialog.get_by_role("button", name="All", exact=True).click(timeout=SLOW_MS)
+            return launch.is_enabled()
+
+        wait_until(all_are_chosen, RUN_S, lambda: f"no backfill can be launched: {dialog.inner_text()}")
         self.picture(picture, height=700)
-        dialog.get_by_role("button", name="Launch backfill").click()
+        launch.click()
         dialog.wait_for(state="hidden", timeout=SLOW_MS)
 
     def run_again_from_failure(self) -> None:
