@@ -126,16 +126,19 @@ class Runner:
         tokens = [handle.token for handle in handles]
         self._work.insist(lambda: self._work.ledger.deliveries.returned(tokens, None))
 
-    def cancel(self, handles: Sequence[JobHandle]) -> None:
-        """Cancel these jobs and see them end, as far as the scheduler shows that within a short time."""
+    def cancel(self, handles: Sequence[JobHandle]) -> bool:
+        """Cancel these jobs. Whether they were seen to end: the scheduler may not show it within a short time."""
         if not handles:
-            return
+            return True
         tokens = [handle.token for handle in handles]
         work = self._place_of(tokens, Listener())
         cancel(tokens, work)
         work.ledger.leases.hurry(work.target.key, 0.2)
-        with suppress(WaitTimeout):  # then it has been told to stop, and whoever looks next sees it end
+        try:
             Waiter(work, self._upkeep(work)).wait(tokens, Listener(), timeout_s=work.target.patience.cancel_s)
+        except WaitTimeout:
+            return False  # whoever looks next sees it end
+        return True
 
     def wait_for_id(self, handle: JobHandle) -> str:
         """The scheduler's id of a job, as soon as it has one: it may still wait for room in the ledger."""

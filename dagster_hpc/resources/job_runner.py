@@ -284,18 +284,23 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             if self.on_interrupt == "cancel" and user_terminated(context):
                 mine = self._submitted_here(handles, context)
-                try:
-                    if mine:
-                        self._engine().cancel(mine)
-                except SchedulerUnavailable as error:
-                    if context:
-                        context.log.warning(str(error))
-                if context:
-                    said = "its job was cancelled" if mine else "it had only joined its job, which goes on"
-                    context.log.info(f"the run was terminated: {said}")
+                if mine:
+                    self._cancel_for(mine, context)
+                elif context:
+                    context.log.info("the run was terminated: it had only joined its job, which goes on")
             elif context:
                 context.log.warning("interrupted; the job goes on, and the next attempt takes it over")
             raise
+
+    def _cancel_for(self, handles: Sequence[JobHandle], context: Context | None) -> None:
+        """Cancel the jobs of a run that was terminated, and tell in its log what became of that."""
+        try:
+            gone = self._engine().cancel(handles)
+            said = "its job was cancelled" if gone else "its job was told to end, and has not been seen to end yet"
+        except SchedulerUnavailable as error:
+            gone, said = False, f"its job is to be cancelled, but {error}"
+        if context:
+            (context.log.info if gone else context.log.warning)(f"the run was terminated: {said}")
 
     def _submitted_here(self, handles: Sequence[JobHandle], context: Context | None) -> list[JobHandle]:
         """Those of these jobs that this run (or this script) has asked for first, and submissions broken off now."""

@@ -728,6 +728,12 @@ def test_while_one_polls_nobody_else_does(ledger: Ledger) -> None:
     assert not take(ledger, "other", hurry=True).taken
 
 
+def test_who_was_interrupted_takes_its_own_lease_again(ledger: Ledger) -> None:
+    assert take(ledger).taken  # and the process went on elsewhere before it knew
+    assert take(ledger).taken
+    assert not take(ledger, "other").taken
+
+
 def test_targets_are_polled_independently(ledger: Ledger) -> None:
     assert take(ledger).taken
     assert ledger.leases.take("local", "other").taken

@@ -567,7 +567,7 @@ def test_an_order_to_cancel_that_was_taken_is_given_its_time(tmp_path: Path) -> 
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", clock)
     row = put_job(host, ledger, 1)
     runner = Runner(target_on(host, patience=quick(cancel_s=1.0)), ledger, clock=clock)
-    runner.cancel([row.handle()])
+    assert not runner.cancel([row.handle()])
     for _ in range(5):
         due_now(ledger)
         runner.tick()
@@ -577,6 +577,28 @@ def test_an_order_to_cancel_that_was_taken_is_given_its_time(tmp_path: Path) -> 
         due_now(ledger)
         runner.tick()
     assert host.count("scancel") == 2
+    ledger.close()
+
+
+def test_who_was_interrupted_while_it_took_the_lease_sees_the_job_end(
+    host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run was terminated in that moment: its job was cancelled, and RUNNING in the ledger for 90 seconds."""
+    ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db", clock := Patient())
+    row = put_job(host, ledger, 1)
+    runner = Runner(target_on(host), ledger, clock=clock)
+    take = ledger.leases.take
+
+    def interrupted(*args: Any, **options: Any) -> None:
+        take(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ledger.leases, "take", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            runner.tick()
+    assert runner.cancel([row.handle()])
+    assert ledger.job(row.token).state is JobState.CANCELLED
     ledger.close()
 
 

@@ -1,12 +1,24 @@
 """`hpc_asset`: a job as an asset, with upstream values, config, partitions and failures."""
 
+import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
-from dagster_hpc import Command, ConfigurationError, HPCJobRunner, JobState, hpc_asset, job_metadata
+from dagster_hpc import (
+    Command,
+    ConfigurationError,
+    HPCJobRunner,
+    JobHandle,
+    JobState,
+    SchedulerUnavailable,
+    hpc_asset,
+    job_metadata,
+)
+from dagster_hpc.engine.runner import Runner
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET
 from tests.resources import postponed
 
@@ -208,3 +220,42 @@ def counts(table: pandas.DataFrame) -> Command:
     counts = namespace["counts"]
     assert isinstance(counts, dg.AssetsDefinition)
     assert {key.to_user_string() for key in counts.dependency_keys} == {"table"}
+
+
+@pytest.mark.parametrize(
+    ("cancelled", "level", "said"),
+    [
+        (True, "INFO", "its job was cancelled"),
+        (False, "WARNING", "its job was told to end, and has not been seen to end yet"),
+        (SchedulerUnavailable("no answer to scancel"), "WARNING", "its job is to be cancelled, but no answer to scancel"),
+    ],
+)
+def test_a_terminated_run_tells_what_became_of_its_job(
+    hpc: HPCJobRunner, monkeypatch: pytest.MonkeyPatch, cancelled: bool | SchedulerUnavailable, level: str, said: str
+) -> None:
+    """It said "cancelled" of a job that went on."""
+
+    @hpc_asset(profile="small")
+    def long() -> Command:
+        return Command("/bin/true")
+
+    instance, asked = dg.DagsterInstance.ephemeral(), []
+
+    def terminated(*_: Any, **__: Any) -> Any:
+        instance.report_run_canceling(instance.get_runs()[0])
+        raise dg.DagsterExecutionInterruptedError
+
+    def cancel(_: Runner, handles: Sequence[JobHandle]) -> bool:
+        asked.extend(handle.token for handle in handles)
+        if isinstance(cancelled, SchedulerUnavailable):
+            raise cancelled
+        return cancelled
+
+    monkeypatch.setattr(Runner, "wait", terminated)
+    monkeypatch.setattr(Runner, "cancel", cancel)
+    dg.materialize([long], instance=instance, resources={"hpc": hpc}, raise_on_error=False)
+    assert asked == [row.token for row in hpc.jobs()]
+    logs = [entry for entry in instance.all_logs(instance.get_runs()[0].run_id) if "was terminated" in entry.user_message]
+    assert [(logging.getLevelName(entry.level), entry.user_message) for entry in logs] == [
+        (level, f"the run was terminated: {said}")
+    ]

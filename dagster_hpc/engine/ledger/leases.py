@@ -41,7 +41,7 @@ class _Statements:
 
     def __init__(self, now: sa.ColumnElement[float]) -> None:
         c, bind = LEASES.c, sa.bindparam
-        seen = (c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick)
+        seen = (c.holder, c.expires_at, c.polled_at, c.next_due, c.interval_s, c.quick)
         its = c.target == bind("of")
         mine = its & (c.holder == bind("by"))
         as_seen = (c.expires_at == bind("until")) & (c.polled_at == bind("polled"))
@@ -74,14 +74,17 @@ class Leases:
         self._statements = _statements(database.is_sqlite)
 
     def take(self, target: str, holder: str, *, hurry: bool = False) -> Lease:
-        """Become the one who asks this target's scheduler now, if that is due and nobody else is at it."""
+        """Become the one who asks this target's scheduler now, if that is due and nobody else is at it.
+
+        A holder who was interrupted while it took the lease, or gave it back, takes its own again.
+        """
         # Looking first: those who wait ask again and again, and only a write makes them wait for each other.
         seen = self._database.read(lambda connection: self._look(connection, target))
         if seen is None:
             self._database.write(lambda connection: _open(connection, target))
             seen = self._database.read(lambda connection: self._look(connection, target))
             assert seen is not None
-        lease = _judge(seen, hurry)
+        lease = _judge(seen, holder, hurry)
         if not lease.taken:
             return lease
         return self._database.write(lambda connection: self._take(connection, target, holder, seen, lease))
@@ -153,10 +156,10 @@ def _budget(seen: sa.Row[Any]) -> float:
     return float(min(_MOST_QUICK, seen.quick + passed))
 
 
-def _judge(seen: sa.Row[Any], hurry: bool) -> Lease:
+def _judge(seen: sa.Row[Any], holder: str, hurry: bool) -> Lease:
     since, due_in = seen.now - seen.polled_at, seen.next_due - seen.now
     # SQLite's `now` was read before the row, which may have been written meanwhile: a little in the future is no step.
-    if seen.now < seen.expires_at <= seen.now + _TTL_S + _STEP_S:
+    if seen.holder != holder and seen.now < seen.expires_at <= seen.now + _TTL_S + _STEP_S:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
     if due_in <= 0 or since < -_STEP_S or due_in > _LONGEST_INTERVAL_S:
         return Lease(True, seen.interval_s, idle_s=abs(since), polled_at=seen.polled_at)
