@@ -769,7 +769,15 @@ def test_a_new_job_brings_the_next_poll_forward_and_quick_questions_along(ledger
     assert take(ledger).due_in_s <= 2.0
 
 
-def test_the_lease_of_a_holder_that_died_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_lease_of_a_process_that_is_gone_is_free_at_once(ledger: Ledger) -> None:
+    """Where a process was killed while it asked, nobody asked for 90 seconds."""
+    host, pid, start, boot = this_process().split(" ")
+    gone = f"{host} {pid} {int(start) + 1} {boot}"  # the number came round again
+    assert take(ledger, gone).taken
+    assert take(ledger, "other").taken
+
+
+def test_the_lease_of_a_holder_that_died_elsewhere_expires(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ledger = Ledger(f"sqlite:///{tmp_path}/ledger.db")
     assert take(ledger, "dead").taken
     at(100.0, monkeypatch)

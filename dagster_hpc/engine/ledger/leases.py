@@ -15,8 +15,9 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.ledger.database import Database, now_later
 from dagster_hpc.engine.ledger.schema import LEASES
+from dagster_hpc.engine.process import process_lives
 
-_TTL_S = 90.0  # a holder that died delays the others by this much at most; a living one renews it
+_TTL_S = 90.0  # a holder that died on another host delays the others by this much at most; a living one renews it
 _STEP_S = 90.0  # what lies in the future by more than this was written before a clock was set back
 _MOST_QUICK = 6.0
 _QUICK_PER_JOB = 3.0
@@ -159,7 +160,8 @@ def _budget(seen: sa.Row[Any]) -> float:
 def _judge(seen: sa.Row[Any], holder: str, hurry: bool) -> Lease:
     since, due_in = seen.now - seen.polled_at, seen.next_due - seen.now
     # SQLite's `now` was read before the row, which may have been written meanwhile: a little in the future is no step.
-    if seen.holder != holder and seen.now < seen.expires_at <= seen.now + _TTL_S + _STEP_S:
+    held = seen.now < seen.expires_at <= seen.now + _TTL_S + _STEP_S
+    if held and seen.holder != holder and process_lives(seen.holder) is not False:
         return Lease(False, seen.interval_s, CLOSEST_S if hurry else 1.0)
     if due_in <= 0 or since < -_STEP_S or due_in > _LONGEST_INTERVAL_S:
         return Lease(True, seen.interval_s, idle_s=abs(since), polled_at=seen.polled_at)
