@@ -19,7 +19,7 @@ def cancel(tokens: Sequence[str], work: Workplace) -> None:
     """Have these jobs cancelled. What cannot be told to the scheduler now is told by whoever polls next."""
     tokens = work.insist(lambda: work.ledger.observations.request_cancel(tokens))
     work.clock.point("cancel: after the wish")
-    rows = [row for row in work.ledger.rows(tokens) if not row.state.is_final]
+    rows = [row for row in work.insist(lambda: work.ledger.rows(tokens)) if not row.state.is_final]
     for row in _one_of_each_batch(rows):
         if row.state in (JobState.READY, JobState.SUBMITTING):
             settle(row, work)  # where its process lives, it cancels the job itself as soon as it has the id
@@ -60,9 +60,13 @@ def _ids(rows: Sequence[JobRow], work: Workplace) -> list[str]:
     """
     meant = {row.token for row in rows}
     batches = {row.batch for row in rows if row.array_index is not None}
-    whole = {batch for batch in batches if meant.issuperset(row.token for row in work.ledger.jobs(batch=batch))}
+    whole = {batch for batch in batches if meant.issuperset(_members(batch, work))}
     ids = [work.target.scheduler.array_id(one) if row.batch in whole else one for row in rows for one in row.ids]
     return list(dict.fromkeys(ids))
+
+
+def _members(batch: str, work: Workplace) -> list[str]:
+    return [row.token for row in work.insist(lambda: work.ledger.jobs(batch=batch))]
 
 
 def _one_of_each_batch(rows: Iterable[JobRow]) -> list[JobRow]:

@@ -133,7 +133,7 @@ class Runner:
         tokens = [handle.token for handle in handles]
         work = self._place_of(tokens, Listener())
         cancel(tokens, work)
-        work.ledger.leases.hurry(work.target.key, 0.2)
+        work.insist(lambda: work.ledger.leases.hurry(work.target.key, 0.2))
         try:
             Waiter(work, self._upkeep(work)).wait(tokens, Listener(), timeout_s=work.target.patience.cancel_s)
         except WaitTimeout:

@@ -14,7 +14,7 @@ from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import Unpack
 
 from dagster_hpc.engine.clock import SYSTEM_CLOCK
-from dagster_hpc.engine.errors import ConfigurationError, SchedulerUnavailable, did_you_mean
+from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable, did_you_mean
 from dagster_hpc.engine.job import JobHandle, JobResult, JobState
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
@@ -283,11 +283,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             yield
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
             if self.on_interrupt == "cancel" and user_terminated(context):
-                mine = self._submitted_here(handles, context)
-                if mine:
-                    self._cancel_for(mine, context)
-                elif context:
-                    context.log.info("the run was terminated: it had only joined its job, which goes on")
+                self._cancel_for(handles, context)
             elif context:
                 context.log.warning("interrupted; the job goes on, and the next attempt takes it over")
             raise
@@ -295,9 +291,13 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     def _cancel_for(self, handles: Sequence[JobHandle], context: Context | None) -> None:
         """Cancel the jobs of a run that was terminated, and tell in its log what became of that."""
         try:
-            gone = self._engine().cancel(handles)
-            said = "its job was cancelled" if gone else "its job was told to end, and has not been seen to end yet"
-        except SchedulerUnavailable as error:
+            mine = self._submitted_here(handles, context)
+            gone = self._engine().cancel(mine)
+            if mine:
+                said = "its job was cancelled" if gone else "its job was told to end, and has not been seen to end yet"
+            else:
+                said = "it had only joined its job, which goes on"
+        except (SchedulerUnavailable, LedgerUnavailable) as error:
             gone, said = False, f"its job is to be cancelled, but {error}"
         if context:
             (context.log.info if gone else context.log.warning)(f"the run was terminated: {said}")

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from dagster_hpc.engine.cancel import cancel
 from dagster_hpc.engine.clock import Clock
 from dagster_hpc.engine.errors import (
     ConfigurationError,
@@ -30,7 +31,6 @@ from dagster_hpc.engine.errors import (
 from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobHandle, JobSpec, JobState, Own, Request, WaitTimeout
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger
-from dagster_hpc.engine.ledger.claims import Claims
 from dagster_hpc.engine.process import NOBODY, this_process
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.local.requests import Local
@@ -635,6 +635,25 @@ def test_a_cancelled_job_is_seen_to_end(runner: Runner, host: PretendSlurm, ledg
     assert host.count("scancel") == 1
 
 
+@pytest.mark.parametrize(("room", "verb"), [("observations", "request_cancel"), ("", "rows"), ("", "jobs")])
+def test_an_array_is_cancelled_though_the_ledger_is_silent_between_the_wish_and_the_order(
+    work: Workplace, host: PretendSlurm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: str, verb: str
+) -> None:
+    """A run that was terminated ended with the ledger's silence, and its job went on until somebody polled."""
+    handles = Runner(work.target, work.ledger).submit(request(tmp_path, spec=ARRAY))
+    silent_once(getattr(work.ledger, room) if room else work.ledger, verb, False, monkeypatch)
+    cancel([handle.token for handle in handles], work)
+    assert host.count("scancel") == 1
+
+
+def test_a_cancelled_job_is_seen_to_end_though_the_ledger_is_silent_after_the_order(
+    runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (handle,) = runner.submit(request(tmp_path))
+    silent_once(ledger.leases, "hurry", False, monkeypatch)
+    assert runner.cancel([handle])
+
+
 def test_cancelling_a_job_that_is_over_does_nothing(
     runner: Runner, host: PretendSlurm, ledger: Ledger, tmp_path: Path
 ) -> None:
@@ -845,9 +864,9 @@ def test_no_part_of_an_array_is_forgotten_where_the_ledger_is_silent_at_the_next
     assert hours.passed < 5
 
 
-def silent_once(claims: Claims, verb: str, done: bool, monkeypatch: pytest.MonkeyPatch, *, at: int = 1) -> None:
+def silent_once(ledger: object, verb: str, done: bool, monkeypatch: pytest.MonkeyPatch, *, at: int = 1) -> None:
     """The ledger does not answer to this, once; whether it was `done` nobody hears."""
-    really, calls = getattr(claims, verb), count(1)
+    really, calls = getattr(ledger, verb), count(1)
 
     def silent(*args: Any, **more: Any) -> Any:
         number = next(calls)
@@ -856,7 +875,7 @@ def silent_once(claims: Claims, verb: str, done: bool, monkeypatch: pytest.Monke
             raise LedgerUnavailable("the ledger does not answer: database is locked")
         return answer
 
-    monkeypatch.setattr(claims, verb, silent)
+    monkeypatch.setattr(ledger, verb, silent)
 
 
 def test_a_full_queue_after_a_lost_reply_leaves_the_submission_doubtful(

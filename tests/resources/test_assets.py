@@ -11,6 +11,7 @@ import pytest
 from dagster_hpc import (
     Command,
     ConfigurationError,
+    HPCError,
     HPCJobRunner,
     JobHandle,
     JobState,
@@ -18,6 +19,7 @@ from dagster_hpc import (
     hpc_asset,
     job_metadata,
 )
+from dagster_hpc.engine.errors import LedgerUnavailable
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET
 from tests.resources import postponed
@@ -228,10 +230,11 @@ def counts(table: pandas.DataFrame) -> Command:
         (True, "INFO", "its job was cancelled"),
         (False, "WARNING", "its job was told to end, and has not been seen to end yet"),
         (SchedulerUnavailable("no answer to scancel"), "WARNING", "its job is to be cancelled, but no answer to scancel"),
+        (LedgerUnavailable("the ledger is locked"), "WARNING", "its job is to be cancelled, but the ledger is locked"),
     ],
 )
 def test_a_terminated_run_tells_what_became_of_its_job(
-    hpc: HPCJobRunner, monkeypatch: pytest.MonkeyPatch, cancelled: bool | SchedulerUnavailable, level: str, said: str
+    hpc: HPCJobRunner, monkeypatch: pytest.MonkeyPatch, cancelled: bool | HPCError, level: str, said: str
 ) -> None:
     """It said "cancelled" of a job that went on."""
 
@@ -247,7 +250,7 @@ def test_a_terminated_run_tells_what_became_of_its_job(
 
     def cancel(_: Runner, handles: Sequence[JobHandle]) -> bool:
         asked.extend(handle.token for handle in handles)
-        if isinstance(cancelled, SchedulerUnavailable):
+        if isinstance(cancelled, HPCError):
             raise cancelled
         return cancelled
 
