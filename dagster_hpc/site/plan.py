@@ -47,6 +47,9 @@ class Plan:
         making = _Making(whole, variables, targets, profiles, faults)
         made = {name: making.target(name) for name in targets}
         plain = {name: making.profile(name) for name in profiles}
+        for name, said in profiles.items():  # also where no runner is made of it
+            for target in said.values.get("on", {}):
+                making.profile(name, target)
         runners = {name: making.runner(name, target) for name, target in made.items()}
         default = making.default_target()
         faults.sort(key=lambda fault: (fault.place.source.startswith("$"), fault.place))
