@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dagster_hpc.pipes import PipesHPCClient
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
+    from dagster_hpc.resources.limits import QueueLimits
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.retry import Resume, RetryRule
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
     from dagster_hpc.sensors import build_hpc_job_sensor
+    from dagster_hpc.site.catalogue import Site
 
 __all__ = [
     "AssetOptions",
@@ -85,10 +87,12 @@ __all__ = [
     "PBSTarget",
     "PJMTarget",
     "PipesHPCClient",
+    "QueueLimits",
     "Resume",
     "RetryRule",
     "SGETarget",
     "SchedulerUnavailable",
+    "Site",
     "SlurmTarget",
     "SubmissionRoute",
     "SubmitRefused",
@@ -131,6 +135,7 @@ __getattr__, __dir__ = lazy_names(
         "pipes": ("PipesHPCClient",),
         "resources.command": ("Command",),
         "resources.job_runner": ("HPCJobRunner",),
+        "resources.limits": ("QueueLimits",),
         "resources.profile": ("ExecutionProfile",),
         "resources.retry": ("Resume", "RetryRule"),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
@@ -143,6 +148,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
         "sensors": ("build_hpc_job_sensor",),
+        "site.catalogue": ("Site",),
     },
     before=_register,
 )  # fmt: skip

@@ -45,7 +45,7 @@ class HPCAsset(HPCDefinition):
 
 
 def hpc_asset(
-    profile: str,
+    profile: str = "",
     *,
     outputs: Mapping[str, str] | None = None,
     inputs: Mapping[str, InputFile] | None = None,
@@ -66,7 +66,8 @@ def hpc_asset(
     name → absolute path, or what `collect(result)` makes of the finished job; its metadata says what the job cost.
 
     Args:
-        profile: Name of the execution profile; the launchpad may choose another or override its fields.
+        profile: Name of the execution profile; without it the runner's default. The launchpad may choose another or
+            override its fields.
         outputs: Files that the command leaves in its directory, name → relative path. A missing one fails the job.
         inputs: Files placed in the job's directory, beside those of the `Command`.
         overrides: Fields of the profile that differ for this asset.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from types import CodeType
 from typing import Any, TypeVar
@@ -33,7 +33,7 @@ def bound(definition: Definition) -> Definition:
     runner = runner_of(definition.resource_defs.get(recipe.runner)) if recipe else None
     if recipe is None or runner is None:
         return definition
-    op = with_profile_names(definition.op, sorted(runner.profiles))
+    op = with_profile_names(definition.op, {name: runner.profiles[name].description for name in sorted(runner.profiles)})
     specs, target = list(definition.specs), known_target(runner)
     if target is not None:
         kind, version = target.scheduler.system, code_version(recipe, runner, target)
@@ -68,14 +68,15 @@ def known_target(runner: HPCJobRunner) -> HPCTarget | None:
 
 def code_version(recipe: Recipe, runner: HPCJobRunner, target: HPCTarget) -> str:
     """Changes with the command (the function's text), with how it is read and run, and with the job template."""
-    profile = runner.profiles.get(recipe.profile)
+    name = recipe.profile or runner.default_profile
+    profile = runner.profiles.get(name)
     how = {
         "function": source_of(recipe.function),
         "collect": source_of(recipe.collect) if recipe.collect else None,
         "inputs": {name: str(source) for name, source in (recipe.inputs or {}).items()},
         "outputs": dict(recipe.outputs or {}),
         "overrides": dict(recipe.overrides or {}),
-        "profile": shown_fields(profile) if profile else recipe.profile,
+        "profile": shown_fields(profile) if profile else name,
         "template": template_text(target.scheduler.template, target.template and os.path.expanduser(target.template)),
     }
     return sha256(json.dumps(how, sort_keys=True, default=repr).encode("utf-8", "surrogateescape")).hexdigest()[:12]
@@ -97,8 +98,8 @@ def _bytecode(code: CodeType) -> str:
 
 
 def shown_fields(profile: ExecutionProfile) -> dict[str, Any]:
-    """The fields of a profile. A variable of the environment is named; no secret is shown."""
-    fields = {name: getattr(profile, name) for name in type(profile).model_fields}
+    """The fields of a profile that a job feels. A variable of the environment is named; no secret is shown."""
+    fields = {name: getattr(profile, name) for name in type(profile).model_fields if name != "description"}
     environments: Mapping[str, str] = fields["environments"]
     hidden = [name for name in profile.secret_environments if not isinstance(environments.get(name), dg.EnvVar)]
     fields["environments"] = {name: "" if name in hidden else value for name, value in environments.items()}
@@ -113,19 +114,21 @@ def _named(value: Any) -> Any:
     return [_named(each) for each in value] if isinstance(value, list) else value
 
 
-def with_profile_names(op: dg.OpDefinition, names: Sequence[str]) -> dg.OpDefinition:
-    """The same op, whose launchpad offers these profiles where a profile is to be named."""
+def with_profile_names(op: dg.OpDefinition, profiles: Mapping[str, str]) -> dg.OpDefinition:
+    """The same op, whose launchpad offers these profiles, with their descriptions, where a profile is to be named."""
     given = op.config_schema.as_field()
     fields = dict(getattr(given.config_type, "fields", {}))
-    if not names or "profile" not in fields:
+    if not profiles or "profile" not in fields:
         return op
     before = fields["profile"]
     # Dagster's message about a wrong value shows the name of the type and no choices, unless they are the name.
-    choices = dg.Enum(f"HPCProfile({', '.join(names)})", [dg.EnumValue(name) for name in names])
+    values = [dg.EnumValue(name, description=said or None) for name, said in profiles.items()]
+    choices = dg.Enum(f"HPCProfile({', '.join(profiles)})", values)
+    told = [f"{name}: {said}" for name, said in profiles.items() if said]
     fields["profile"] = dg.Field(
         dg.Noneable(choices),
         default_value=before.default_value if before.default_provided else None,
-        description=before.description,
+        description="\n".join([before.description or "", *told]).strip(),
     )
     shape = dg.Shape(fields)  # type: ignore[no-untyped-call]
     schema = convert_user_facing_definition_config_schema(dg.Field(shape, description=given.description))

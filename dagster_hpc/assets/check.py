@@ -36,7 +36,7 @@ class HPCAssetCheck(HPCDefinition, dg.AssetChecksDefinition):
 def hpc_asset_check(
     *,
     asset: KeyWords | dg.AssetsDefinition | dg.SourceAsset,
-    profile: str,
+    profile: str = "",
     outputs: Mapping[str, str] | None = None,
     inputs: Mapping[str, InputFile] | None = None,
     overrides: Mapping[str, Any] | None = None,

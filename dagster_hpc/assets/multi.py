@@ -27,7 +27,7 @@ _IO_MANAGER = "io_manager"  # Dagster's name for the default: values of the asse
 
 
 def hpc_multi_asset(
-    profile: str,
+    profile: str = "",
     *,
     specs: Sequence[dg.AssetSpec | str],
     outputs: Mapping[str, str] | None = None,

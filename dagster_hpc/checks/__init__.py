@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from importlib import import_module
 
-from dagster_hpc.checks.base import Demand, Probe
+from dagster_hpc.checks.base import Ask, Demand, Probe, Survey
 from dagster_hpc.engine.schedulers.base import Scheduler
 
 # kind of scheduler → the file with its questions
@@ -33,4 +33,11 @@ def probes(scheduler: Scheduler, demands: Sequence[Demand], user: str) -> list[P
     if scheduler.kind not in _HOME:
         return []
     found: list[Probe] = import_module(f"{__name__}.{_HOME[scheduler.kind]}").probes(scheduler, demands, user)
+    return found
+
+
+def survey(scheduler: Scheduler, user: str, ask: Ask) -> Survey | None:
+    """What this system tells of its queues and their limits; None where it does not answer, or is not asked that."""
+    file = import_module(f"{__name__}.{_HOME[scheduler.kind]}") if scheduler.kind in _HOME else None
+    found: Survey | None = file.survey(scheduler, user, ask) if file and hasattr(file, "survey") else None
     return found

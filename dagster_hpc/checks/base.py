@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -39,6 +39,32 @@ class Probe:
     call: Call
     read: Callable[[Answer], Finding]
     if_missing: Level = "fail"  # how bad it is that there is no such command
+
+
+@dataclass(frozen=True)
+class Queue:
+    """A queue as the system tells of it. What a limit has no number for is None."""
+
+    name: str
+    is_default: bool = False
+    nodes: int | None = None
+    cores_per_node: int | None = None
+    memory_per_node_mib: int | None = None
+    gpus_per_node: int | None = None
+    walltime_s: int | None = None
+    closed: str = ""  # why it takes no jobs, or starts none
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a system tells of itself to somebody who writes down for the first time how it is used."""
+
+    queues: Sequence[Queue]
+    projects: Sequence[str] = ()  # that may be charged
+    fields: Mapping[str, str] = field(default_factory=dict)  # of its target, which have no default that is right
+
+
+Ask = Callable[[Call], Answer | None]  # None: there is no such command
 
 
 @dataclass(frozen=True)

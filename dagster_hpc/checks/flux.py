@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
-from dagster_hpc.engine.call import Answer
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Queue, Survey
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.schedulers.flux.requests import Flux
 
@@ -19,7 +19,7 @@ _OLDEST = (0, 49)
 def probes(flux: Flux, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
     queues = list(dict.fromkeys(demand.queue for demand in demands if demand.queue))
-    listed = flux.ask("queue", "list", "-n", "-o", "{queue}")
+    listed = _listed(flux)
     return [
         Probe("flux", flux.ask("--version"), _version),
         Probe("flux jobs", flux.ask("jobs", "--json"), partial(_answers, flux)),
@@ -32,6 +32,18 @@ def probes(flux: Flux, demands: Sequence[Demand], user: str) -> list[Probe]:
             if demand.specs
         ),
     ]
+
+
+def survey(flux: Flux, user: str, ask: Ask) -> Survey | None:
+    """The queues. An instance may have none, and its limits are read one by one."""
+    answer = ask(_listed(flux))
+    if answer is None or answer.code != 0:
+        return None
+    return Survey([Queue(name) for name in answer.stdout.split()])
+
+
+def _listed(flux: Flux) -> Call:
+    return flux.ask("queue", "list", "-n", "-o", "{queue}")
 
 
 def _answers(flux: Flux, answer: Answer) -> Finding:

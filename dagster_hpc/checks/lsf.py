@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Queue, Survey
 from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.lsf.requests import LSF
@@ -31,6 +31,19 @@ def probes(lsf: LSF, demands: Sequence[Demand], user: str) -> list[Probe]:
         ),
         *mpi_probes("lsf", demands),
     ]
+
+
+def survey(lsf: LSF, user: str, ask: Ask) -> Survey | None:
+    """The queues with their limits of time."""
+    answer = ask(Call(("bqueues", "-l")))
+    if answer is None or answer.code != 0:
+        return None
+    parts = re.split(r"^QUEUE: (\S+)\s*$", answer.stdout, flags=re.MULTILINE)
+    queues = [
+        Queue(name, is_default="default queue" in text, walltime_s=None if (most := _limit_of(text)) is None else int(most))
+        for name, text in zip(parts[1::2], parts[2::2], strict=True)
+    ]
+    return Survey(queues)
 
 
 def _jobs(lsf: LSF, answer: Answer) -> Finding:
@@ -58,18 +71,22 @@ def _limits(answer: Answer) -> Finding:
 
 
 def _run_limit(demand: Demand, answer: Answer) -> Finding:
-    """`RUNLIMIT` with a line of minutes below it, after `MAXIMUM LIMITS:`."""
-    below = re.search(r"^MAXIMUM LIMITS:.*?^\s*RUNLIMIT\s*\n\s*([\d.]{1,12}) min", answer.stdout, re.M | re.S | re.ASCII)
-    try:
-        limit_s = float(below[1]) * 60 if below and answer.code == 0 else None
-    except ValueError:
-        limit_s = None
+    limit_s = _limit_of(answer.stdout) if answer.code == 0 else None
     if limit_s is None:
         return Finding("ok", f"{demand.queue}: no limit of time is told")
     if asked := demand.longer_than(limit_s):
         advice = "shorten the walltime, or send these profiles to another queue."
         return Finding("fail", f"queue {demand.queue} allows {format_walltime(int(limit_s))}, but {asked}", advice)
     return Finding("ok", f"{demand.queue}: time limit {format_walltime(int(limit_s))}")
+
+
+def _limit_of(text: str) -> float | None:
+    """Seconds: `RUNLIMIT` with a line of minutes below it, after `MAXIMUM LIMITS:`."""
+    below = re.search(r"^MAXIMUM LIMITS:.*?^\s*RUNLIMIT\s*\n\s*([\d.]{1,12}) min", text, re.M | re.S | re.ASCII)
+    try:
+        return float(below[1]) * 60 if below else None
+    except ValueError:
+        return None
 
 
 def _version(answer: Answer) -> Finding:

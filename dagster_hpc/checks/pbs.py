@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Queue, Survey
 from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
@@ -40,6 +40,33 @@ def probes(pbs: PBS, demands: Sequence[Demand], user: str) -> list[Probe]:
         ),
         *mpi_probes("pbs", demands),
     ]
+
+
+def survey(pbs: PBS, user: str, ask: Ask) -> Survey | None:
+    """The queues, if this is a PBS: Torque has commands of the same names."""
+    said = ask(Call(("qsub", "--version")))
+    return survey_of_queues(ask) if said is not None and version(said).level == "ok" else None
+
+
+def survey_of_queues(ask: Ask) -> Survey | None:
+    """The queues; which of them is the default the server tells. Torque's answers have the same form."""
+    queues, server = ask(Call(("qstat", "-Q", "-f"))), ask(Call(("qstat", "-B", "-f")))
+    if queues is None or not sections(queues):
+        return None
+    default = next(iter(sections(server).values()), {}).get("default_queue", "") if server else ""
+    return Survey([_queue_of(name, said, name == default) for name, said in sections(queues).items()])
+
+
+def _queue_of(name: str, said: Mapping[str, str], is_default: bool) -> Queue:
+    limit_s = seconds(said.get("resources_max.walltime", ""))
+    closed = [f"{word} is False" for word in ("enabled", "started") if said.get(word) == "False"]
+    return Queue(
+        name,
+        is_default=is_default,
+        nodes=integer(said.get("resources_max.nodect", "")),
+        walltime_s=None if limit_s is None else int(limit_s),
+        closed=", ".join(closed),
+    )
 
 
 def version(answer: Answer) -> Finding:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from functools import partial
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Survey
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.pjm import limits
 from dagster_hpc.engine.schedulers.pjm.requests import PJM
@@ -33,6 +33,12 @@ def probes(pjm: PJM, demands: Sequence[Demand], user: str) -> list[Probe]:
             for queue, project in dict.fromkeys((demand.queue, demand.project) for demand in demands)
         ),
     ]
+
+
+def survey(pjm: PJM, user: str, ask: Ask) -> Survey | None:
+    """Only that it is there: no form of `pjstat --rsc` is known well enough to read the resource groups from it."""
+    answer = ask(Call(("pjstat", "--rsc")))
+    return None if answer is None or _failed(answer) else Survey([])
 
 
 def _acl(queue: str) -> Call:

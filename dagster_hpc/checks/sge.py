@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Queue, Survey
 from dagster_hpc.checks.mpi import mpi_probes
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
@@ -46,6 +46,49 @@ def probes(sge: SGE, demands: Sequence[Demand], user: str) -> list[Probe]:
         ),
         *mpi_probes("sge", demands),
     ]
+
+
+def survey(sge: SGE, user: str, ask: Ask) -> Survey | None:
+    """The queues; and the parallel environments that place a job's slots as a target wants them."""
+    queues, names = ask(Call(("qconf", "-sq", "*"))), ask(Call(("qconf", "-spl")))
+    if queues is None or queues.code != 0:
+        return None
+    rules = {name: ask(Call(("qconf", "-sp", name))) for name in (names.stdout.split() if names and not names.code else ())}
+    return Survey([_queue_of(text) for text in re.split(r"\n{2,}", queues.stdout.strip())], fields=_environments(rules))
+
+
+def _queue_of(text: str) -> Queue:
+    settings = _settings(text)
+    return Queue(
+        settings["qname"],
+        cores_per_node=_number(settings.get("slots", "")),
+        walltime_s=seconds(settings.get("h_rt", "INFINITY").split(",")[0]),
+    )
+
+
+def _number(text: str) -> int | None:
+    """`4,[node1=8]`: the most that one host offers."""
+    numbers = [int(each) for each in re.findall(r"(?:^|=)(\d{1,9})", text, re.ASCII)]
+    return max(numbers, default=None)
+
+
+def _settings(text: str) -> dict[str, str]:
+    joined = re.sub(r"\\\n\s*", "", text)  # a long value goes on in the next line
+    return {key: value.strip() for key, _, value in (line.partition(" ") for line in joined.splitlines())}
+
+
+def _environments(answers: Mapping[str, Answer | None]) -> dict[str, str]:
+    """$pe_slots is one node; a number of slots or $fill_up goes over several."""
+    rules = {
+        name: rule[1]
+        for name, answer in answers.items()
+        if answer and (rule := re.search(r"^allocation_rule\s+(\S+)", answer.stdout, re.MULTILINE))
+    }
+    one = next((name for name, rule in rules.items() if rule == "$pe_slots"), "")
+    many = next((name for name, rule in rules.items() if rule == "$fill_up"), "")
+    return {
+        key: name for key, name in (("parallel_environment", one), ("multi_node_environment", many)) if name
+    }
 
 
 def _version(answer: Answer) -> Finding:
@@ -95,7 +138,7 @@ def _limits(demand: Demand, needed: Sequence[str], answer: Answer) -> Finding:
     if answer.code != 0:
         advice = "correct queue_cpu / queue_gpu of the target; `qconf -sql` lists the queues."
         return Finding("fail", f"there is no queue {demand.queue!r}: {answer.words}", advice)
-    settings = {key: value.strip() for key, _, value in (line.partition(" ") for line in answer.stdout.splitlines())}
+    settings = _settings(answer.stdout)
     limit = settings.get("h_rt", "INFINITY").split(",")[0]  # what follows is for single hosts
     limit_s = seconds(limit)
     if asked := demand.longer_than(limit_s):

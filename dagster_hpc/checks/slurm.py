@@ -9,9 +9,9 @@ from datetime import datetime
 from functools import partial
 from math import inf
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Queue, Survey
 from dagster_hpc.checks.mpi import mpi_probes
-from dagster_hpc.engine.call import Answer
+from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.slurm import room
@@ -27,9 +27,7 @@ _REASONS = {"down": "jobs wait there and do not start", "drain": "it takes no ne
 def probes(slurm: Slurm, demands: Sequence[Demand], user: str) -> list[Probe]:
     """The questions in the order in which a reader wants the answers."""
     ask = slurm.ask
-    accounts = ask("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=Account")
-    # -e keeps apart the nodes of one partition that differ, in place of `8+`
-    partitions = ask("sinfo", "-h", "-a", "-e", "-o", "%P|%l|%a|%D|%c|%m|%G|%s")
+    accounts, partitions = _accounts_of(slurm, user), _partitions(slurm)
     config = ask("scontrol", "show", "config")
     projects = list(dict.fromkeys(demand.project for demand in demands))
     return [
@@ -45,6 +43,47 @@ def probes(slurm: Slurm, demands: Sequence[Demand], user: str) -> list[Probe]:
         *(Probe("limits", ask(*room.usage_question(user, project)), _limits, "warn") for project in projects),
         *mpi_probes("slurm", demands),
     ]
+
+
+def survey(slurm: Slurm, user: str, ask: Ask) -> Survey | None:
+    """The partitions, each with what its largest node has; and the accounts of this user."""
+    partitions, accounts = ask(_partitions(slurm)), ask(_accounts_of(slurm, user))
+    if partitions is None or partitions.code != 0:
+        return None
+    rows = _rows(partitions)
+    mine = accounts.stdout.split() if accounts and accounts.code == 0 else []
+    names = list(dict.fromkeys(name.rstrip("*") for name, *_ in rows))
+    return Survey([_queue_of(name, rows) for name in names], list(dict.fromkeys(mine)))
+
+
+def _queue_of(name: str, rows: Sequence[Sequence[str]]) -> Queue:
+    mine = [row for row in rows if row[0].rstrip("*") == name]
+    kinds = [Nodes.read(*row[3:7]) for row in mine]
+    state, sizes = mine[0][2], mine[0][7]
+    nodes = sum(kind.number for kind in kinds)
+    return Queue(
+        name,
+        is_default=mine[0][0].endswith("*"),
+        nodes=min(nodes, _most_nodes(sizes) or nodes) or None,
+        cores_per_node=_finite(max(kind.cores for kind in kinds)),
+        memory_per_node_mib=_finite(max(kind.memory_mib for kind in kinds)),
+        gpus_per_node=max(kind.gpus for kind in kinds),
+        walltime_s=parse_limit(mine[0][1]),
+        closed="" if state == "up" else f"it is {state}: {_REASONS.get(state, 'jobs may not start')}",
+    )
+
+
+def _accounts_of(slurm: Slurm, user: str) -> Call:
+    return slurm.ask("sacctmgr", "-n", "-P", "show", "assoc", f"user={user}", "format=Account")
+
+
+def _partitions(slurm: Slurm) -> Call:
+    """-e keeps apart the nodes of one partition that differ, in place of `8+`."""
+    return slurm.ask("sinfo", "-h", "-a", "-e", "-o", "%P|%l|%a|%D|%c|%m|%G|%s")
+
+
+def _rows(answer: Answer) -> list[list[str]]:
+    return [cells for line in answer.stdout.splitlines() if len(cells := line.split("|")) == 8]
 
 
 def _version(answer: Answer) -> Finding:
@@ -128,7 +167,7 @@ def _limits(answer: Answer) -> Finding:
 def _partition(demand: Demand, answer: Answer) -> Finding:
     if answer.code != 0:
         return Finding("warn", f"the partitions cannot be listed: {answer.words}", _UNREACHED)
-    rows = [cells for line in answer.stdout.splitlines() if len(cells := line.split("|")) == 8]
+    rows = _rows(answer)
     partitions = {name.rstrip("*"): rest for name, *rest in rows}
     default = next((name.rstrip("*") for name, *_ in rows if name.endswith("*")), "")
     name = demand.queue or default
@@ -184,11 +223,21 @@ def _number(text: str) -> float:
     return int(text) if text.isascii() and text.isdigit() else inf
 
 
+def _finite(number: float) -> int | None:
+    return None if number == inf else int(number)
+
+
+def _most_nodes(sizes: str) -> int | None:
+    """`1-4`: what a job may have. None where there is no limit."""
+    most = re.fullmatch(r"(?:\d+-)?(\d+)", sizes)
+    return int(most[1]) if most else None
+
+
 def _too_large(spec: JobSpec, kinds: Sequence[Nodes], sizes: str) -> str:
     """What no set of nodes of the partition can ever give this job; empty where it may run."""
-    most = re.fullmatch(r"(?:\d+-)?(\d+)", sizes)
-    if most and spec.nodes > int(most[1]):
-        return f"{spec.nodes} nodes, where a job may have {most[1]}"
+    most = _most_nodes(sizes)
+    if most and spec.nodes > most:
+        return f"{spec.nodes} nodes, where a job may have {most}"
     if spec.nodes > sum(kind.number for kind in kinds):
         return f"{spec.nodes} nodes of {sum(kind.number for kind in kinds)}"
     cores, memory_mib = spec.cores_per_node, spec.memory_per_node_mib or 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dagster_hpc.checks.base import Demand, Finding, Probe
+from dagster_hpc.checks.base import Ask, Demand, Finding, Probe, Survey
 from dagster_hpc.checks.mpi import mpi_probes
+from dagster_hpc.checks.pbs import survey_of_queues
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.schedulers.torque.requests import Torque
 
@@ -18,6 +19,12 @@ def probes(torque: Torque, demands: Sequence[Demand], user: str) -> list[Probe]:
         Probe("qdel", Call(("qdel", "--version")), _version),
         *mpi_probes("torque", demands),
     ]
+
+
+def survey(torque: Torque, user: str, ask: Ask) -> Survey | None:
+    """The queues, if this is a Torque."""
+    said = ask(Call(("qsub", "--version")))
+    return survey_of_queues(ask) if said is not None and _version(said).level == "ok" else None
 
 
 def _version(answer: Answer) -> Finding:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import importlib
-import json
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any
 
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
@@ -19,6 +18,7 @@ from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets import target_class
 from dagster_hpc.resources.targets.base import HPCTarget
+from dagster_hpc.resources.text_values import from_text
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -61,14 +61,10 @@ def read_overrides(pairs: Sequence[str]) -> dict[str, Any]:
         if not equals:
             raise ConfigurationError(f"the override {pair!r} is not FIELD=VALUE, as in walltime=00:10:00")
         field = ExecutionProfile.model_fields.get(name)
-        kind = get_origin(field.annotation) if field else None
         try:
-            if kind in (list, dict) and text[:1] in ("[", "{"):
-                overrides[name] = json.loads(text)
-            else:
-                overrides[name] = text.split(",") if kind is list else text
+            overrides[name] = from_text(field.annotation, text) if field else text
         except ValueError as error:
-            raise ConfigurationError(f"the override {pair!r} looks like JSON, and is none: {error}") from error
+            raise ConfigurationError(f"the override {name}: {error}") from error
     return overrides
 
 

@@ -42,13 +42,13 @@ _TRUE = Command("/bin/true")
 def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]:
     """All checks of one runner, each as soon as it is done."""
     target = hpc.target.engine_target()
-    yield from _scheduler(hpc, target.host)
+    yield from scheduler_checks(hpc)
     yield from work_root(Path(hpc.folder), is_shared=not _is_local(hpc))
     yield Check("ledger", ledger(hpc.ledger_url or ledger_url))
     yield Check("patience", patience(target, is_local=_is_local(hpc)))
     yield Check("template", _template(hpc))
     for name in hpc.profiles:
-        yield Check(f"profile {name}", _profile(hpc, name))
+        yield Check(f"profile {name}", profile_finding(hpc, name))
     for key, path in hpc.target.executable_map.items():
         finding = executable(path, is_local=_is_local(hpc))
         yield Check(f"executable {key}", finding)
@@ -59,7 +59,15 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
 # -- the scheduler
 
 
-def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
+def is_reached(hpc: HPCJobRunner) -> bool:
+    """Whether the commands of its scheduler are on this machine."""
+    asked = probes(hpc.target.scheduler, [], "")
+    return all(shutil.which(probe.call.argv[0]) for probe in asked if probe.if_missing == "fail")
+
+
+def scheduler_checks(hpc: HPCJobRunner) -> Iterator[Check]:
+    """What its scheduler says of itself, and of what the profiles ask for."""
+    host = hpc.target.engine_target().host
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
     for probe in probes(hpc.target.scheduler, _demands(hpc), host.user):
         if probe.call.argv not in answers:
@@ -115,7 +123,7 @@ def _template(hpc: HPCJobRunner) -> Finding:
     return Finding("ok", str(path))
 
 
-def _profile(hpc: HPCJobRunner, name: str) -> Finding:
+def profile_finding(hpc: HPCJobRunner, name: str) -> Finding:
     """Does it make a script for this target, and is its launcher here?"""
     profile = hpc.profiles[name]
     try:

@@ -117,7 +117,7 @@ class PipesHPCClient(dg.ConfigurableResource, dg.PipesClient):  # type: ignore[t
                 replace(command, inputs={**command.inputs, **pipes_files(session.context_data(key))})
                 for command, key in zip(commands, keys, strict=True)
             ]
-            profile = with_pipes(self.runner.profile(options["profile"], options.get("overrides")))
+            profile = with_pipes(self.runner.profile(options.get("profile", ""), options.get("overrides")))
             handles = submit(prepared, {**options, "profile": profile, "overrides": None})
             first = handles[0]
             session.session.report_launched(

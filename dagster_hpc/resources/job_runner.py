@@ -57,6 +57,10 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     target: HPCTarget
     profiles: dict[str, ExecutionProfile] = Field(default={}, description="Execution profiles by name.")
+    default_profile: str = Field(default="", description="The profile of those who name none.")
+    profiles_elsewhere: dict[str, str] = Field(
+        default={}, description="Profiles that are not for this target, and why: who asks for one is told it."
+    )
     work_root: str = Field(
         description="Folder for the jobs' directories, visible on the compute nodes. ~ and $VAR work."
     )
@@ -223,13 +227,22 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         return engine
 
     def profile(self, name: str | ExecutionProfile, overrides: Mapping[str, Any] | None = None) -> ExecutionProfile:
-        """The execution profile of this name, with some of its fields replaced."""
-        if isinstance(name, str):
-            if name not in self.profiles:
-                hint = did_you_mean(name, list(self.profiles))
-                raise ConfigurationError(f"there is no execution profile {name!r}: {hint}")
-            return self.profiles[name].with_overrides(overrides)
-        return name.with_overrides(overrides)
+        """The execution profile of this name, with some of its fields replaced. '' means the default profile."""
+        return (self._named(name) if isinstance(name, str) else name).with_overrides(overrides)
+
+    def _named(self, name: str) -> ExecutionProfile:
+        name = name or self.default_profile
+        if name in self.profiles:
+            return self.profiles[name]
+        if name in self.profiles_elsewhere:
+            why = self.profiles_elsewhere[name]
+            raise ConfigurationError(f"the execution profile {name!r} is not for this target: {why}")
+        if not name:
+            raise ConfigurationError(
+                "no execution profile is named, and the runner has no default_profile",
+                advice=f"name one of {', '.join(self.profiles)}." if self.profiles else "give the runner profiles.",
+            )
+        raise ConfigurationError(f"there is no execution profile {name!r}: {did_you_mean(name, list(self.profiles))}")
 
     # -- the way into the engine
 

@@ -11,7 +11,8 @@ from pydantic import ConfigDict, Field, ValidationError, create_model
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 
 ResourceClass = Literal["cpu", "gpu"]
-NOT_OVERRIDABLE = ("resource_class",)  # it chooses queue and project, which a profile's author decides
+# The first chooses queue and project, which a profile's author decides; the other is about the profile as it is.
+NOT_OVERRIDABLE = ("resource_class", "description")
 
 
 class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
@@ -23,6 +24,7 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     model_config = ConfigDict(extra="forbid")  # a mistyped field is an error, not silently the default
 
+    description: str = Field(default="", description="What it is for, in a sentence: the launchpad shows it.")
     resource_class: ResourceClass = Field(
         default="cpu", description="Which of the target's queues and projects: cpu or gpu."
     )

@@ -17,7 +17,7 @@ from dagster_hpc.resources.retry import Resume, RetryRule
 class RequestOptions(TypedDict):
     """The keyword arguments of `run`, `submit` and `map`."""
 
-    profile: str | ExecutionProfile
+    profile: NotRequired[str | ExecutionProfile]
     args: NotRequired[Sequence[str]]
     overrides: NotRequired[Mapping[str, Any] | None]
     inputs: NotRequired[Mapping[str, InputFile] | None]
@@ -33,7 +33,7 @@ class RequestOptions(TypedDict):
 class JobRequest:
     """How a command is to be run as a job.
 
-    `profile`: the execution profile, or its name among the runner's.
+    `profile`: the execution profile, or its name among the runner's; without it the runner's default.
     `args`: further arguments, after the command's own.
     `overrides`: fields of the profile that differ for this job.
     `inputs`: files placed in the job's directory before it starts, name → text, bytes or a path.
@@ -45,7 +45,7 @@ class JobRequest:
     `resume`: it goes on in the same directory until it is finished.
     """
 
-    profile: str | ExecutionProfile
+    profile: str | ExecutionProfile = ""
     args: Sequence[str] = ()
     overrides: Mapping[str, Any] | None = None
     inputs: Mapping[str, InputFile] | None = None

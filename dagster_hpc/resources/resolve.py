@@ -16,6 +16,7 @@ from dagster_hpc.engine.script import quoting_faults
 from dagster_hpc.engine.units import parse_memory, parse_signal, parse_walltime
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.env_vars import with_env_values
+from dagster_hpc.resources.limits import limit_faults
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
 
@@ -100,6 +101,7 @@ def resolve(
     )
     spec = target.adapt(spec)
     faults += target.faults(profile.resource_class) + (target.place_faults(spec, folder) if folder else [])
+    faults += limit_faults(target.limits, spec)
     faults += launcher_faults(spec) + target.scheduler.unsupported(spec)
     faults += (
         _secret_faults(profile)

@@ -29,6 +29,7 @@ FLOORS = [
     ["timeline"],
     ["metadata", "collectors"],
     ["resources"],
+    ["site"],
     ["assets"],
     ["sensors"],
     ["testing"],

@@ -25,8 +25,8 @@ def test_no_overrides_change_nothing(nothing: dict[str, Any] | None) -> None:
     assert PROFILE.with_overrides(nothing) == PROFILE
 
 
-def test_every_field_but_the_resource_class_may_be_overridden() -> None:
-    others = set(ExecutionProfile.model_fields) - {"resource_class"}
+def test_every_field_that_a_job_feels_but_the_resource_class_may_be_overridden() -> None:
+    others = set(ExecutionProfile.model_fields) - {"resource_class", "description"}
     assert others == set(ProfileOverrides.model_fields)
     with pytest.raises(ConfigurationError, match="overrides has no key 'resource_class'"):
         PROFILE.with_overrides({"resource_class": "gpu"})

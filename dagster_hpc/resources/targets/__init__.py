@@ -22,6 +22,11 @@ _HOME = {
 }
 
 
+def target_kinds() -> list[str]:
+    """The kinds of targets that there are."""
+    return list(_HOME)
+
+
 def target_class(kind: str) -> type[HPCTarget]:
     """`slurm` → `SlurmTarget`: for the command line and for targets that are chosen by a variable."""
     if kind not in _HOME:

@@ -15,6 +15,7 @@ from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.target import Patience, Target
+from dagster_hpc.resources.limits import QueueLimits
 from dagster_hpc.resources.profile import ResourceClass
 
 SCRIPT_SUFFIXES = (".slurm", ".pbs", ".pjm", ".sge", ".lsf", ".flux", ".torque", ".sh")
@@ -48,6 +49,7 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         default="",
         description="Its name in the ledger and the UI, before that of the cluster, which the system itself tells.",
     )
+    description: str = Field(default="", description="What it is for, in a sentence, for those who choose.")
     queue_cpu: str = Field(
         default="", description="Queue or partition for profiles of resource class cpu; empty: the default."
     )
@@ -56,6 +58,9 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     project_gpu: str = Field(default="", description="Project, group or account that is charged for gpu jobs.")
     executable_map: dict[str, str] = Field(
         default={}, description="Where each program lies on this system: key → absolute path."
+    )
+    limits: dict[str, QueueLimits] = Field(
+        default={}, description="The most that a job may ask for, by queue; * stands for every queue."
     )
     template: str | None = Field(default=None, description="Path of a job template that replaces the packaged one.")
     poll_interval: float = Field(
