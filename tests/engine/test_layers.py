@@ -30,7 +30,7 @@ FLOORS = [
     ["metadata", "collectors"],
     ["resources"],
     ["assets"],
-    ["sensors"],
+    ["sensors", "executor"],
     ["testing"],
     ["pipes"],
     ["subspace", "quantum"],
