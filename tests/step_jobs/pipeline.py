@@ -157,8 +157,8 @@ def runner() -> HPCJobRunner:
     return HPCJobRunner(
         target=target,
         profiles={
-            "small": ExecutionProfile(walltime="00:05:00"),
-            "wide": ExecutionProfile(walltime="00:05:00", mpiprocs=2, launcher="mpirun"),
+            "small": ExecutionProfile(walltime="00:05:00", memory_per_node="600M"),
+            "wide": ExecutionProfile(walltime="00:05:00", memory_per_node="600M", mpiprocs=2, launcher="mpirun"),
         },
         work_root=str(home() / "work"),
         retry=[RetryRule(on=["TIMEOUT"], walltime=50)] if (home() / "retries").exists() else [],

@@ -15,7 +15,7 @@ import dagster as dg
 from dagster import build_reconstructable_job
 from dagster._core.definitions.reconstruct import ReconstructableJob
 
-from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.ledger import JobRow, Ledger
 from tests.definitions.dagster_home import DagsterHome
 from tests.systems.needs import REPOSITORY
 
@@ -34,6 +34,14 @@ class StepHome(DagsterHome):
             file.write(self.config)
         knobs = {"KILL_AFTER": "0.3", "POLL": "0.5", "SAMPLE": "0.1", "IDLE": "0.5"}
         self.variables = {**{f"LOCAL_BATCH_{name}": value for name, value in knobs.items()}, **self.variables}
+
+    def jobs(self) -> list[JobRow]:
+        """The ledger, newest first."""
+        ledger = Ledger(self.variables.get("DAGSTER_HPC_LEDGER") or f"sqlite:///{self.folder}/dagster_hpc/ledger.db")
+        try:
+            return ledger.jobs()
+        finally:
+            ledger.close()
 
     def job(self, name: str) -> ReconstructableJob:
         """By its name and this place: Dagster keeps what it has reconstructed."""

@@ -22,8 +22,8 @@ def wait_for_patient(home: StepHome, run_id: str) -> None:
     wait_until(lambda: home.counted() == {"patient": 1}, RUN_S, lambda: "\n".join(home.events(run_id)))
 
 
-def test_a_run_that_is_terminated_cancels_the_jobs_of_its_steps(home: StepHome) -> None:
-    run_id = home.create_run("chain")
+def test_a_run_that_is_terminated_cancels_the_jobs_of_its_steps(anywhere: StepHome) -> None:
+    home, run_id = anywhere, anywhere.create_run("chain")
     worker = home.worker("chain", run_id)
     wait_for_patient(home, run_id)
     with home.instance() as instance:
@@ -37,8 +37,8 @@ def test_a_run_that_is_terminated_cancels_the_jobs_of_its_steps(home: StepHome) 
     assert "The run is ended: the jobs of 1 steps were cancelled." in "\n".join(home.events(run_id))
 
 
-def test_a_run_whose_worker_is_killed_goes_on_with_the_jobs_that_are_there(home: StepHome) -> None:
-    run_id = home.create_run("chain")
+def test_a_run_whose_worker_is_killed_goes_on_with_the_jobs_that_are_there(anywhere: StepHome) -> None:
+    home, run_id = anywhere, anywhere.create_run("chain")
     worker = home.worker("chain", run_id)
     wait_for_patient(home, run_id)
     worker.kill()
@@ -51,8 +51,8 @@ def test_a_run_whose_worker_is_killed_goes_on_with_the_jobs_that_are_there(home:
     assert home.counted() == {"patient": 1, "after": 1}
 
 
-def test_a_job_that_ended_while_nobody_watched_is_not_run_again(home: StepHome) -> None:
-    run_id = home.create_run("chain")
+def test_a_job_that_ended_while_nobody_watched_is_not_run_again(anywhere: StepHome) -> None:
+    home, run_id = anywhere, anywhere.create_run("chain")
     worker = home.worker("chain", run_id)
     wait_for_patient(home, run_id)
     worker.kill()
@@ -64,8 +64,8 @@ def test_a_job_that_ended_while_nobody_watched_is_not_run_again(home: StepHome) 
     assert home.counted() == {"patient": 1, "after": 1}
 
 
-def test_a_run_whose_worker_was_killed_before_it_told_dagster_of_a_job_does_not_submit_it_twice(home: StepHome) -> None:
-    run_id = home.create_run("chain")
+def test_a_run_whose_worker_was_killed_before_it_told_dagster_of_a_job_does_not_submit_it_twice(anywhere: StepHome) -> None:
+    home, run_id = anywhere, anywhere.create_run("chain")
     (home.folder / "dies").touch()  # between the submission and the word of it
     assert home.worker("chain", run_id).wait(RUN_S) != 0
     (home.folder / "dies").unlink()
