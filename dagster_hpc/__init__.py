@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         OutputMissing,
         WaitTimeout,
     )
+    from dagster_hpc.executor import hpc_executor
     from dagster_hpc.metadata import array_metadata, job_metadata
     from dagster_hpc.pipes import PipesHPCClient
     from dagster_hpc.resources.command import Command
@@ -104,6 +105,7 @@ __all__ = [
     "from_stdout",
     "hpc_asset",
     "hpc_asset_check",
+    "hpc_executor",
     "hpc_multi_asset",
     "job_metadata",
 ]
@@ -131,6 +133,7 @@ __getattr__, __dir__ = lazy_names(
             "Dependency", "JobCancelled", "JobFailed", "JobHandle", "JobLost", "JobMetrics", "JobOutOfMemory", "JobResult",
             "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
         ),
+        "executor": ("hpc_executor",),
         "metadata": ("array_metadata", "job_metadata"),
         "pipes": ("PipesHPCClient",),
         "resources.command": ("Command",),

@@ -155,6 +155,10 @@ class Runner:
         work = self._place_of([handle.token], listener)
         return Waiter(work, self._upkeep(work)).wait([handle.token], listener)[0]
 
+    def latest(self, identities: Sequence[str]) -> dict[str, JobRow]:
+        """For each of these identities its latest job, if there is one."""
+        return self._work.insist(lambda: self.ledger.latest(identities))
+
     def tick(self) -> None:
         """Ask the scheduler once for all live jobs if that is due, and go on with what nobody is at."""
         self._upkeep(self._place(None)).tick()

@@ -31,7 +31,7 @@ FLOORS = [
     ["resources"],
     ["site"],
     ["assets"],
-    ["sensors"],
+    ["sensors", "executor"],
     ["testing"],
     ["pipes"],
     ["subspace", "quantum"],

@@ -146,14 +146,15 @@ class Ledger:
                 found[row.chain].append(row)
         return {chain: sorted(rows, key=lambda row: row.retry_number) for chain, rows in found.items()}
 
-    def latest_success(self, identities: Sequence[str]) -> dict[str, JobRow]:
-        """For each of these identities the latest job that ended well, delivered or not."""
-        query = (
-            sa.select(JOBS)
-            .where(JOBS.c.identity.in_(identities), JOBS.c.state == JobState.COMPLETED.value)
-            .order_by(JOBS.c.created_at)
-        )
-        return {row.identity or "": row for row in self._select(query)}
+    def latest(self, identities: Sequence[str], state: JobState | None = None) -> dict[str, JobRow]:
+        """For each of these identities its latest job, delivered or not; the latest in this state."""
+        found: dict[str, JobRow] = {}
+        for part in in_parts(identities):
+            query = sa.select(JOBS).where(JOBS.c.identity.in_(part)).order_by(JOBS.c.created_at, JOBS.c.retry_number)
+            if state is not None:
+                query = query.where(JOBS.c.state == state.value)
+            found |= {row.identity or "": row for row in self._select(query)}
+        return found
 
     def look_up(self, word: str) -> list[JobRow]:
         """The jobs that a person means by a token, the start of one, or a scheduler's job id."""

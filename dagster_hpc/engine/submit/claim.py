@@ -86,7 +86,9 @@ def _existing(request: Request, work: Workplace) -> tuple[dict[int, JobRow], lis
         else:
             found[index] = row
     if request.reuse == "succeeded":
-        finished = work.ledger.latest_success([one for index, one in enumerate(identities) if index not in found])
+        finished = work.ledger.latest(
+            [one for index, one in enumerate(identities) if index not in found], JobState.COMPLETED
+        )
         for index, identity in enumerate(identities):
             done = finished.get(identity)
             if done is not None and index not in found and _has_outputs(done, work.target):
