@@ -193,7 +193,7 @@ def attempt_table(rows: Sequence[JobRow]) -> str:
 
 def _place_in_chain(row: JobRow, now: float) -> str:
     """Which of the attempts at one piece of work it is, and what comes next."""
-    if row.retry is None and not row.retry_number:
+    if not (row.retry and row.retry.has_rules) and not row.retry_number:
         return ""
     if row.again_at is not None:
         comes = f"; the next is due in {duration(row.again_at - now)}" if row.again_at > now else "; the next is due"

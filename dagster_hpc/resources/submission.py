@@ -145,6 +145,7 @@ class Submitting:
             reuse=request.reuse or self.hpc.reuse,
             retry=engine_rules(self.hpc.retry if request.retry is None else request.retry),
             resume=engine_resume(request.resume, spec),
+            profile=request.profile if isinstance(request.profile, str) else "",
             asset_key=asset_key_of(self.context),
             deployment=deployment_of(op_of(self.context).instance) if self.context and step else "",
             run_id=step.run_id if step else None,

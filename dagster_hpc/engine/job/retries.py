@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 # Not CANCELLED, LOST or REFUSED: somebody wanted it so, it may still run, the same request gets the same answer.
@@ -39,7 +39,10 @@ class Resume:
 
 @dataclass(frozen=True)
 class RetryPlan:
-    """What one attempt was given, and what is left for those after it. Each attempt has a plan of its own."""
+    """What one attempt was given, and what is left for those after it. Each attempt has a plan of its own.
+
+    A row has one even where nothing is left: what a job has used is compared with what it was given.
+    """
 
     rules: tuple[RetryRule, ...] = ()  # `count` is what is left of it
     resume: Resume | None = None
@@ -47,11 +50,21 @@ class RetryPlan:
     memory_mib: int | None = None
     excluded: tuple[str, ...] = ()  # nodes
     runs_in: str = ""  # the directory of the first attempt, where all that resume it run; '': each in its own
+    profile: str = ""  # its name, where it has one
+    user: str = ""  # who asked for it
+    nodes: int = 0
+    ranks_per_node: int = 0
+    cores_per_node: int = 0
 
     @property
     def closed(self) -> RetryPlan:
         """The same without any further attempt."""
-        return RetryPlan((), None, self.walltime_s, self.memory_mib, self.excluded, self.runs_in)
+        return replace(self, rules=(), resume=None)
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether anything was said of further attempts, be they used up."""
+        return bool(self.rules or self.resume)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -162,6 +162,7 @@ class Request:
     reuse: Reuse = "running"
     retry: tuple[RetryRule, ...] = ()  # neither these nor `resume` are part of what makes two requests the same
     resume: Resume | None = None
+    profile: str = ""  # the name of that by which it was asked for
     asset_key: str | None = None
     partition_key: str | None = None
     together: int = 1  # so many commands were asked for at once, each as a job of its own

@@ -57,7 +57,7 @@ class JobRow:
     missing: tuple[str, ...] = ()  # declared outputs that were not there when the result was collected
     collected_at: float | None = None
     delivered_at: float | None = None
-    retry: RetryPlan | None = None  # which ends are worth a further attempt; None: none is
+    retry: RetryPlan | None = None  # what it was given, and which ends are worth a further attempt; None: by 0.1.0
     again: RetryPlan | None = None  # that of the further attempt which its end has led to
     again_at: float | None = None  # when that is due, by the database's clock; None once it is made, or given up
     retry_number: int = 0

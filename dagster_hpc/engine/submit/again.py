@@ -25,12 +25,14 @@ from dagster_hpc.engine.workplace import Workplace
 _CLOCK_WAS_SET_S = 90.0  # what lies in the future by more than this was written before a clock was set back
 
 
-def first_plan(request: Request) -> RetryPlan | None:
-    """What the first attempt's row says of further ones; None where there shall be none."""
-    if not (request.retry or request.resume):
-        return None
+def first_plan(request: Request, user: str) -> RetryPlan:
+    """What the first attempt's row says of what it was given, and of further ones."""
     spec = request.spec
-    return RetryPlan(request.retry, request.resume, spec.walltime_s, spec.memory_per_node_mib, spec.exclude_nodes)
+    return RetryPlan(
+        request.retry, request.resume, spec.walltime_s, spec.memory_per_node_mib, spec.exclude_nodes,
+        profile=request.profile, user=user,
+        nodes=spec.nodes, ranks_per_node=spec.ranks_per_node, cores_per_node=spec.cores_per_node,
+    )  # fmt: skip
 
 
 def kept_files(request: Request, own: Sequence[Own], plan: RetryPlan | None, template: str | None) -> dict[str, bytes]:
@@ -38,7 +40,7 @@ def kept_files(request: Request, own: Sequence[Own], plan: RetryPlan | None, tem
 
     One that is resumed goes on with the files as they are then.
     """
-    if plan is None:
+    if plan is None or not plan.has_rules:
         return {}
     shared = {} if plan.resume else request.inputs
     each = [{} if plan.resume else one.inputs for one in own]

@@ -158,7 +158,7 @@ def _claim_batch(
         step_key=request.step_key,
         owner=owner,
         follows=follows,
-        retry=first_plan(request),
+        retry=first_plan(request, target.host.user),
     )
     rows = [row]
     if spec.is_array:
