@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.retry import Resume, RetryRule
+    from dagster_hpc.resources.targets.allocation import Allocation
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
     from dagster_hpc.resources.targets.flux import FluxTarget
     from dagster_hpc.resources.targets.local import LocalTarget
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from dagster_hpc.sensors import build_hpc_job_sensor
 
 __all__ = [
+    "Allocation",
     "AssetOptions",
     "Command",
     "ConfigurationError",
@@ -133,6 +135,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.job_runner": ("HPCJobRunner",),
         "resources.profile": ("ExecutionProfile",),
         "resources.retry": ("Resume", "RetryRule"),
+        "resources.targets.allocation": ("Allocation",),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),
