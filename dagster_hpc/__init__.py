@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.limits import QueueLimits
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.retry import Resume, RetryRule
+    from dagster_hpc.resources.targets.allocation import Allocation
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
     from dagster_hpc.resources.targets.flux import FluxTarget
     from dagster_hpc.resources.targets.local import LocalTarget
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from dagster_hpc.site.catalogue import Site
 
 __all__ = [
+    "Allocation",
     "AssetOptions",
     "Command",
     "ConfigurationError",
@@ -141,6 +143,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.limits": ("QueueLimits",),
         "resources.profile": ("ExecutionProfile",),
         "resources.retry": ("Resume", "RetryRule"),
+        "resources.targets.allocation": ("Allocation",),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobHandle, JobState, Progress
 from dagster_hpc.engine.schedulers.base import Scheduler
+
+if TYPE_CHECKING:
+    from dagster_hpc.engine.workplace import Workplace
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class Target:
     template: str | None = None
     cluster: str = ""  # what the system itself says it is; see cluster.py
     patience: Patience = field(default_factory=Patience)
+    # What whoever looks does for this target beside its jobs; it says in how many seconds it wants to be asked again.
+    keep: Callable[[Workplace], float | None] | None = None
 
     @property
     def key(self) -> str:

@@ -22,6 +22,7 @@ from dagster_hpc.engine.workplace import Workplace
 _LOOK_AGAIN_S = 1.0
 _ASK_AGAIN_S = 30.0
 _FIGURES_EVERY_S = 60.0
+_KEEP_EVERY_S = 0.5
 _WAITING = (JobState.READY.value, JobState.SUBMITTING.value)
 
 
@@ -35,7 +36,7 @@ class Upkeep:
         self._is_our_cluster = False
         self._busy = threading.Lock()
         self._told = ""
-        self._figures_at = 0.0
+        self._figures_at = self._keep_at = 0.0
 
     def tick(self, *, hurry: bool = False) -> float:
         """Do what is due, if nobody else is at it. The seconds after which it is worth while to come again."""
@@ -71,6 +72,7 @@ class Upkeep:
         if is_made or any(job.state == JobState.READY.value for job in jobs):
             submit_ready(work)
         resend(jobs, work)
+        due_in_s = _sooner(due_in_s, self._keep())
         self._cancel_stuck()
         if work.clock.monotonic() >= self._figures_at:
             self._figures_at = work.clock.monotonic() + _FIGURES_EVERY_S
@@ -80,6 +82,14 @@ class Upkeep:
             work.ledger.leases.hurry(work.target.key, due_in_s)
             return due_in_s
         return lease.due_in_s
+
+    def _keep(self) -> float | None:
+        """See to what this target keeps beside its jobs, not at every look of one who waits for the end of a job."""
+        work, now = self._work, self._work.clock.monotonic()
+        if work.target.keep is None or now < self._keep_at:
+            return None
+        self._keep_at = now + _KEEP_EVERY_S
+        return work.target.keep(work)
 
     def _cancel_stuck(self) -> None:
         """Where the target says so, cancel the jobs that can never start, so that nobody waits for ever."""
@@ -96,3 +106,7 @@ class Upkeep:
             work.ledger.observations.request_cancel(stuck)
             resend([job._replace(cancel_requested=True) for job in work.ledger.watched(work.target.key)
                     if job.token in stuck], work)  # fmt: skip
+
+
+def _sooner(*seconds: float | None) -> float | None:
+    return min((each for each in seconds if each is not None), default=None)

@@ -181,7 +181,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The very script that `run` would submit, with a token of zeros. Nothing is written or submitted."""
         spec = self._submitting(None).spec(command, JobRequest(**options))
         token = "0" * 8
-        target = with_env_values(self.target).engine_target()
+        target = self.where.engine_target()
         directory = os.path.join(self.folder, script_stem(spec.name), token)
         return render_script(spec, target.scheduler, directory=directory, token=token, template=target.template)
 
@@ -211,7 +211,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         limit: int | None = 100,
     ) -> "list[JobRow]":
         """The jobs of this target in the ledger, newest first."""
-        target, ledger = with_env_values(self.target).engine_target(), self._engine().ledger
+        target, ledger = self.where.engine_target(), self._engine().ledger
         return ledger.jobs(
             live=live, target=target.name, state=state, asset_key=asset_key, run_id=run_id, limit=limit
         )
@@ -247,6 +247,11 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     # -- the way into the engine
 
     @property
+    def where(self) -> HPCTarget:
+        """`target` as this runner uses it."""
+        return with_env_values(self.target).below(self.folder)
+
+    @property
     def folder(self) -> str:
         """`work_root` as an absolute path."""
         return os.path.abspath(os.path.expanduser(os.path.expandvars(env_value(self.work_root))))
@@ -258,7 +263,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             from dagster_hpc.engine.runner import Runner
 
             self._runner = Runner(
-                with_env_values(self.target).engine_target(self._patience),
+                self.where.engine_target(self._patience),
                 Ledger(self.ledger_url and env_value(self.ledger_url)),
                 conceal=lambda printed: without_values(printed, self._secrets),
             )

@@ -73,7 +73,7 @@ class Submitting:
         if not elements:
             return []
         with as_dagster_failure(self.context):
-            if "array" in self.hpc.target.scheduler.lacks:
+            if "array" in self.hpc.where.scheduler.lacks:
                 return self._singly(elements, max_running, request)
             commands = [element.command for element in elements]
             how: dict[str, Any] = {"commands": commands}
@@ -91,7 +91,7 @@ class Submitting:
         spec = resolve(
             command,
             self.hpc.profile(request.profile, request.overrides),
-            self.hpc.target,
+            self.hpc.where,
             args=request.args,
             outputs=request.outputs,
             dependencies=request.dependencies,

@@ -28,6 +28,7 @@ _HOME = {
     "lsf": ("lsf", "LSF"),
     "sge": ("sge", "SGE"),
     "flux": ("flux", "Flux"),
+    "steps": ("steps", "Steps"),
 }
 KINDS = tuple(_HOME)
 

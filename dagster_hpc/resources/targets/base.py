@@ -106,6 +106,10 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         """The request as this system can serve it; the request itself unless a subclass knows better."""
         return spec
 
+    def below(self, work_root: str) -> HPCTarget:
+        """This target as a runner with this work_root uses it."""
+        return self
+
     def options(self) -> Mapping[str, str | Sequence[str]]:
         """What only this kind of system knows, for its template."""
         return {}

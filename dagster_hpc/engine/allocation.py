@@ -1,0 +1,179 @@
+"""Keeping an allocation: a job that holds it is there while steps wait, and what it ran has ended when it has.
+
+Whoever asks for the steps does this for everybody, and any of it may be done twice: each job that holds the allocation
+is of a generation with a number, whose identity only one job can have; what is written into the spool is written once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from dagster_hpc.engine.errors import SubmitRefused
+from dagster_hpc.engine.hosts.base import Host
+from dagster_hpc.engine.job import JobState, Request
+from dagster_hpc.engine.ledger import JobRow
+from dagster_hpc.engine.runner import Runner
+from dagster_hpc.engine.target import Target
+from dagster_hpc.engine.workplace import Workplace
+from dagster_hpc.step_batch import spool
+
+_SOON_S = 1.0
+_MOST_IN_VAIN = 2  # jobs that ended badly before they took a step; then the steps that waited for them have failed
+# What the end of the held job was for the steps that ran in it; any other was not their doing.
+_SAME_FOR_STEPS = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.PREEMPTED, JobState.CANCELLED)
+
+
+@dataclass(frozen=True)
+class Generation:
+    """One held job as it is now."""
+
+    number: int
+    row: JobRow
+    lives: tuple[str, ...]  # the names of its holder: once more for each time that the scheduler started it
+    drains: bool  # its holder leaves steps to the next
+    used: bool  # it has taken a step
+
+    @property
+    def has_ended(self) -> bool:
+        """It has, and all that it ran with it. A job that is lost may still run."""
+        return self.row.state.is_final and not self.is_lost
+
+    @property
+    def is_lost(self) -> bool:
+        """Nobody knows what became of it. Its steps are as lost; those that wait need not wait for it."""
+        return self.row.state is JobState.LOST
+
+    @property
+    def was_in_vain(self) -> bool:
+        return self.has_ended and not self.row.state.is_success and not self.used
+
+
+class Keeper:
+    """Keeps the allocation whose spool is this folder. `inner`: where the jobs go that hold it; `request`: such a job."""
+
+    def __init__(self, folder: str, inner: Target, request: Callable[[], Request]) -> None:
+        self._folder, self._inner, self._request = folder, inner, request
+        self._runner: Runner | None = None
+
+    def __call__(self, work: Workplace) -> float | None:
+        """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
+        waiting = work.target.host.list(f"{self._folder}/{spool.QUEUE}")
+        open_numbers, last = self._numbers(work.target.host)
+        if not (waiting or open_numbers):
+            return None
+        runner = self._runner_on(work)
+        runner.tick()
+        generations = [self._generation(number, work) for number in open_numbers]
+        for each in generations:
+            if each.has_ended:
+                self._say_that_it_is_over(each, work)
+            elif each.is_lost:
+                self._mark(each, spool.LOST, b"", work)
+        live = [each for each in generations if not each.has_ended]
+        if len(live) < len(generations):
+            work.ledger.leases.hurry(work.target.key, 0.0)  # what ran there has ended: it is told at once
+        if waiting and all(each.drains or each.is_lost for each in live):
+            waiting = self._without_what_waits_in_vain(last, waiting, work)
+            if waiting:
+                self._begin(last + 1, runner, waiting, work)
+                return _SOON_S
+        self._say_why_steps_wait(live, waiting, work)
+        return self._inner.poll_interval_s if waiting or live else None
+
+    def _runner_on(self, work: Workplace) -> Runner:
+        if self._runner is None or self._runner.ledger is not work.ledger:
+            self._runner = Runner(self._inner, work.ledger, work.listener, work.clock)
+        return self._runner
+
+    def _numbers(self, host: Host) -> tuple[list[int], int]:
+        """The generations whose end is not known here yet; and the last there was, 0 for none."""
+        names = host.list(f"{self._folder}/{spool.ALLOCATIONS}")
+        numbers = sorted(int(name) for name in names if name.isdigit())
+        return [number for number in numbers if f"{number}.over" not in names], numbers[-1] if numbers else 0
+
+    def _generation(self, number: int, work: Workplace) -> Generation:
+        host, holders = work.target.host, f"{self._folder}/{spool.HOLDERS}"
+        token = (host.read(f"{self._folder}/{spool.ALLOCATIONS}/{number}") or b"").decode()
+        lives = tuple(name for name in host.list(holders) if name.partition(".")[0] == token)
+        said = [set(host.list(f"{holders}/{name}")) for name in lives]
+        row = work.ledger.job(token)
+        return Generation(
+            number, row, lives, bool(said) and spool.DRAINS in said[-1], any(spool.USED in each for each in said)
+        )
+
+    def _say_that_it_is_over(self, ended: Generation, work: Workplace) -> None:
+        """Its end, for its steps, and then that this is done. Who takes a result of it takes none of its work."""
+        row = ended.row
+        state = row.state if row.state in _SAME_FOR_STEPS else JobState.NODE_FAIL
+        reason = f"its allocation, job {row.job_id or row.token}, ended: {row.state}"
+        verdict = {"state": state.value, "reason": f"{reason} ({row.reason})" if row.reason else reason}
+        self._mark(ended, spool.OVER, json.dumps(verdict).encode(), work)
+        work.clock.point("allocation: after its end is said")
+        work.insist(lambda: work.ledger.deliveries.returned([row.token], None))
+        work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{ended.number}.over", b"")
+
+    def _mark(self, generation: Generation, name: str, content: bytes, work: Workplace) -> None:
+        for life in generation.lives:
+            work.target.host.create(f"{self._folder}/{spool.HOLDERS}/{life}/{name}", content)
+
+    def _begin(self, number: int, runner: Runner, waiting: Sequence[str], work: Workplace) -> None:
+        """Submit the job of this generation, unless somebody has, and keep its token."""
+        words = hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
+        try:
+            handle = runner.submit(replace(self._request(), identity=words))[0]
+        except SubmitRefused as error:
+            self._fail(waiting, f"its allocation was refused: {error.message}", work)
+            return
+        work.clock.point("allocation: before its token is kept")
+        work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{number}", handle.token.encode())
+        self._say(f"waits for its allocation, job {handle.job_id or handle.token}", work)
+
+    def _without_what_waits_in_vain(self, last: int, waiting: Sequence[str], work: Workplace) -> list[str]:
+        """Let steps fail for which several jobs were submitted, and ended badly before they took any step; the others."""
+        tried = [self._generation(number, work) for number in range(max(1, last - _MOST_IN_VAIN + 1), last + 1)]
+        if len(tried) < _MOST_IN_VAIN or not all(each.was_in_vain for each in tried):
+            return list(waiting)
+        since, row = tried[0].row.created_at, tried[-1].row
+        in_vain = [token for token in waiting if self._submitted_at(token, work.target.host) <= since]
+        why = f"{row.state}: {row.reason}" if row.reason else str(row.state)
+        words = f"its allocation ended {_MOST_IN_VAIN} times before it took a step, last as job {row.job_id}, {why}"
+        if in_vain:
+            self._fail(in_vain, f"{words}; see `dagster-hpc logs {row.token}`", work)
+        return [token for token in waiting if token not in in_vain]
+
+    def _fail(self, tokens: Sequence[str], reason: str, work: Workplace) -> None:
+        work.listener.on_warning(f"steps that waited have failed: {reason}")
+        verdict = json.dumps({"state": JobState.FAILED.value, "reason": reason, "at": work.clock.now()}).encode()
+        for token in tokens:
+            submission = self._submission(token, work.target.host)
+            for index in submission.indices if submission else ():
+                work.target.host.create(f"{self._folder}/{spool.STEPS}/{token}/{index}", verdict)
+        work.ledger.leases.hurry(work.target.key, 0.0)
+
+    def _submission(self, token: str, host: Host) -> spool.Submission | None:
+        text = host.read(f"{self._folder}/{spool.STEPS}/{token}/submission.json")
+        return None if text is None else spool.Submission(**json.loads(text))
+
+    def _submitted_at(self, token: str, host: Host) -> float:
+        submission = self._submission(token, host)
+        return submission.submitted_at if submission else float("inf")
+
+    def _say_why_steps_wait(self, live: Sequence[Generation], waiting: Sequence[str], work: Workplace) -> None:
+        if not (waiting and live):
+            return
+        row = live[-1].row
+        if row.state is JobState.RUNNING:
+            self._say(f"waits for room in its allocation, job {row.job_id}", work)
+        else:
+            why = f": {row.reason}" if row.reason else ""
+            self._say(f"waits for its allocation, job {row.job_id or row.token} ({row.state}{why})", work)
+
+    def _say(self, words: str, work: Workplace) -> None:
+        """Keep the words that a query tells of steps that wait."""
+        if work.target.host.read(f"{self._folder}/{spool.WAITS}") != words.encode():
+            work.target.host.place(self._folder, {spool.WAITS: words.encode()})
+
+

@@ -1,0 +1,1 @@
+"""The steps of an allocation: the queue of `step_batch/`."""
