@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     )
     from dagster_hpc.metadata import array_metadata, job_metadata
     from dagster_hpc.pipes import PipesHPCClient
+    from dagster_hpc.python_calls.outcome import CallFailed, ValueUnreadable
+    from dagster_hpc.resources.call_future import CallFuture
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AssetOptions",
+    "CallFailed",
+    "CallFuture",
     "Command",
     "ConfigurationError",
     "Dependency",
@@ -93,6 +97,7 @@ __all__ = [
     "SubmissionRoute",
     "SubmitRefused",
     "TorqueTarget",
+    "ValueUnreadable",
     "WaitTimeout",
     "__version__",
     "array_metadata",
@@ -129,6 +134,8 @@ __getattr__, __dir__ = lazy_names(
         ),
         "metadata": ("array_metadata", "job_metadata"),
         "pipes": ("PipesHPCClient",),
+        "python_calls.outcome": ("CallFailed", "ValueUnreadable"),
+        "resources.call_future": ("CallFuture",),
         "resources.command": ("Command",),
         "resources.job_runner": ("HPCJobRunner",),
         "resources.profile": ("ExecutionProfile",),

@@ -15,7 +15,7 @@ from dagster_hpc.engine.hosts.local import LocalHost
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.target import Patience, Target
-from dagster_hpc.resources.profile import ResourceClass
+from dagster_hpc.resources.profile import ExecutionProfile, ResourceClass
 
 SCRIPT_SUFFIXES = (".slurm", ".pbs", ".pjm", ".sge", ".lsf", ".flux", ".torque", ".sh")
 
@@ -56,6 +56,11 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     project_gpu: str = Field(default="", description="Project, group or account that is charged for gpu jobs.")
     executable_map: dict[str, str] = Field(
         default={}, description="Where each program lies on this system: key → absolute path."
+    )
+    python: str = Field(
+        default="",
+        description="Python that runs functions on the nodes: absolute path, key of the executable_map, or a word found in "
+        "the job's PATH. Empty: python3.",
     )
     template: str | None = Field(default=None, description="Path of a job template that replaces the packaged one.")
     poll_interval: float = Field(
@@ -138,6 +143,17 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"executable {key!r} is not in the executable_map of {type(self).__name__}: {hint}"
             )
         return path
+
+    def interpreter(self, profile: ExecutionProfile) -> tuple[str, ...]:
+        """The words that start Python for a function under this profile."""
+        python = profile.python or self.python or ("python3" if profile.container else self.default_python)
+        if os.path.isabs(python) or python in self.executable_map:
+            return (self.executable(python),)
+        return ("/usr/bin/env", python)  # which looks where modules and pre_commands have put it
+
+    @property
+    def default_python(self) -> str:
+        return "python3"
 
     @property
     def patience(self) -> Patience:
