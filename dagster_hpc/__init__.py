@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from dagster_hpc.executor import hpc_executor
     from dagster_hpc.metadata import array_metadata, job_metadata
     from dagster_hpc.pipes import PipesHPCClient
+    from dagster_hpc.python_calls.outcome import CallFailed, ValueUnreadable
+    from dagster_hpc.resources.call_future import CallFuture
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.limits import QueueLimits
@@ -60,6 +62,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Allocation",
     "AssetOptions",
+    "CallFailed",
+    "CallFuture",
     "Command",
     "ConfigurationError",
     "Dependency",
@@ -100,6 +104,7 @@ __all__ = [
     "SubmissionRoute",
     "SubmitRefused",
     "TorqueTarget",
+    "ValueUnreadable",
     "WaitTimeout",
     "__version__",
     "array_metadata",
@@ -138,6 +143,8 @@ __getattr__, __dir__ = lazy_names(
         "executor": ("hpc_executor",),
         "metadata": ("array_metadata", "job_metadata"),
         "pipes": ("PipesHPCClient",),
+        "python_calls.outcome": ("CallFailed", "ValueUnreadable"),
+        "resources.call_future": ("CallFuture",),
         "resources.command": ("Command",),
         "resources.job_runner": ("HPCJobRunner",),
         "resources.limits": ("QueueLimits",),

@@ -150,10 +150,10 @@ class Runner:
             work.clock.sleep(_LOOK_AGAIN_S)
         return row.job_id
 
-    def follow(self, handle: JobHandle, listener: Listener) -> JobRow:
+    def follow(self, handle: JobHandle, listener: Listener, *, timeout_s: float | None = None) -> JobRow:
         """Hear of a job until it is over; its result is left to those who asked for it."""
         work = self._place_of([handle.token], listener)
-        return Waiter(work, self._upkeep(work)).wait([handle.token], listener)[0]
+        return Waiter(work, self._upkeep(work)).wait([handle.token], listener, timeout_s=timeout_s)[0]
 
     def latest(self, identities: Sequence[str]) -> dict[str, JobRow]:
         """For each of these identities its latest job, if there is one."""

@@ -4,7 +4,7 @@
 # that is configured at launch in its place.
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +13,15 @@ import dagster as dg
 from pydantic import ConfigDict, Field, PrivateAttr
 from typing_extensions import Unpack
 
+from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.clock import SYSTEM_CLOCK
 from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable, did_you_mean
 from dagster_hpc.engine.job import JobHandle, JobResult, JobState
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
+from dagster_hpc.python_calls.interpreter import Interpreter
+from dagster_hpc.resources.call_future import CallFuture, values_of
+from dagster_hpc.resources.calls import map_calls, submit_call
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.identity import CallCounter
@@ -83,6 +87,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     _calls: CallCounter = PrivateAttr(default_factory=CallCounter)
     _secrets: set[str] = PrivateAttr(default_factory=set)
     _patience: Patience | None = PrivateAttr(None)
+    _interpreters: "dict[Interpreter, Answer]" = PrivateAttr(default_factory=dict)
 
     def run(
         self,
@@ -177,6 +182,54 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             handles = self._submitting(context).array(elements, shared, max_running)
         return self.wait_all(handles, context=context, timeout=timeout)
 
+    def call(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        context: Context | None = None,
+        timeout: float | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Any:
+        """Run a Python function as a job and return what it returns; what it raises is raised here.
+
+        `kwargs` are the function's arguments by name. See docs/python-functions.md for how it gets there, `JobRequest` for
+        the options.
+        """
+        future = self.submit_call(function, *arguments, kwargs=kwargs, context=context, **options)
+        return future.result(timeout)
+
+    def submit_call(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        kwargs: Mapping[str, Any] | None = None,
+        context: Context | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> CallFuture:
+        """Submit a call and return at once. A future among the arguments becomes a dependency between the jobs."""
+        return submit_call(self, function, arguments, kwargs, JobRequest(**options), context)
+
+    def map_calls(
+        self,
+        function: Callable[..., Any],
+        *iterables: Iterable[Any],
+        kwargs: Mapping[str, Any] | None = None,
+        context: Context | None = None,
+        timeout: float | None = None,
+        max_running: int | None = None,
+        return_exceptions: bool = False,
+        **options: Unpack[RequestOptions],
+    ) -> list[Any]:
+        """Call a function for each of these arguments, as `map` does, all as one array job. The values in their order.
+
+        If a call fails, the first that did is raised when all are over; with `return_exceptions` each stands in the place
+        of its value. `max_running` limits how many run at once.
+        """
+        arguments = list(zip(*iterables, strict=False))
+        calls = map_calls(self, function, arguments, kwargs, JobRequest(**options), context, max_running)
+        return values_of(calls, timeout, return_exceptions=return_exceptions)
+
     def render(self, command: Command, **options: Unpack[RequestOptions]) -> str:
         """The very script that `run` would submit, with a token of zeros. Nothing is written or submitted."""
         spec = self._submitting(None).spec(command, JobRequest(**options))
@@ -270,6 +323,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             for profile in self.profiles.values():
                 self.conceal_from_now_on(profile.secret_values())
         return self._runner
+
+    def _answer_of(self, interpreter: Interpreter) -> Answer:
+        """What this Python says of itself where it is started here; it is asked once."""
+        if interpreter not in self._interpreters:
+            self._interpreters[interpreter] = self._engine().target.host.run(interpreter.question())
+        return self._interpreters[interpreter]
 
     def conceal_from_now_on(self, secrets: Iterable[str]) -> None:
         """Mask these values in all that jobs print into logs, results and metadata."""

@@ -51,6 +51,11 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
         default=[],
         description="Names of environments whose values stand in no script and no metadata. An EnvVar is secret by itself.",
     )
+    python: str = Field(
+        default="",
+        description="Python that runs functions: absolute path, or a word found once modules and pre_commands have run; "
+        "empty: the target's.",
+    )
     container: str | None = Field(default=None, description="Apptainer image in which the command runs.")
     exclusive: bool = Field(default=False, description="Whole nodes for this job alone.")
     qos: str | None = Field(default=None, description="Quality of service, where the scheduler has it.")

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from dagster_hpc.dagster_values import failure
+from dagster_hpc.dagster_values import code, failure
 from dagster_hpc.engine.errors import ConfigurationError, SubmitRefused
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobState, Progress
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
+from dagster_hpc.python_calls.outcome import CallFailed
 from dagster_hpc.resources.command import Command
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ def as_dagster_failure(context: Context | None) -> Iterator[None]:
     except JobFailed as error:
         if context is None:
             raise
-        raise failure(error, job_metadata(error.result)) from error
+        traceback = {"remote_traceback": code(error.traceback)} if isinstance(error, CallFailed) else {}
+        raise failure(error, {**job_metadata(error.result), **traceback}) from error
     except (SubmitRefused, ConfigurationError) as error:
         if context is None:
             raise

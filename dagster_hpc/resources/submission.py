@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.engine.job import Dependency, JobHandle, JobSpec, Own, Request
+from dagster_hpc.engine.job import Dependency, DependencyKind, JobHandle, JobSpec, Own, Request
 from dagster_hpc.engine.target import script_stem
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.deployment import deployment_of
@@ -56,12 +56,14 @@ class Submitting:
     context: Context | None
     interruptible: Callable[[Sequence[JobHandle]], AbstractContextManager[None]]
 
-    def one(self, command: Command, request: JobRequest) -> JobHandle:
-        """A job."""
+    def one(self, command: Command, request: JobRequest, *, after: Sequence[JobHandle] = ()) -> JobHandle:
+        """A job. `after`: jobs whose files are among its inputs; which they are says those, and not the ids of the queue."""
         with as_dagster_failure(self.context):
             spec, contents = self.spec(command, request), _contents(command.inputs, request.inputs)
             asker = self._asker(request)
             identity = asker and self._identity(asker, spec, contents)
+            if after:
+                spec = self.spec(command, replace(request, dependencies=[*request.dependencies, *self._ends_of(after)]))
             with self.interruptible([]):
                 ((handle,),) = self._send([self._request(spec, request, inputs=contents, identity=identity,
                                                          partition_key=asker and asker.partition_key)],
@@ -197,6 +199,11 @@ class Submitting:
                     engine.cancel([handle for handle in handles if not handle.joined])
                 raise
         return handles
+
+    def _ends_of(self, handles: Sequence[JobHandle]) -> list[Dependency]:
+        """Where a system cannot wait for a good end, it waits for any: the job itself misses the files then."""
+        kind: DependencyKind = "afterany" if "afterok" in self.hpc.target.scheduler.lacks else "afterok"
+        return [Dependency(kind, self._id_of(handle)) for handle in handles]
 
     def _id_of(self, handle: JobHandle) -> str:
         """The scheduler's id of a job that another one depends on; a job that waits for room is waited for."""

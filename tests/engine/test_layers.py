@@ -23,6 +23,7 @@ SCHEDULERS = sorted(ROOM.rglob("*.py"))
 # From the ground up. A module may import from its own floor and from those before it.
 FLOORS = [
     ["version", "lazy", "shown_text", "engine", "local_batch", "step_batch"],
+    ["python_calls"],
     ["electrons"],
     ["diagonalization"],
     ["checks", "dagster_values", "value_files"],

@@ -16,7 +16,7 @@ from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.base import Scheduler
 from dagster_hpc.engine.target import Patience, Target
 from dagster_hpc.resources.limits import QueueLimits
-from dagster_hpc.resources.profile import ResourceClass
+from dagster_hpc.resources.profile import ExecutionProfile, ResourceClass
 
 SCRIPT_SUFFIXES = (".slurm", ".pbs", ".pjm", ".sge", ".lsf", ".flux", ".torque", ".sh")
 
@@ -61,6 +61,11 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
     limits: dict[str, QueueLimits] = Field(
         default={}, description="The most that a job may ask for, by queue; * stands for every queue."
+    )
+    python: str = Field(
+        default="",
+        description="Python that runs functions on the nodes: absolute path, key of the executable_map, or a word found in "
+        "the job's PATH. Empty: python3.",
     )
     template: str | None = Field(default=None, description="Path of a job template that replaces the packaged one.")
     poll_interval: float = Field(
@@ -147,6 +152,17 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
                 f"executable {key!r} is not in the executable_map of {type(self).__name__}: {hint}"
             )
         return path
+
+    def interpreter(self, profile: ExecutionProfile) -> tuple[str, ...]:
+        """The words that start Python for a function under this profile."""
+        python = profile.python or self.python or ("python3" if profile.container else self.default_python)
+        if os.path.isabs(python) or python in self.executable_map:
+            return (self.executable(python),)
+        return ("/usr/bin/env", python)  # which looks where modules and pre_commands have put it
+
+    @property
+    def default_python(self) -> str:
+        return "python3"
 
     @property
     def patience(self) -> Patience:

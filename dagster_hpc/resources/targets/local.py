@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from dataclasses import replace
 
 from pydantic import Field
@@ -53,6 +54,10 @@ class LocalTarget(HPCTarget):
     def default_name(self) -> str:
         here = f"local@{socket.gethostname()}"
         return f"{here}:{self._spool}" if self.spool else here
+
+    @property
+    def default_python(self) -> str:
+        return sys.executable
 
     @property
     def _spool(self) -> str:

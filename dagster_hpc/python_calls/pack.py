@@ -1,0 +1,138 @@
+"""A function and its arguments → the files of a job, and the digest by which two calls are the same."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import sysconfig
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dagster_hpc.engine.errors import ConfigurationError
+from dagster_hpc.python_calls import worker
+from dagster_hpc.python_calls.pickling import Pickled, Stand, is_importable, pickled
+
+_INSTALLED = ("site-packages", "dist-packages")
+
+
+@dataclass(frozen=True)
+class StepContext:
+    """What the function of an asset may ask of its step."""
+
+    asset_key: str | None = None
+    partition_keys: Sequence[str] = ()
+    run_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Packed:
+    """One call as files of its job. `counted` make it the call that it is; `carried` do not, and may differ each time."""
+
+    name: str  # what the queue shows
+    counted: Mapping[str, bytes]
+    carried: Mapping[str, bytes]
+    by_value: Mapping[str, Any] | None  # what the interpreter on the node must have; None where any will do
+
+
+def packed(
+    function: Callable[..., Any],
+    args: Sequence[Any] = (),
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    ranks: int = 1,
+    context: StepContext | None = None,
+    by_value: bool = False,
+    stand: Stand = lambda value: None,
+) -> Packed:
+    """The files of a call. `stand`: what stands for an argument that is the value of an earlier call.
+
+    `by_value`: the function travels by value, and all that its module defines, wherever the node could import it.
+    """
+    function, args, kwargs = _without_partial(function, args, kwargs or {})
+    called = name_of(function)
+    modules = [function.__module__] if by_value else []
+    by_name = not by_value and is_importable(function)
+    carried: dict[str, bytes] = {}
+    taken = None if by_name else pickled(function, f"the function {called}", stand=stand, modules=modules)
+    if taken is not None:
+        carried[worker.FUNCTION] = taken.content
+    arguments = _arguments(called, args, kwargs, stand, modules)
+    carried[worker.ARGUMENTS] = arguments.content
+    needs = _needs() if arguments.by_value or (taken and taken.by_value) else None
+    call = {
+        "called": called,
+        "module": function.__module__ if by_name else None,
+        "name": function.__qualname__ if by_name else None,
+        "digest": worker.digest_of(function) if taken is None else taken.digest,
+        "arguments": arguments.digest,
+        "by_value": needs,
+        "ranks": ranks,
+        "context": context is not None,
+    }
+    told = {"folders": project_folders(), "context": vars(context) if context else None}
+    carried[worker.CIRCUMSTANCES] = json.dumps(told).encode()
+    counted = {worker.WORKER: Path(worker.__file__).read_bytes(), worker.CALL: json.dumps(call).encode()}
+    return Packed(_plain_name(function), _in_folder(counted), _in_folder(carried), needs)
+
+
+def name_of(function: Any) -> str:
+    """What messages call it: `climate.prepare`."""
+    name = getattr(function, "__qualname__", None) or type(function).__qualname__
+    module = getattr(function, "__module__", None)
+    return name if module in (None, "builtins", "__main__") else f"{module}.{name}"
+
+
+def project_folders() -> list[str]:
+    """Where this process finds modules that are not installed; a node that sees the same folders finds them there."""
+    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    folders = [os.path.abspath(entry) for entry in sys.path]  # '' is the current folder
+    own = [
+        folder
+        for folder in folders
+        if os.path.isdir(folder)
+        and not any(part in _INSTALLED for part in Path(folder).parts)
+        and not any(Path(folder).is_relative_to(root) for root in roots)
+    ]
+    return list(dict.fromkeys(own))
+
+
+def _without_partial(
+    function: Any, args: Sequence[Any], kwargs: Mapping[str, Any]
+) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    while isinstance(function, functools.partial):
+        function, args, kwargs = function.func, (*function.args, *args), {**function.keywords, **kwargs}
+    if not callable(function):
+        raise ConfigurationError(f"{function!r} is no function", advice="give the function itself, then its arguments.")
+    return function, tuple(args), dict(kwargs)
+
+
+def _arguments(
+    called: str, args: tuple[Any, ...], kwargs: dict[str, Any], stand: Stand, modules: Sequence[str]
+) -> Pickled:
+    """All of them in one pickle: what two arguments share stays one object. A fault is told of the argument that has it."""
+    try:
+        return pickled((args, kwargs), f"the arguments of {called}", stand=stand, modules=modules)
+    except ConfigurationError:
+        named = [*((f"argument {number}", value) for number, value in enumerate(args, 1)), *kwargs.items()]
+        for name, value in named:
+            pickled(value, f"{name} of {called}", stand=stand, modules=modules)
+        raise
+
+
+def _needs() -> dict[str, Any]:
+    import cloudpickle
+
+    return {"python": list(sys.version_info[:2]), "cloudpickle": cloudpickle.__version__}
+
+
+def _plain_name(function: Any) -> str:
+    name = str(getattr(function, "__name__", type(function).__name__))
+    return name.strip("<>") or "call"
+
+
+def _in_folder(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    return {f"{worker.FOLDER}/{name}": content for name, content in files.items()}
