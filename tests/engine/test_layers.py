@@ -33,6 +33,7 @@ FLOORS = [
     ["sensors"],
     ["testing"],
     ["pipes"],
+    ["components"],
     ["subspace", "quantum"],
     ["dice"],
     ["sbd"],
