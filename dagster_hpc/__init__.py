@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         hpc_multi_asset,
     )
     from dagster_hpc.collectors import from_stdout
+    from dagster_hpc.components import HPCJobComponent
     from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
     from dagster_hpc.engine.job import (
         Dependency,
@@ -73,6 +74,7 @@ __all__ = [
     "GadiTarget",
     "HPCAsset",
     "HPCError",
+    "HPCJobComponent",
     "HPCJobConfig",
     "HPCJobRunner",
     "HPCTarget",
@@ -133,6 +135,7 @@ __getattr__, __dir__ = lazy_names(
             "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
         ),
         "collectors": ("from_stdout",),
+        "components": ("HPCJobComponent",),
         "engine.errors": (
             "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",
         ),

@@ -19,6 +19,7 @@ from dagster_hpc.assets.partitions import covers_several, materialize_partitions
 from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.resources.command import Command, InputFile
+from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.retry import Resume, RetryRule
 
 Body = Callable[..., Command | Sequence[Command]]
@@ -45,7 +46,7 @@ class HPCAsset(HPCDefinition):
 
 
 def hpc_asset(
-    profile: str = "",
+    profile: str | ExecutionProfile = "",
     *,
     outputs: Mapping[str, str] | None = None,
     inputs: Mapping[str, InputFile] | None = None,
@@ -66,8 +67,8 @@ def hpc_asset(
     name → absolute path, or what `collect(result)` makes of the finished job; its metadata says what the job cost.
 
     Args:
-        profile: Name of the execution profile; without it the runner's default. The launchpad may choose another or
-            override its fields.
+        profile: The execution profile, or its name among the runner's; without it the runner's default. The launchpad may
+            choose another or override its fields.
         outputs: Files that the command leaves in its directory, name → relative path. A missing one fails the job.
         inputs: Files placed in the job's directory, beside those of the `Command`.
         overrides: Fields of the profile that differ for this asset.

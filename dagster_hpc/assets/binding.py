@@ -68,22 +68,24 @@ def known_target(runner: HPCJobRunner) -> HPCTarget | None:
 
 def code_version(recipe: Recipe, runner: HPCJobRunner, target: HPCTarget) -> str:
     """Changes with the command (the function's text), with how it is read and run, and with the job template."""
-    name = recipe.profile or runner.default_profile
-    profile = runner.profiles.get(name)
+    named = recipe.profile or runner.default_profile
+    profile = runner.profiles.get(named) if isinstance(named, str) else named
     how = {
         "function": source_of(recipe.function),
         "collect": source_of(recipe.collect) if recipe.collect else None,
         "inputs": {name: str(source) for name, source in (recipe.inputs or {}).items()},
         "outputs": dict(recipe.outputs or {}),
         "overrides": dict(recipe.overrides or {}),
-        "profile": shown_fields(profile) if profile else name,
+        "profile": shown_fields(profile) if profile else named,
         "template": template_text(target.scheduler.template, target.template and os.path.expanduser(target.template)),
     }
     return sha256(json.dumps(how, sort_keys=True, default=repr).encode("utf-8", "surrogateescape")).hexdigest()[:12]
 
 
 def source_of(function: Callable[..., Any]) -> str:
-    """Its text; where that is not to be had, as at a prompt, its bytecode."""
+    """Its text; where that is not to be had, as at a prompt, its bytecode. A function that is made tells from what."""
+    if hasattr(function, "made_from"):
+        return repr(function.made_from)
     plain = inspect.unwrap(getattr(function, "func", function))  # of a functools.partial
     try:
         return inspect.getsource(plain)

@@ -15,6 +15,7 @@ from dagster_hpc.assets.signature import config_type_of, parameters_of, refuse_f
 from dagster_hpc.engine.job import JobHandle
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.job_runner import HPCJobRunner
+from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import RequestOptions
 from dagster_hpc.resources.retry import Resume, RetryRule
 
@@ -27,7 +28,7 @@ class Recipe:
 
     function: Callable[..., Command | Sequence[Command]]
     parameters: Mapping[str, Parameter]
-    profile: str
+    profile: str | ExecutionProfile
     outputs: Mapping[str, str] | None = None
     inputs: Mapping[str, InputFile] | None = None
     overrides: Mapping[str, Any] | None = None

@@ -35,6 +35,7 @@ FLOORS = [
     ["sensors", "executor"],
     ["testing"],
     ["pipes"],
+    ["components"],
     ["subspace", "quantum"],
     ["dice"],
     ["sbd"],

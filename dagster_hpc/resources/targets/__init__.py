@@ -20,6 +20,7 @@ _HOME = {
     "sge": ("sge", "SGETarget"),
     "flux": ("flux", "FluxTarget"),
 }
+KINDS = list(_HOME)
 
 
 def target_kinds() -> list[str]:
@@ -30,7 +31,7 @@ def target_kinds() -> list[str]:
 def target_class(kind: str) -> type[HPCTarget]:
     """`slurm` → `SlurmTarget`: for the command line and for targets that are chosen by a variable."""
     if kind not in _HOME:
-        raise ConfigurationError(f"there is no target {kind!r}: {did_you_mean(kind, list(_HOME))}")
+        raise ConfigurationError(f"there is no target {kind!r}: {did_you_mean(kind, KINDS)}")
     module, name = _HOME[kind]
     found: type[HPCTarget] = getattr(import_module(f"{__name__}.{module}"), name)
     return found

@@ -1,0 +1,65 @@
+"""Retries in a `defs.yaml`: the rules of `RetryRule`, and jobs that go on where they stopped."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import dagster as dg
+from pydantic import BaseModel, create_model, model_validator
+from pydantic.fields import FieldInfo
+
+from dagster_hpc.resources.retry import Resume, RetryRule
+
+
+class _Written(dg.Model):
+    @model_validator(mode="before")
+    @classmethod
+    def _on_is_a_word(cls, given: Any) -> Any:
+        # YAML takes the key `on` for the truth value.
+        return {("on" if key is True else key): each for key, each in given.items()} if isinstance(given, dict) else given
+
+
+def _model(config: type[BaseModel]) -> type[BaseModel]:
+    fields: dict[str, Any] = {
+        name: (field.annotation, FieldInfo.merge_field_infos(field, description=field.description))
+        for name, field in config.model_fields.items()
+    }
+    return create_model(config.__name__, __base__=_Written, __doc__=config.__doc__, **fields)
+
+
+def _rule(model: BaseModel) -> RetryRule:
+    return RetryRule(**model.model_dump(exclude_unset=True))
+
+
+def _rules(context: dg.ResolutionContext, given: Any) -> list[RetryRule] | None:
+    if given is None or given == "usual":
+        return given and RetryRule.usual()
+    return [each if isinstance(each, RetryRule) else _rule(each) for each in given]
+
+
+def _resume(context: dg.ResolutionContext, given: Any) -> Resume | None:
+    return Resume(**given.model_dump(exclude_unset=True)) if isinstance(given, BaseModel) else given
+
+
+if TYPE_CHECKING:
+    Retry: TypeAlias = list[RetryRule] | None
+    Resuming: TypeAlias = Resume | None
+else:  # Dagster takes no type whose fields have bounds
+    Retry = Annotated[
+        Any,
+        dg.Resolver(
+            _rules,
+            model_field_type=Literal["usual"] | list[_model(RetryRule)],
+            description="After which ends a job is submitted again, and with what more; usual: what is right for most.",
+            examples=["usual", [{"on": ["TIMEOUT"], "walltime": 2, "most_walltime": "24:00:00"}]],
+        ),
+    ]
+    Resuming = Annotated[
+        Any,
+        dg.Resolver(
+            _resume,
+            model_field_type=_model(Resume),
+            description="The job stops before its walltime ends and goes on in the same directory, until it is finished.",
+            examples=[{"exit_code": 85}],
+        ),
+    ]
