@@ -51,13 +51,14 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-    from dagster_hpc.sensors import build_hpc_job_sensor
+    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor
 
 __all__ = [
     "AssetOptions",
     "Command",
     "ConfigurationError",
     "Dependency",
+    "EndedJob",
     "ExecutionProfile",
     "FluxTarget",
     "FugakuTarget",
@@ -97,6 +98,7 @@ __all__ = [
     "__version__",
     "array_metadata",
     "build_hpc_job_sensor",
+    "build_job_ended_sensor",
     "from_stdout",
     "hpc_asset",
     "hpc_asset_check",
@@ -142,7 +144,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
-        "sensors": ("build_hpc_job_sensor",),
+        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor"),
     },
     before=_register,
 )  # fmt: skip
