@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor
+    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor, build_new_files_sensor
 
 __all__ = [
     "AssetOptions",
@@ -99,6 +99,7 @@ __all__ = [
     "array_metadata",
     "build_hpc_job_sensor",
     "build_job_ended_sensor",
+    "build_new_files_sensor",
     "from_stdout",
     "hpc_asset",
     "hpc_asset_check",
@@ -144,7 +145,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
-        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor"),
+        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor"),
     },
     before=_register,
 )  # fmt: skip
