@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         WaitTimeout,
     )
     from dagster_hpc.metadata import array_metadata, job_metadata
+    from dagster_hpc.notifications import Mail, Webhook, build_hpc_notification_sensor
     from dagster_hpc.pipes import PipesHPCClient
     from dagster_hpc.resources.command import Command
     from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -80,6 +81,7 @@ __all__ = [
     "LSFTarget",
     "LedgerError",
     "LocalTarget",
+    "Mail",
     "MiyabiTarget",
     "NodeFailed",
     "OutputMissing",
@@ -95,9 +97,11 @@ __all__ = [
     "SubmitRefused",
     "TorqueTarget",
     "WaitTimeout",
+    "Webhook",
     "__version__",
     "array_metadata",
     "build_hpc_job_sensor",
+    "build_hpc_notification_sensor",
     "build_job_ended_sensor",
     "build_new_files_sensor",
     "from_stdout",
@@ -131,6 +135,7 @@ __getattr__, __dir__ = lazy_names(
             "JobState", "JobTimedOut", "NodeFailed", "OutputMissing", "WaitTimeout",
         ),
         "metadata": ("array_metadata", "job_metadata"),
+        "notifications": ("Mail", "Webhook", "build_hpc_notification_sensor"),
         "pipes": ("PipesHPCClient",),
         "resources.command": ("Command",),
         "resources.job_runner": ("HPCJobRunner",),

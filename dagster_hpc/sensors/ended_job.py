@@ -14,22 +14,16 @@ from dagster_hpc.engine.ledger import JobRow, Subject, end_of
 
 
 @dataclass(frozen=True)
-class EndedJob:
-    """A job that is over, or an array of which all elements are: a row of the ledger for each.
-
-    Example:
-        def for_plot(job: EndedJob) -> dg.RunRequest:
-            return dg.RunRequest(run_config={"ops": {"plot": {"config": {"folder": job.work_dir}}}})
-
-        plot_each = build_job_ended_sensor(target="plots", names=["md-*"], request=for_plot)
-    """
+class JobOrArray:
+    """A job, or an array: a row of the ledger for each element."""
 
     rows: tuple[JobRow, ...]
 
     @property
     def first(self) -> JobRow:
         """Its row; of an array that of the first element, or of the first one that ended badly."""
-        return next((row for row in self.rows if not row.state.is_success), self.rows[0])
+        bad = (row for row in self.rows if row.state.is_final and not row.state.is_success)
+        return next(bad, self.rows[0])
 
     @property
     def token(self) -> str:
@@ -43,11 +37,6 @@ class EndedJob:
     @property
     def name(self) -> str:
         return self.rows[0].name
-
-    @property
-    def state(self) -> JobState:
-        """COMPLETED if all of it has ended well."""
-        return self.first.state
 
     @property
     def job_id(self) -> str | None:
@@ -65,6 +54,23 @@ class EndedJob:
     @property
     def partition_keys(self) -> list[str]:
         return [row.partition_key for row in self.rows if row.partition_key is not None]
+
+
+@dataclass(frozen=True)
+class EndedJob(JobOrArray):
+    """A job that is over, or an array of which all elements are.
+
+    Example:
+        def for_plot(job: EndedJob) -> dg.RunRequest:
+            return dg.RunRequest(run_config={"ops": {"plot": {"config": {"folder": job.work_dir}}}})
+
+        plot_each = build_job_ended_sensor(target="plots", names=["md-*"], request=for_plot)
+    """
+
+    @property
+    def state(self) -> JobState:
+        """COMPLETED if all of it has ended well."""
+        return self.first.state
 
     @property
     def tags(self) -> dict[str, str]:

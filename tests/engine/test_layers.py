@@ -31,6 +31,7 @@ FLOORS = [
     ["resources"],
     ["assets"],
     ["sensors"],
+    ["notifications"],
     ["testing"],
     ["pipes"],
     ["subspace", "quantum"],

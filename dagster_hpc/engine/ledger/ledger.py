@@ -212,7 +212,8 @@ class Ledger:
             for part in in_parts(tokens):
                 connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(part)))
                 connection.execute(WAITERS.delete().where(WAITERS.c.token.in_(part)))
-                connection.execute(NOTICES.delete().where(NOTICES.c.token.in_(part)))
+                arrays = {token.partition(".")[0] for token in part}
+                connection.execute(NOTICES.delete().where(NOTICES.c.token.in_([*part, *arrays])))
                 count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(part), OVER)).rowcount
             return count
 
