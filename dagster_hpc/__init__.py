@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     )
     from dagster_hpc.executor import hpc_executor
     from dagster_hpc.metadata import array_metadata, job_metadata
+    from dagster_hpc.notifications import Mail, Webhook, build_hpc_notification_sensor
     from dagster_hpc.pipes import PipesHPCClient
     from dagster_hpc.python_calls.outcome import CallFailed, ValueUnreadable
     from dagster_hpc.resources.call_future import CallFuture
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-    from dagster_hpc.sensors import build_hpc_job_sensor
+    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor, build_new_files_sensor
     from dagster_hpc.site.catalogue import Site
 
 __all__ = [
@@ -68,6 +69,7 @@ __all__ = [
     "Command",
     "ConfigurationError",
     "Dependency",
+    "EndedJob",
     "ExecutionProfile",
     "FluxTarget",
     "FugakuTarget",
@@ -90,6 +92,7 @@ __all__ = [
     "LSFTarget",
     "LedgerError",
     "LocalTarget",
+    "Mail",
     "MiyabiTarget",
     "NodeFailed",
     "OutputMissing",
@@ -108,9 +111,13 @@ __all__ = [
     "TorqueTarget",
     "ValueUnreadable",
     "WaitTimeout",
+    "Webhook",
     "__version__",
     "array_metadata",
     "build_hpc_job_sensor",
+    "build_hpc_notification_sensor",
+    "build_job_ended_sensor",
+    "build_new_files_sensor",
     "from_stdout",
     "hpc_asset",
     "hpc_asset_check",
@@ -145,6 +152,7 @@ __getattr__, __dir__ = lazy_names(
         ),
         "executor": ("hpc_executor",),
         "metadata": ("array_metadata", "job_metadata"),
+        "notifications": ("Mail", "Webhook", "build_hpc_notification_sensor"),
         "pipes": ("PipesHPCClient",),
         "python_calls.outcome": ("CallFailed", "ValueUnreadable"),
         "resources.call_future": ("CallFuture",),
@@ -163,7 +171,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
-        "sensors": ("build_hpc_job_sensor",),
+        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor"),
         "site.catalogue": ("Site",),
     },
     before=_register,

@@ -18,7 +18,7 @@ import click
 from dagster_hpc.checks.base import Finding
 from dagster_hpc.engine.job import JobState, RetryPlan
 from dagster_hpc.engine.ledger import JobRow, Recipient
-from dagster_hpc.engine.units import format_walltime
+from dagster_hpc.engine.units import duration, format_walltime
 
 _PLAIN = (
     "token", "job_id", "name", "state", "reason", "exit_code", "target", "cluster", "queue", "project", "work_dir",
@@ -252,21 +252,6 @@ def moment(at: float | None, now: float) -> str:
     if at is None:
         return ""
     return f"{datetime.fromtimestamp(at):%Y-%m-%d %H:%M:%S} ({duration(now - at)} ago)"
-
-
-def duration(seconds: float) -> str:
-    """`0.4s`, `42s`, `3m05s`, `2h10m`, `4d03h`."""
-    seconds = max(0.0, seconds)
-    if seconds < 9.95:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
 def printable(text: str) -> str:

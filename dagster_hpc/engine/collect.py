@@ -48,6 +48,13 @@ def collect(rows: Sequence[JobRow], joined: Sequence[bool], work: Workplace) -> 
     return results
 
 
+def printed(row: JobRow, tail_bytes: int, work: Workplace) -> tuple[str, str]:
+    """The ends of its stdout and stderr, without the secrets that it was given."""
+    silence = ("", "its logs cannot be read just now")
+    stdout, stderr = _or_silence(lambda: read_tails(work.target.host, row, work.target.scheduler, tail_bytes), silence)
+    return work.conceal(stdout), work.conceal(stderr)
+
+
 def outputs_may_come(row: JobRow, work: Workplace) -> bool:
     """Whether outputs of a job that has ended well are not there, and so lately that they may only be late."""
     late_s = work.ledger.now() - row.updated_at
@@ -125,8 +132,7 @@ def _missing(row: JobRow, work: Workplace) -> list[str]:
 
 
 def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workplace) -> JobResult:
-    silence = ("", "its logs cannot be read just now")
-    stdout, stderr = _or_silence(lambda: read_tails(work.target.host, row, work.target.scheduler, tail_bytes), silence)
+    stdout, stderr = printed(row, tail_bytes, work)
     return JobResult(
         handle=row.handle(joined=joined),
         state=row.state,
@@ -134,8 +140,8 @@ def _result(row: JobRow, joined: bool, script: str, tail_bytes: int, work: Workp
         reason=row.reason,
         missing=row.missing,
         metrics=row.metrics,
-        stdout_tail=work.conceal(stdout),
-        stderr_tail=work.conceal(stderr),
+        stdout_tail=stdout,
+        stderr_tail=stderr,
         outputs=_outputs(row) if row.state.is_success else {},
         index=row.array_index,
         script=script,

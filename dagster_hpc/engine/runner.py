@@ -10,7 +10,7 @@ from functools import partial
 from dagster_hpc.engine.cancel import cancel
 from dagster_hpc.engine.clock import SYSTEM_CLOCK, Clock
 from dagster_hpc.engine.cluster import identified
-from dagster_hpc.engine.collect import collect
+from dagster_hpc.engine.collect import collect, printed
 from dagster_hpc.engine.errors import HPCError, LedgerUnavailable, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobHandle, JobLost, JobResult, JobState, Request, WaitTimeout
 from dagster_hpc.engine.ledger import JobRow, Ledger, Recipient
@@ -24,6 +24,7 @@ from dagster_hpc.engine.workplace import Workplace
 
 _ASK_AGAIN_S = 5.0
 _LOOK_AGAIN_S = 0.5
+_TAIL_BYTES = 16 * 1024
 
 
 class Runner:
@@ -158,6 +159,10 @@ class Runner:
     def latest(self, identities: Sequence[str]) -> dict[str, JobRow]:
         """For each of these identities its latest job, if there is one."""
         return self._work.insist(lambda: self.ledger.latest(identities))
+
+    def printed(self, row: JobRow) -> tuple[str, str]:
+        """The ends of what a job has printed so far, to stdout and to stderr."""
+        return printed(row, _TAIL_BYTES, self._work)
 
     def tick(self) -> None:
         """Ask the scheduler once for all live jobs if that is due, and go on with what nobody is at."""

@@ -39,6 +39,21 @@ def format_walltime(seconds: int) -> str:
     return f"{seconds // 3600:02d}:{seconds % 3600 // 60:02d}:{seconds % 60:02d}"
 
 
+def duration(seconds: float) -> str:
+    """`0.4s`, `42s`, `3m05s`, `2h10m`, `4d03h`."""
+    seconds = max(0.0, seconds)
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    if whole < 86400:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
 def parse_memory(text: str) -> int:
     """MiB of `16G`, `16GiB`, `1.5T` or `512M`; a size is rounded up, a bare number is refused."""
     match = _MEMORY.fullmatch(text.strip())

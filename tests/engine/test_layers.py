@@ -33,6 +33,7 @@ FLOORS = [
     ["site"],
     ["assets"],
     ["sensors", "executor"],
+    ["notifications"],
     ["testing"],
     ["pipes"],
     ["components"],

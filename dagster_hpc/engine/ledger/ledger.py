@@ -15,12 +15,13 @@ from dagster_hpc.engine.ledger.claims import Claims
 from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.deliveries import Deliveries
 from dagster_hpc.engine.ledger.leases import Leases
+from dagster_hpc.engine.ledger.notices import Notices
 from dagster_hpc.engine.ledger.observations import Observations
 from dagster_hpc.engine.ledger.quantum import QuantumJobs
 from dagster_hpc.engine.ledger.reports import Reports
 from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
-from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, OVER, WAITERS
+from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, NOTICES, OVER, WAITERS
 
 
 class Watched(NamedTuple):
@@ -71,6 +72,7 @@ class Ledger:
         self.rooms = Rooms(self._database)
         self.deliveries = Deliveries(self._database)
         self.reports = Reports(self._database)
+        self.notices = Notices(self._database)
         self.quantum = QuantumJobs(self._database)
 
     def job(self, token: str) -> JobRow:
@@ -211,6 +213,8 @@ class Ledger:
             for part in in_parts(tokens):
                 connection.execute(DELIVERIES.delete().where(DELIVERIES.c.token.in_(part)))
                 connection.execute(WAITERS.delete().where(WAITERS.c.token.in_(part)))
+                arrays = {token.partition(".")[0] for token in part}
+                connection.execute(NOTICES.delete().where(NOTICES.c.token.in_([*part, *arrays])))
                 count += connection.execute(JOBS.delete().where(JOBS.c.token.in_(part), OVER)).rowcount
             return count
 

@@ -19,14 +19,13 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.deliveries import Recipient
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of
-from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, OVER, REPORTS, WAITERS
+from dagster_hpc.engine.ledger.schema import CHAIN, DELIVERIES, GOES_ON, JOBS, OVER, REPORTS, WAITERS
 from dagster_hpc.engine.process import NOBODY
 
 _OPEN = REPORTS.c.reported_at.is_(None)
 _OPEN_OF = REPORTS.select().where(_OPEN, REPORTS.c.target == sa.bindparam("of"), REPORTS.c.deployment == sa.bindparam("to"))
-# The first attempt at a job stands for all of them: it goes on as long as any does, or another is to come.
-_CHAIN = sa.func.coalesce(sa.func.nullif(JOBS.c.first_token, ""), JOBS.c.token)
-_LIVE_OF = sa.select(_CHAIN).where(JOBS.c.target == sa.bindparam("of"), ~OVER | GOES_ON)
+# A job goes on as long as any of its attempts does, or another is to come.
+_LIVE_OF = sa.select(CHAIN).where(JOBS.c.target == sa.bindparam("of"), ~OVER | GOES_ON)
 _REPORTED_AT = sa.select(REPORTS.c.reported_at).where(REPORTS.c.report == sa.bindparam("name"))
 _OWING = (JOBS.c.state == JobState.COMPLETED.value) & JOBS.c.held_identity.is_not(None)
 _OF_A_STEP = JOBS.c.run_id.is_not(None) & JOBS.c.asset_key.is_not(None) & (JOBS.c.target == sa.bindparam("of"))
@@ -210,7 +209,7 @@ def _first_attempts(tokens: Sequence[str], connection: sa.Connection) -> dict[st
     """For each of these attempts the first of its chain."""
     first = {token: token for token in tokens}
     for part in in_parts(tokens):
-        query = sa.select(JOBS.c.token, _CHAIN.label("chain")).where(JOBS.c.token.in_(part))
+        query = sa.select(JOBS.c.token, CHAIN.label("chain")).where(JOBS.c.token.in_(part))
         first |= {row.token: row.chain for row in connection.execute(query)}
     return first
 

@@ -32,6 +32,7 @@ class JobRow:
     queue: str = ""
     project: str = ""
     script_sha256: str = ""  # of what may be submitted; '': its files are not whole yet, or it was adopted
+    walltime_s: int = 0  # as it was asked for; 0: not known
     outputs: Mapping[str, str] = field(default_factory=dict)
     asset_key: str | None = None
     partition_key: str | None = None
@@ -135,6 +136,7 @@ def to_columns(row: JobRow) -> dict[str, Any]:
         "cancel_sent_at": row.cancel_sent_at,
         "together": row.together,
         "deployment": row.deployment,
+        "walltime_s": row.walltime_s,
         "outputs": json.dumps(dict(row.outputs)),
         "metrics": json.dumps(row.metrics.to_dict()),
         "copies": json.dumps(row.copies),
@@ -153,6 +155,7 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
         cancel_sent_at=columns.get("cancel_sent_at"),
         together=columns.get("together", 1),
         deployment=columns.get("deployment", ""),
+        walltime_s=columns.get("walltime_s", 0),
         outputs=json.loads(columns["outputs"]),
         metrics=_decoded_metrics(columns["metrics"]),
         copies=_decoded_words(columns["copies"]),

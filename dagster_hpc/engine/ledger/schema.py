@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import FINAL_STATES, JobState
 
-VERSION = 5
+VERSION = 6
 
 METADATA = sa.MetaData()
 JOBS = sa.Table(
@@ -32,6 +32,7 @@ JOBS = sa.Table(
     sa.Column("project", sa.Text, nullable=False, server_default=""),
     sa.Column("work_dir", sa.Text, nullable=False),
     sa.Column("script_sha256", sa.Text, nullable=False),
+    sa.Column("walltime_s", sa.Integer, nullable=False, server_default="0"),  # as it was asked for; 0: not known
     sa.Column("outputs", sa.Text, nullable=False, server_default="{}"),
     sa.Column("asset_key", sa.Text, index=True),
     sa.Column("partition_key", sa.Text),
@@ -155,6 +156,17 @@ REPORTS = sa.Table(
     sa.Column("outcome", sa.Text, nullable=False, server_default=""),
     sa.Index("dagster_hpc_reports_open", "target", "reported_at"),
 )
+# What has been said of a job, and to whom: a sensor that starts something, or a channel that people read.
+NOTICES = sa.Table(
+    "dagster_hpc_notices",
+    METADATA,
+    sa.Column("watcher", sa.Text, primary_key=True),
+    sa.Column("what", sa.Text, primary_key=True),  # the end, or a word of the watcher's own
+    sa.Column("token", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),  # who says it just now, or NOBODY
+    sa.Column("begun_at", sa.Float, nullable=False),
+    sa.Column("told_at", sa.Float),
+)
 SCHEMA = sa.Table("dagster_hpc_schema", METADATA, sa.Column("version", sa.Integer, primary_key=True))
 
 
@@ -166,6 +178,8 @@ def in_state(states: Sequence[str], jobs: sa.FromClause = JOBS) -> sa.ColumnElem
 OVER = in_state(FINAL_STATES)
 # A job that is over stays over: a late answer cannot bring it back. A lost one may turn up again.
 OPEN = ~in_state([state for state in FINAL_STATES if state != JobState.LOST])
+# The first attempt at a job stands for all of them.
+CHAIN = sa.func.coalesce(sa.func.nullif(JOBS.c.first_token, ""), JOBS.c.token)
 
 
 def create(connection: sa.Connection) -> None:
@@ -228,6 +242,12 @@ def _from_4(connection: sa.Connection) -> None:
     WAITERS.create(connection, checkfirst=True)
 
 
+def _from_5(connection: sa.Connection) -> None:
+    """Since version 6 the walltime that was asked for is known, and what was said of a job to those who watch."""
+    _add_columns(connection)
+    NOTICES.create(connection, checkfirst=True)
+
+
 def _add_columns(connection: sa.Connection) -> None:
     """Those of the table of jobs that an older version did not have."""
     known = {column["name"] for column in sa.inspect(connection).get_columns(JOBS.name)}
@@ -237,4 +257,4 @@ def _add_columns(connection: sa.Connection) -> None:
             connection.exec_driver_sql(f"ALTER TABLE {JOBS.name} ADD COLUMN {compiler.get_column_specification(column)}")
 
 
-_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4}
+_STEPS: dict[int, Callable[[sa.Connection], None]] = {1: _from_1, 2: _from_2, 3: _from_3, 4: _from_4, 5: _from_5}
