@@ -13,6 +13,7 @@ from dagster_hpc.checks.clocks import FILE_CLOCK_S, compare_clocks
 from dagster_hpc.engine.filesystem import network_filesystem
 
 _SCANT_BYTES, _SCANT_FILES = 2**30, 1000
+_SEEN_BY_JOBS = "set work_root to a folder that the compute nodes see under the same path."
 _NODE_LOCAL = ("/tmp", "/var/tmp", "/dev/shm", "/run")
 
 
@@ -32,7 +33,7 @@ def work_root(root: Path, *, is_shared: bool) -> Iterator[Check]:
         return
     yield Check("work_root", _space(root, folder))
     if is_shared:
-        yield Check("shared", _shared(root, folder))
+        yield Check("shared", shared_folder(root, _SEEN_BY_JOBS, existing=folder))
     yield Check("file clock", compare_clocks(behind, FILE_CLOCK_S, "the file server's"))
 
 
@@ -47,11 +48,12 @@ def _space(root: Path, folder: Path) -> Finding:
     return Finding("ok", what)
 
 
-def _shared(root: Path, folder: Path) -> Finding:
+def shared_folder(root: Path, advice: str, *, existing: Path | None = None) -> Finding:
+    """Whether other machines see it, as far as can be told here. `existing`: the folder in which it is still to be made."""
+    folder = existing or root
     kind = network_filesystem(folder)
     if kind:
         return Finding("ok", f"it lies on {kind}, a file system that machines share")
-    advice = "set work_root to a folder that the compute nodes see under the same path."
     resolved = os.path.realpath(folder)
     local = next((place for place in _NODE_LOCAL if resolved == place or resolved.startswith(f"{place}/")), None)
     if local:

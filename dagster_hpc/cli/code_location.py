@@ -14,6 +14,7 @@ import dagster as dg
 from dagster.components.definitions import LazyDefinitions
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.executor.definition import HPCExecutorDefinition
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets import target_class
@@ -32,7 +33,7 @@ _INCOMPLETE = "set the variables, and give every field that has no default a val
 def open_runners(module_name: str | None, only: str | None = None) -> Iterator[dict[str, HPCJobRunner]]:
     """The `HPCJobRunner` resources by their keys, ready for use: environment variables are read, as in a run."""
     module_name = module_name or _module_of_project(Path("pyproject.toml"))
-    resources = _resources(module_name)
+    resources = _resources(_definitions(module_name))
     keys = [key for key, value in resources.items() if issubclass(_class_of(value), HPCJobRunner)]
     if not keys:
         raise ConfigurationError(
@@ -46,6 +47,11 @@ def open_runners(module_name: str | None, only: str | None = None) -> Iterator[d
     with ExitStack() as stack:
         ready = _initialize(resources, stack)
         yield {key: getattr(ready, key) for key in keys if only in (None, key)}
+
+
+def executors(module_name: str | None) -> dict[str, HPCExecutorDefinition]:
+    """Each `hpc_executor` of the code location, by the job whose steps it executes; that of the whole as `all_jobs`."""
+    return _executors(_definitions(module_name or _module_of_project(Path("pyproject.toml"))))
 
 
 def make_runner(kind: str, work_root: str) -> HPCJobRunner:
@@ -85,8 +91,29 @@ def _class_of(resource: object) -> type:
     return getattr(resource, "resource_cls", None) or type(resource)
 
 
-def _resources(module_name: str) -> dict[str, object]:
-    """The resources of all Definitions that the module defines."""
+def _resources(definitions: Sequence[dg.Definitions]) -> dict[str, object]:
+    """The resources by their keys, and the runners of executors that are none of them."""
+    found = {key: value for each in definitions for key, value in (each.resources or {}).items()}
+    for name, executor in _executors(definitions).items():
+        if not any(executor.runner is known for known in found.values()):
+            found[f"executor_of_{name}"] = executor.runner
+    return found
+
+
+def _executors(definitions: Sequence[dg.Definitions]) -> dict[str, HPCExecutorDefinition]:
+    named: dict[str, object] = {}
+    for each in definitions:
+        named["all_jobs"] = each.executor
+        named |= {job.name: getattr(job, "executor_def", None) for job in each.jobs or ()}
+    found: dict[str, HPCExecutorDefinition] = {}
+    for name, executor in named.items():
+        if isinstance(executor, HPCExecutorDefinition) and executor not in found.values():
+            found[name] = executor
+    return found
+
+
+def _definitions(module_name: str) -> list[dg.Definitions]:
+    """All Definitions of the module."""
     sys.path.insert(0, os.getcwd())  # where `dagster dev` looks too
     try:
         values = list(vars(importlib.import_module(module_name)).values())
@@ -96,12 +123,7 @@ def _resources(module_name: str) -> dict[str, object]:
             f"the code location {module_name} cannot be loaded: {type(error).__name__}: {error}",
             advice="run this where `dagster dev` works, or name the module with --module.",
         ) from error
-    return {
-        key: value
-        for each in definitions
-        if isinstance(each, dg.Definitions)
-        for key, value in (each.resources or {}).items()
-    }
+    return [each for each in definitions if isinstance(each, dg.Definitions)]
 
 
 def _module_of_project(path: Path) -> str:

@@ -27,6 +27,7 @@ from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.script import templates_folder
+from dagster_hpc.executor.checks import step_checks
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.resolve import resolve
@@ -34,6 +35,7 @@ from dagster_hpc.resources.resolve import resolve
 if TYPE_CHECKING:
     from dagster_hpc.dice.result import DiceResult
     from dagster_hpc.dice.trial import TrialCase
+    from dagster_hpc.executor.definition import HPCExecutorDefinition
 
 _DICE_S = 60.0  # the trial case takes a real Dice half a second
 _TRUE = Command("/bin/true")
@@ -54,6 +56,11 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
         yield Check(f"executable {key}", finding)
         if finding.level == "ok" and "dice" in (*re.split(r"[\W_]+", key.lower()), os.path.basename(path).lower()):
             yield Check(f"dice {key}", _dice(path))
+
+
+def examine_steps(executor: HPCExecutorDefinition) -> Iterator[Check]:
+    """What the jobs need in which this executor has Dagster execute its steps."""
+    return step_checks(executor.python, is_local=_is_local(executor.runner))
 
 
 # -- the scheduler

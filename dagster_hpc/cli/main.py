@@ -409,8 +409,8 @@ def _checks(
 ) -> Iterator[tuple[str, Check]]:
     """All checks of all runners that are meant, each with the name of its runner."""
     from dagster_hpc.checks.base import Check, Finding
-    from dagster_hpc.cli.code_location import make_runner, open_runners
-    from dagster_hpc.cli.doctor import examine
+    from dagster_hpc.cli.code_location import executors, make_runner, open_runners
+    from dagster_hpc.cli.doctor import examine, examine_steps
 
     with ExitStack() as stack:
         try:
@@ -424,6 +424,9 @@ def _checks(
         for name, hpc in runners.items():
             for check in examine(hpc, url):
                 yield name, check
+        for name, executor in executors(module).items() if target is None else ():
+            for check in examine_steps(executor):
+                yield f"steps_of_{name}", check
 
 
 def _warn(message: str) -> None:

@@ -22,11 +22,12 @@ _RARELY_S = 20.0  # Dagster's own interval between two looks at the health of st
 
 
 class HPCExecutorDefinition(dg.ExecutorDefinition):
-    """The executor with its runner, which `dagster-hpc doctor` examines."""
+    """The executor with its runner and its interpreter, which `dagster-hpc doctor` examines."""
 
-    def __init__(self, runner: HPCJobRunner, **definition: Any) -> None:
+    def __init__(self, runner: HPCJobRunner, python: str | None, **definition: Any) -> None:
         super().__init__(**definition)
         self.runner = runner
+        self.python = python
 
     def copy_for_configured(self, name: str, description: str | None, config_schema: Any) -> Self:
         copy = super().copy_for_configured(name, description, config_schema)
@@ -34,6 +35,7 @@ class HPCExecutorDefinition(dg.ExecutorDefinition):
             Self,
             HPCExecutorDefinition(
                 self.runner,
+                self.python,
                 name=copy.name,
                 config_schema=copy.config_schema,
                 requirements=copy.get_requirements,
@@ -107,6 +109,7 @@ def hpc_executor(
     }
     return HPCExecutorDefinition(
         runner,
+        python,
         name="hpc",
         description="Each step is a batch job of its own.",
         config_schema=schema,
