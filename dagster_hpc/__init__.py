@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         hpc_asset_check,
         hpc_multi_asset,
     )
-    from dagster_hpc.collectors import from_stdout
+    from dagster_hpc.collectors import Expect, from_all, from_csv, from_json, from_stdout, from_text
     from dagster_hpc.components import HPCJobComponent
     from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
     from dagster_hpc.engine.job import (
@@ -60,6 +60,7 @@ __all__ = [
     "ConfigurationError",
     "Dependency",
     "ExecutionProfile",
+    "Expect",
     "FluxTarget",
     "FugakuTarget",
     "GadiTarget",
@@ -99,7 +100,11 @@ __all__ = [
     "__version__",
     "array_metadata",
     "build_hpc_job_sensor",
+    "from_all",
+    "from_csv",
+    "from_json",
     "from_stdout",
+    "from_text",
     "hpc_asset",
     "hpc_asset_check",
     "hpc_multi_asset",
@@ -121,7 +126,7 @@ __getattr__, __dir__ = lazy_names(
         "assets": (
             "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
         ),
-        "collectors": ("from_stdout",),
+        "collectors": ("Expect", "from_all", "from_csv", "from_json", "from_stdout", "from_text"),
         "components": ("HPCJobComponent",),
         "engine.errors": (
             "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",

@@ -67,7 +67,8 @@ def hpc_asset(
     name → absolute path, or what `collect(result)` makes of the finished job; its metadata says what the job cost.
 
     Args:
-        profile: The execution profile, or its name among the runner's; the launchpad may choose another or override its fields.
+        profile: Name of the execution profile, or the profile itself; the launchpad may choose another or override its
+            fields.
         outputs: Files that the command leaves in its directory, name → relative path. A missing one fails the job.
         inputs: Files placed in the job's directory, beside those of the `Command`.
         overrides: Fields of the profile that differ for this asset.
