@@ -46,6 +46,25 @@ def test_a_run_of_several_partitions_is_one_array_and_the_next_job_gathers_them(
     assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
 
 
+def test_one_run_of_all_partitions_makes_the_gathering_asset_too(project: Project, instance: dg.DagsterInstance) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    result = run(definitions, instance, span=("h2", "n2"))
+    report = Path(result.output_for_node("report")["report"]).read_text()
+    assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
+    assert arrays(runner_of(definitions)) == [["h2", "li h", "n2"], [""]]
+
+
+def test_a_run_of_one_partition_makes_an_asset_without_partitions_as_such(
+    project: Project, instance: dg.DagsterInstance
+) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    run(definitions, instance, "energy", span=("h2", "n2"))
+    run(definitions, instance, "energy", "report", partition="h2")
+    assert arrays(runner_of(definitions))[-1] == [""]
+
+
 def test_a_gathered_value_within_an_argument_is_refused_in_words(project: Project, instance: dg.DagsterInstance) -> None:
     project.write(STUDY.replace('"{{ deps.energy.energy }}"', '"--in={{ deps.energy.energy }}"'))
     definitions = project.load()
