@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         hpc_asset_check,
         hpc_multi_asset,
     )
-    from dagster_hpc.collectors import from_stdout
+    from dagster_hpc.collectors import Expect, from_all, from_csv, from_json, from_stdout, from_text
     from dagster_hpc.components import HPCJobComponent
     from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
     from dagster_hpc.engine.job import (
@@ -71,6 +71,7 @@ __all__ = [
     "Dependency",
     "EndedJob",
     "ExecutionProfile",
+    "Expect",
     "FluxTarget",
     "FugakuTarget",
     "GadiTarget",
@@ -118,7 +119,11 @@ __all__ = [
     "build_hpc_notification_sensor",
     "build_job_ended_sensor",
     "build_new_files_sensor",
+    "from_all",
+    "from_csv",
+    "from_json",
     "from_stdout",
+    "from_text",
     "hpc_asset",
     "hpc_asset_check",
     "hpc_executor",
@@ -141,7 +146,7 @@ __getattr__, __dir__ = lazy_names(
         "assets": (
             "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
         ),
-        "collectors": ("from_stdout",),
+        "collectors": ("Expect", "from_all", "from_csv", "from_json", "from_stdout", "from_text"),
         "components": ("HPCJobComponent",),
         "engine.errors": (
             "ConfigurationError", "HPCError", "LedgerError", "SchedulerUnavailable", "SubmitRefused",

@@ -20,14 +20,14 @@ from dagster_hpc.dagster_values import table
 from dagster_hpc.engine.job import JobHandle, JobResult
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.received import partitions_done
-from dagster_hpc.resources.step import step_of
+from dagster_hpc.resources.step import has_partitions, step_of
 
 _NOTED_TOGETHER = 50  # by the ledger as received; until then Dagster's own log is looked into
 
 
 def covers_several(context: dg.AssetExecutionContext) -> bool:
     """Whether this run is about more than one partition."""
-    return context.has_partition_key_range and len(context.partition_keys) > 1
+    return context.has_partition_key_range and has_partitions(context) and len(context.partition_keys) > 1
 
 
 def materialize_partitions(launch: Launch) -> Iterator[Any]:

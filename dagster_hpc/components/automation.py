@@ -41,7 +41,7 @@ Condition: TypeAlias = Annotated[
     dg.AutomationCondition[Any] | None,
     dg.Resolver(
         _condition,
-        model_field_type=OnCron | str,  # type: ignore[arg-type]
+        model_field_type=OnCron | str,
         description="When the asset is made without a schedule: eager (something upstream has changed), on_missing, or "
         "on_cron; any other of Dagster's as a template.",
         examples=["eager", {"on_cron": "0 6 * * *"}, "{{ dg.AutomationCondition.any_deps_updated() }}"],

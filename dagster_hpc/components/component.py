@@ -17,6 +17,7 @@ from dagster_hpc.components.body import body_of, parameters_of
 from dagster_hpc.components.faults import Fault, faults_of, faults_of_requests, refuse
 from dagster_hpc.components.job import Job
 from dagster_hpc.components.place import Profile, Target
+from dagster_hpc.components.readings import collect_of, files_read
 from dagster_hpc.components.repeating import Retry
 from dagster_hpc.components.scaffolder import JobScaffolder
 from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -150,12 +151,16 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
             "metadata": job.metadata,
             "pool": job.pool,
             "automation_condition": job.automation_condition,
+            "check_specs": [
+                dg.AssetCheckSpec(name, asset=job.asset, blocking=check.blocking) for name, check in job.checks.items()
+            ],
         }
         if job.partitions_def is not None:
             options |= {"partitions_def": job.partitions_def, "backfill_policy": dg.BackfillPolicy.single_run()}
         return hpc_asset(
             job.profile or self.usual_profile,
-            outputs=job.outputs,
+            outputs={**job.outputs, **files_read(job.values, job.outputs)},
+            collect=collect_of(job.values, job.checks, job.outputs),
             overrides=job.overrides,
             timeout=job.timeout,
             runner=runner,

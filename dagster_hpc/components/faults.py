@@ -46,6 +46,7 @@ def faults_of(jobs: Sequence[Job], folder: Path) -> Iterator[Fault]:
                 'a script is no template: write args: ["{{ … }}"], and "$1" in the script',
             )
         yield from _faults_of_arguments(job, index, keys)
+        yield from _faults_of_readings(job, index)
         for number, file in enumerate(job.files):
             if not (folder / file).is_file():
                 yield Fault(["jobs", index, "files", number], f"there is no file {file!r} in {folder}")
@@ -53,7 +54,7 @@ def faults_of(jobs: Sequence[Job], folder: Path) -> Iterator[Fault]:
 
 def _faults_of_arguments(job: Job, index: int, jobs: dict[dg.AssetKey, Job]) -> Iterator[Fault]:
     for number, argument in enumerate(job.args):
-        path = ["jobs", index, "args", number]
+        path: list[str | int] = ["jobs", index, "args", number]
         for reference in argument.references:
             if reference.asset is None and job.partitions_def is None:
                 yield Fault(path, f"{reference}: the job has no partitions_def")
@@ -65,6 +66,20 @@ def _faults_of_arguments(job: Job, index: int, jobs: dict[dg.AssetKey, Job]) -> 
             elif reference.output not in known:
                 hint = did_you_mean(reference.output or "", known) if known else "that job names no outputs"
                 yield Fault(path, f"{reference} names no output of that job: {hint}")
+
+
+def _faults_of_readings(job: Job, index: int) -> Iterator[Fault]:
+    for name, reading in job.values.items():
+        try:
+            reading.collector(name)
+        except ConfigurationError as error:
+            yield from (Fault(["jobs", index, "values", name], fault) for fault in error.faults)
+    shown = [name for name, reading in job.values.items() if not (reading.table or reading.plot)]
+    for name, check in job.checks.items():
+        value = check.value or name
+        if value not in shown:
+            hint = did_you_mean(value, shown) if shown else "the job has no values"
+            yield Fault(["jobs", index, "checks", name], f"there is no value {value!r} to check: {hint}")
 
 
 def faults_of_requests(

@@ -4,7 +4,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import dagster as dg
 
@@ -12,6 +12,7 @@ from dagster_hpc.components.automation import Condition
 from dagster_hpc.components.partitions import Partitions
 from dagster_hpc.components.place import Overrides, Profile
 from dagster_hpc.components.placeholders import Argument, argument
+from dagster_hpc.components.readings import Check, Reading
 from dagster_hpc.components.repeating import Resuming, Retry
 
 _told = dg.Resolver.default
@@ -74,6 +75,20 @@ class Job(dg.Resolvable):
         _told(
             description="Files that the job leaves in its directory: name → relative path. A missing one fails the job.",
             examples=[{"table": "energies.csv"}],
+        ),
+    ] = field(default_factory=dict)
+    values: Annotated[
+        dict[str, Reading],
+        _told(
+            description="What is read out of the files of the job, by its name. It becomes metadata; Dagster plots numbers.",
+            examples=[{"energy": {"file": "result.json", "path": "$.energy"}, "steps": {"pattern": "(\\d+) steps"}}],
+        ),
+    ] = field(default_factory=dict)
+    checks: Annotated[
+        dict[str, Check],
+        _told(
+            description="Asset checks, by their names: what the value of that name has to be.",
+            examples=[{"converged": {"equals": True}, "accurate": {"value": "residual", "less_than": 1e-6}}],
         ),
     ] = field(default_factory=dict)
     deps: Annotated[

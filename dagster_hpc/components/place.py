@@ -27,8 +27,9 @@ def _fields(resource: type[BaseModel], leave_out: tuple[str, ...] = ()) -> dict[
 
 def _target_model(kind: str) -> type[BaseModel]:
     resource = target_class(kind)
-    own = {"kind": (Literal[kind], Field(description="The kind of the target."))}
-    return create_model(resource.__name__, __base__=dg.Model, **own, **_fields(resource))
+    fields = {"kind": (Literal[kind], Field(description="The kind of the target.")), **_fields(resource)}
+    made: type[BaseModel] = create_model(resource.__name__, __base__=dg.Model, **fields)
+    return made
 
 
 def _profile_model(name: str, leave_out: tuple[str, ...] = ()) -> type[BaseModel]:
@@ -91,7 +92,7 @@ else:  # Dagster takes no type whose fields have bounds; what is written is chec
         Any,
         dg.Resolver(
             _target,
-            model_field_type=reduce(or_, map(_target_model, KINDS)) | str,
+            model_field_type=Annotated[reduce(or_, map(_target_model, KINDS)), Field(discriminator="kind")] | str,
             description="Where the jobs run: the kind of the batch system and what it needs to know; or a name in the site "
             "file. Left out: the project's resource `runner`.",
             examples=[{"kind": "slurm", "queue_cpu": "regular", "project_cpu": "ab12"}, {"kind": "local"}],

@@ -45,7 +45,7 @@ class Argument:
         return [piece for piece in self.pieces if isinstance(piece, Reference)]
 
     def words(self, value_of: Callable[[Reference], str | list[str]]) -> list[str]:
-        """The argument with its values: one word; one for each partition where it is the value of several, and nothing else."""
+        """The argument with its values: one word; or one for each partition, where it is nothing but that."""
         filled = [piece if isinstance(piece, str) else value_of(piece) for piece in self.pieces]
         if len(filled) == 1 and isinstance(filled[0], list):
             return filled[0]

@@ -100,12 +100,23 @@ def partition_key_of(context: Context | None) -> str | None:
     if context is None:
         return None
     op = op_of(context)
+    if not has_partitions(context):
+        return None
     if op.has_partition_key:
         return op.partition_key
     if step_of(context) is None or not op.has_partition_key_range:
         return None
     start, end = op.partition_key_range
     return start if start == end else None
+
+
+def has_partitions(context: Context) -> bool:
+    """Whether the partitions of the run are about this step: its run may have other assets, which have partitions."""
+    op = op_of(context)
+    if step_of(context) is None or not op.has_assets_def:
+        return True
+    specs = list(op.assets_def.specs)
+    return not specs or any(spec.partitions_def is not None for spec in specs)
 
 
 @dataclass(frozen=True)

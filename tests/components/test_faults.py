@@ -105,3 +105,11 @@ def test_a_target_that_is_written_here_needs_a_folder_for_its_jobs(project: Proj
     head = "type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: local}"
     path = project.write("jobs: [{asset: a, script: echo}]", head=head)
     assert f"{path}:3: a target that is written here needs a work_root" in complaint(project)
+
+
+def test_of_a_target_only_what_is_wrong_with_its_own_kind_is_told(project: Project) -> None:
+    head = "type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: slurm, queue: regular}"
+    path = project.write("work_root: $WORK\njobs: [{asset: a, script: echo}]", head=head)
+    said = complaint(project)
+    assert f"slurm.queue at {path}:3`\n  Extra inputs are not permitted" in said
+    assert "pbs" not in said

@@ -37,7 +37,7 @@ HOSTILE = ["$(touch hacked)", "a b", "'quoted'", '"; touch hacked', "007", "1e3"
 
 
 def test_every_argument_arrives_as_it_is_written(project: Project, instance: dg.DagsterInstance) -> None:
-    show = f"""import json, sys; json.dump(sys.argv[1:], open("args.json", "w"))"""
+    show = """import json, sys; json.dump(sys.argv[1:], open("args.json", "w"))"""
     project.write(f"""
       jobs:
         - asset: seen

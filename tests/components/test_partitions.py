@@ -46,6 +46,25 @@ def test_a_run_of_several_partitions_is_one_array_and_the_next_job_gathers_them(
     assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
 
 
+def test_one_run_of_all_partitions_makes_the_gathering_asset_too(project: Project, instance: dg.DagsterInstance) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    result = run(definitions, instance, span=("h2", "n2"))
+    report = Path(result.output_for_node("report")["report"]).read_text()
+    assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
+    assert arrays(runner_of(definitions)) == [["h2", "li h", "n2"], [""]]
+
+
+def test_a_run_of_one_partition_makes_an_asset_without_partitions_as_such(
+    project: Project, instance: dg.DagsterInstance
+) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    run(definitions, instance, "energy", span=("h2", "n2"))
+    run(definitions, instance, "energy", "report", partition="h2")
+    assert arrays(runner_of(definitions))[-1] == [""]
+
+
 def test_a_gathered_value_within_an_argument_is_refused_in_words(project: Project, instance: dg.DagsterInstance) -> None:
     project.write(STUDY.replace('"{{ deps.energy.energy }}"', '"--in={{ deps.energy.energy }}"'))
     definitions = project.load()
@@ -56,7 +75,8 @@ def test_a_gathered_value_within_an_argument_is_refused_in_words(project: Projec
 
 
 def test_each_partition_is_given_its_own_upstream_partition(project: Project, instance: dg.DagsterInstance) -> None:
-    project.write(STUDY.replace("asset: report", "asset: copy\n      partitions_def: {type: static, partition_keys: [h2, 'li h', n2]}"))
+    partitioned = "asset: copy\n      partitions_def: {type: static, partition_keys: [h2, 'li h', n2]}"
+    project.write(STUDY.replace("asset: report", partitioned))
     run(project.load(), instance, span=("h2", "n2"))
     copies = {key: made[-1].metadata["outputs"] for key, made in materializations(instance, "copy").items()}
     assert sorted(copies) == ["h2", "li h", "n2"]
@@ -72,8 +92,9 @@ TIMES = {
 def tick(definitions: dg.Definitions, instance: dg.DagsterInstance) -> dg.RunRequest | None:
     schedule = definitions.resolve_schedule_def("pipeline")
     now = datetime(2026, 1, 5, 6, tzinfo=timezone.utc)
-    with dg.build_schedule_context(instance, scheduled_execution_time=now, repository_def=definitions.get_repository_def()) as c:
-        requests = schedule.evaluate_tick(c).run_requests or []
+    repository = definitions.get_repository_def()
+    with dg.build_schedule_context(instance, scheduled_execution_time=now, repository_def=repository) as context:
+        requests = schedule.evaluate_tick(context).run_requests or []
     return requests[0] if requests else None
 
 
