@@ -81,11 +81,11 @@ class _Making:
     faults: list[Fault]
 
     def target(self, name: str) -> HPCTarget | None:
-        said, where = self.targets[name], f"[targets.{name}]"
+        said = self.targets[name]
         kind = said.values.get("kind")
         if not isinstance(kind, str):
             kinds = ", ".join(target_kinds())
-            self.faults.append(Fault(said.place("kind"), f"{where} needs a kind, as in kind = \"slurm\": {kinds}"))
+            self.faults.append(Fault(said.place("kind"), f"[targets.{name}] needs a kind, as in kind = \"slurm\": {kinds}"))
             return None
         try:
             model = target_class(kind)
@@ -94,32 +94,34 @@ class _Making:
             return None
         fields = list(model.model_fields)
         own = said.without("kind", "extends", *RUNNER_KEYS).overridden_by(self.variables.only(fields))
-        limits = {queue: self._limits(own, queue, where) for queue in own.values.get("limits", {})}
+        limits = {queue: self._limits(own, queue) for queue in own.values.get("limits", {})}
         if None in limits.values():
             own = own.without("limits")
         elif limits:
             own = own.with_values(limits=limits)
-        return record(model, own, where, self.faults, also=TARGET_KEYS)
+        return record(model, own, f"a target of kind {kind}", self.faults, also=TARGET_KEYS)
 
-    def _limits(self, target: Settings, queue: str, where: str) -> QueueLimits | None:
+    def _limits(self, target: Settings, queue: str) -> QueueLimits | None:
         said = target.table("limits", queue)
         set_by = {key: str(said.place(key)) for key in said.values}
-        found = record(QueueLimits, said, f"limits.{queue} of {where}", self.faults)
+        found = record(QueueLimits, said, "the table of a queue's limits", self.faults)
         return found and found.over(QueueLimits(set_by=set_by))
 
     def profile(self, name: str, target: str | None = None) -> ExecutionProfile | None:
         """The profile, as it is on this target."""
-        said, where = self.profiles[name], f"[profiles.{name}]"
-        for key in (*said.values.get("targets", []), *said.values.get("on", {})):
-            if key not in self.targets:
-                place = said.place("on", key) if key in said.values.get("on", {}) else said.place("targets")
-                hint = did_you_mean(str(key), list(self.targets))
-                self.faults.append(Fault(place, f"{where} names a target {key!r}, which there is not: {hint}"))
+        said = self.profiles[name]
+        named = {("targets", number): key for number, key in enumerate(said.values.get("targets", []))}
+        named |= {("on", key): key for key in said.values.get("on", {})}
+        self.faults.extend(
+            Fault(said.place(*path), f"there is no target {key!r}: {did_you_mean(str(key), list(self.targets))}")
+            for path, key in named.items()
+            if key not in self.targets
+        )
         own = said.without(*PROFILE_KEYS)
         if target is not None and target in said.values.get("on", {}):
-            own, where = own.overridden_by(said.table("on", target)), f"[profiles.{name}.on.{target}]"
+            own = own.overridden_by(said.table("on", target))
         own = own.overridden_by(self.variables.only(list(ExecutionProfile.model_fields)))
-        return record(ExecutionProfile, own, where, self.faults, also=PROFILE_KEYS)
+        return record(ExecutionProfile, own, "a profile", self.faults, also=PROFILE_KEYS)
 
     def runner(self, name: str, target: HPCTarget | None) -> HPCJobRunner | None:
         """The runner on this target, with the profiles that are meant for it."""
@@ -144,7 +146,7 @@ class _Making:
             return None
         if isinstance(settings.values.get("retry"), list):
             rules = [
-                record(RetryRule, settings.table("retry", number), "[[retry]]", self.faults)
+                record(RetryRule, settings.table("retry", number), "a retry rule", self.faults)
                 for number in range(len(settings.values["retry"]))
             ]
             settings = settings.with_values(retry=[rule for rule in rules if rule is not None])

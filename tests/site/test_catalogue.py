@@ -228,17 +228,17 @@ num_node = 2
         "site.toml:1: there is no target 'clster': did you mean 'cluster'?",
         "site.toml:2: '/scratch/$NOBODY/dagster' names a variable of the environment that is not set here",
         "site.toml:4: there is no target 'slrum': did you mean 'slurm'?",
-        "site.toml:7: [targets.other] has no key 'quue_cpu': did you mean 'queue_cpu'?",
+        "site.toml:7: a target of kind slurm has no key 'quue_cpu': did you mean 'queue_cpu'?",
         "site.toml:8: poll_interval: input should be a valid number, unable to parse string as a number (given: 'often')",
-        "site.toml:10: limits.regular of [targets.other] has no key 'max_node': did you mean 'max_nodes'?",
+        "site.toml:10: the table of a queue's limits has no key 'max_node': did you mean 'max_nodes'?",
         "site.toml:11: walltime '1:2' is hours and minutes to some and minutes and seconds to others: write HH:MM:SS",
-        "site.toml:12: [[retry]]: 'TIMEUT' is no end after which a job is tried again: did you mean 'TIMEOUT'?",
-        "site.toml:14: [[retry]] has no key 'wat': did you mean 'walltime'?",
+        "site.toml:12: a retry rule: 'TIMEUT' is no end after which a job is tried again: did you mean 'TIMEOUT'?",
+        "site.toml:14: a retry rule has no key 'wat': did you mean 'walltime'?",
         "site.toml:16: walltime 'soon' is none of HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or plain seconds",
         "site.toml:17: num_nodes: input should be greater than 0 (given: -1)",
         "site.toml:18: profile 'small' extends 'smal', which there is not: known are: b",
-        "site.toml:20: [profiles.b] names a target 'othr', which there is not: did you mean 'other'?",
-        "site.toml:22: [profiles.b.on.cluster] has no key 'num_node': did you mean 'num_nodes'?",
+        "site.toml:20: there is no target 'othr': did you mean 'other'?",
+        "site.toml:22: a profile has no key 'num_node': did you mean 'num_nodes'?",
     ]  # fmt: skip
 
 
