@@ -30,6 +30,11 @@ def site_checks(settings: Settings, ledger_url: str | None) -> Iterator[tuple[st
     names = f"targets {', '.join(plan.targets)}; profiles {', '.join(plan.profiles) or 'none'}"
     yield "files", Check("site", Finding("ok", names))
     for name, hpc in plan.runners.items():
+        if plan.unset[name]:
+            for fault in plan.unset[name]:
+                advice = "set it, if this target is to be used from here."
+                yield f"target {name}", Check(str(fault.place), Finding("warn", fault.sentence, advice))
+            continue
         for check in _checks_of(hpc, ledger_url):
             kind, _, profile = check.name.partition(" ")
             place = f" ({settings.place('profiles', profile)})" if kind == "profile" else ""

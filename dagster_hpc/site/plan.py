@@ -15,7 +15,7 @@ from dagster_hpc.resources.targets import target_class, target_kinds
 from dagster_hpc.resources.targets.base import HPCTarget
 from dagster_hpc.resources.targets.local import LocalTarget
 from dagster_hpc.site.inheritance import with_inherited
-from dagster_hpc.site.records import record
+from dagster_hpc.site.records import Faults, record
 from dagster_hpc.site.settings import Fault, Settings
 from dagster_hpc.site.variables import read_variables
 
@@ -33,32 +33,38 @@ class Plan:
     profiles: Mapping[str, ExecutionProfile]
     runners: Mapping[str, HPCJobRunner]
     default_target: str
+    unset: Mapping[str, Sequence[Fault]]  # by target: the variables of its paths that are not set on this machine
     faults: Sequence[Fault]
 
     @classmethod
     def of(cls, settings: Settings, environ: Mapping[str, str]) -> Plan:
-        faults: list[Fault] = _faults_of_shape(settings)
-        if faults:
-            return cls({}, {}, {}, "", faults)
-        variables = read_variables(environ, variable_fields(), faults)
+        mistakes: list[Fault] = _faults_of_shape(settings)
+        if mistakes:
+            return cls({}, {}, {}, "", {}, mistakes)
+        variables = read_variables(environ, variable_fields(), mistakes)
         whole = settings.overridden_by(variables.only(["default_target"]))
-        targets = with_inherited(whole.tables("targets"), "target", faults)
-        profiles = with_inherited(whole.tables("profiles"), "profile", faults)
-        making = _Making(whole, variables, targets, profiles, faults)
-        made = {name: making.target(name) for name in targets}
+        targets = with_inherited(whole.tables("targets"), "target", mistakes)
+        profiles = with_inherited(whole.tables("profiles"), "profile", mistakes)
+        making = _Making(whole, variables, targets, profiles, Faults(mistakes))
         plain = {name: making.profile(name) for name in profiles}
         for name, said in profiles.items():  # also where no runner is made of it
             for target in said.values.get("on", {}):
                 making.profile(name, target)
-        runners = {name: making.runner(name, target) for name, target in made.items()}
+        made, runners, unset = {}, {}, {}
+        for name in targets:
+            making.faults.unset.clear()
+            made[name] = making.target(name)
+            runners[name] = making.runner(name, made[name])
+            unset[name] = list(dict.fromkeys(making.faults.unset))
         default = making.default_target()
-        faults.sort(key=lambda fault: (fault.place.source.startswith("$"), fault.place))
+        mistakes.sort(key=lambda fault: (fault.place.source.startswith("$"), fault.place))
         return cls(
             {name: target for name, target in made.items() if target is not None},
             {name: profile for name, profile in plain.items() if profile is not None},
             {name: runner for name, runner in runners.items() if runner is not None},
             default,
-            list(dict.fromkeys(faults)),
+            unset,
+            list(dict.fromkeys(mistakes)),
         )
 
 
@@ -78,19 +84,19 @@ class _Making:
     variables: Settings
     targets: Mapping[str, Settings]
     profiles: Mapping[str, Settings]
-    faults: list[Fault]
+    faults: Faults
 
     def target(self, name: str) -> HPCTarget | None:
         said = self.targets[name]
         kind = said.values.get("kind")
         if not isinstance(kind, str):
             kinds = ", ".join(target_kinds())
-            self.faults.append(Fault(said.place("kind"), f"[targets.{name}] needs a kind, as in kind = \"slurm\": {kinds}"))
+            self.faults.add(said.place("kind"), f"[targets.{name}] needs a kind, as in kind = \"slurm\": {kinds}")
             return None
         try:
             model = target_class(kind)
         except ConfigurationError as error:
-            self.faults.append(Fault(said.place("kind"), error.message))
+            self.faults.add(said.place("kind"), error.message)
             return None
         fields = list(model.model_fields)
         own = said.without("kind", "extends", *RUNNER_KEYS).overridden_by(self.variables.only(fields))
@@ -112,11 +118,10 @@ class _Making:
         said = self.profiles[name]
         named = {("targets", number): key for number, key in enumerate(said.values.get("targets", []))}
         named |= {("on", key): key for key in said.values.get("on", {})}
-        self.faults.extend(
-            Fault(said.place(*path), f"there is no target {key!r}: {did_you_mean(str(key), list(self.targets))}")
-            for path, key in named.items()
-            if key not in self.targets
-        )
+        for path, key in named.items():
+            if key not in self.targets:
+                hint = did_you_mean(str(key), list(self.targets))
+                self.faults.add(said.place(*path), f"there is no target {key!r}: {hint}")
         own = said.without(*PROFILE_KEYS)
         if target is not None and target in said.values.get("on", {}):
             own = own.overridden_by(said.table("on", target))
@@ -134,14 +139,12 @@ class _Making:
         if default and default not in profiles:
             hint = elsewhere.get(default) or did_you_mean(str(default), list(profiles))
             place = settings.place("default_profile")
-            self.faults.append(Fault(place, f"there is no profile {default!r} on {name}: {hint}"))
+            self.faults.add(place, f"there is no profile {default!r} on {name}: {hint}")
         if "work_root" not in settings.values:
-            self.faults.append(
-                Fault(
-                    self.targets[name].origin,
-                    f"work_root is not set, neither at the top nor in [targets.{name}]: "
-                    "a folder that the compute nodes see, as in work_root = \"/scratch/$USER/dagster\"",
-                )
+            self.faults.add(
+                self.targets[name].origin,
+                f"work_root is not set, neither at the top nor in [targets.{name}]: "
+                "a folder that the compute nodes see, as in work_root = \"/scratch/$USER/dagster\"",
             )
             return None
         if isinstance(settings.values.get("retry"), list):
@@ -167,7 +170,7 @@ class _Making:
         said = self.site.values.get("default_target", "")
         if said and said not in self.targets:
             hint = did_you_mean(str(said), list(self.targets))
-            self.faults.append(Fault(self.site.place("default_target"), f"there is no target {said!r}: {hint}"))
+            self.faults.add(self.site.place("default_target"), f"there is no target {said!r}: {hint}")
         return str(said) or (next(iter(self.targets)) if len(self.targets) == 1 else "")
 
 

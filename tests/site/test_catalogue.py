@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from getpass import getuser
 from pathlib import Path
 
 import dagster as dg
@@ -143,6 +144,22 @@ def test_a_secret_is_named_and_not_written(folder: Path) -> None:
     assert "SECRET" not in hpc.render(Command("bitcount"), profile="mpi-long")
 
 
+def test_a_variable_that_is_not_set_here_matters_to_its_target_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("APPS")
+    site = load()
+
+    assert site.runner("laptop").target.executable("bitcount") == "/usr/local/bin/bitcount"
+    with pytest.raises(ConfigurationError, match=r"site.toml:13: '\$APPS/bitcount' names \$APPS, which is not set here"):
+        site.runner("cluster")
+
+
+def test_a_daemon_without_user_has_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    assert load(SITE.replace("$WHO", "${USER}")).runner().folder == f"/scratch/{getuser()}/dagster"
+
+
 def test_the_only_target_is_the_default(folder: Path) -> None:
     one = 'work_root = "/w"\n[targets.a]\nkind = "local"\n'
 
@@ -203,7 +220,7 @@ def test_limits_survive_a_run_of_dagster(folder: Path) -> None:
 def test_every_mistake_is_told_at_once_with_its_line(folder: Path) -> None:
     assert faults("""\
 default_target = "clster"
-work_root = "/scratch/$NOBODY/dagster"
+work_root = "/scratch/dagster"
 [targets.cluster]
 kind = "slrum"
 [targets.other]
@@ -226,7 +243,6 @@ targets = ["othr"]
 num_node = 2
 """) == [
         "site.toml:1: there is no target 'clster': did you mean 'cluster'?",
-        "site.toml:2: '/scratch/$NOBODY/dagster' names a variable of the environment that is not set here",
         "site.toml:4: there is no target 'slrum': did you mean 'slurm'?",
         "site.toml:7: a target of kind slurm has no key 'quue_cpu': did you mean 'queue_cpu'?",
         "site.toml:8: poll_interval: input should be a valid number, unable to parse string as a number (given: 'often')",

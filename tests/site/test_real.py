@@ -49,7 +49,7 @@ def test_a_first_file_from_slurm_works(
     assert hpc.target.project_cpu == slurm.account
     assert hpc.target.limits["cpu"].max_nodes == 3
     assert hpc.run(Command("/bin/hostname"), profile="small").state is JobState.COMPLETED
-    assert hpc.run(Command("/bin/hostname"), profile="mpi").stdout_tail.count("\n") == 2
+    assert hpc.run(Command("/bin/echo", args=["rank"]), profile="mpi").stdout_tail.count("rank") == 2
     with pytest.raises(ConfigurationError, match=r"queue cpu allows at most 3 \(max_nodes, set in site.toml:"):
         hpc.submit(Command("/bin/hostname"), profile="mpi", overrides={"num_nodes": 5})
 
