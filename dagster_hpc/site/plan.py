@@ -17,6 +17,7 @@ from dagster_hpc.resources.targets.local import LocalTarget
 from dagster_hpc.site.inheritance import with_inherited
 from dagster_hpc.site.records import Faults, record
 from dagster_hpc.site.settings import Fault, Settings
+from dagster_hpc.site.shape import faults_of_shape
 from dagster_hpc.site.variables import read_variables
 
 RUNNER_KEYS = tuple(key for key in HPCJobRunner.model_fields if key not in ("target", "profiles", "profiles_elsewhere"))
@@ -38,7 +39,7 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings, environ: Mapping[str, str]) -> Plan:
-        mistakes: list[Fault] = _faults_of_shape(settings)
+        mistakes: list[Fault] = faults_of_shape(settings, TOP_KEYS)
         if mistakes:
             return cls({}, {}, {}, "", {}, mistakes)
         variables = read_variables(environ, variable_fields(), mistakes)
@@ -172,38 +173,3 @@ class _Making:
             hint = did_you_mean(str(said), list(self.targets))
             self.faults.add(self.site.place("default_target"), f"there is no target {said!r}: {hint}")
         return str(said) or (next(iter(self.targets)) if len(self.targets) == 1 else "")
-
-
-def _faults_of_shape(site: Settings) -> list[Fault]:
-    """What cannot be read any further: tables that are none, and keys at the top that nothing has."""
-    faults = [
-        Fault(site.place(key), f"the site has no key {key!r}: {did_you_mean(key, TOP_KEYS)}")
-        for key in site.values
-        if key not in TOP_KEYS
-    ]
-    if not site.values.get("targets"):
-        faults.append(Fault(site.origin, "the site has no target: begin one with a line [targets.NAME]"))
-    faults += _no_tables(site, "targets") + _no_tables(site, "profiles")
-    for kind, inner in (("targets", "limits"), ("profiles", "on")):
-        for name, entry in site.values.get(kind, {}).items() if not faults else ():
-            faults += _no_tables(site, kind, name, inner) if inner in entry else []
-    for name, entry in site.values.get("profiles", {}).items() if not faults else ():
-        if not isinstance(entry.get("targets", []), list):
-            place = site.place("profiles", name, "targets")
-            faults.append(Fault(place, f"targets of [profiles.{name}] is a list of names, as in [\"cluster\"]"))
-    return faults
-
-
-def _no_tables(site: Settings, *path: str) -> list[Fault]:
-    """Where a table of tables was to be, as in [targets.NAME]."""
-    value: Any = site.values
-    for key in path:
-        value = value.get(key, {})
-    header = ".".join(path)
-    if not isinstance(value, Mapping):
-        return [Fault(site.place(*path), f"{header} is {value!r}, and has to be a table: [{header}.NAME]")]
-    return [
-        Fault(site.place(*path, name), f"{header} has {name} = {each!r}, and has to have tables only: [{header}.NAME]")
-        for name, each in value.items()
-        if not isinstance(each, Mapping)
-    ]
