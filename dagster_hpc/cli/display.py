@@ -220,7 +220,8 @@ def check_line(name: str, finding: Finding) -> str:
     """One check of the doctor: folded under itself on a terminal, one line in a pipe."""
     label, colour = _LABELS[finding.level]
     what_to_do = f" To do: {finding.advice}" if finding.advice and finding.level != "ok" else ""
-    text = f"{name}: {printable(finding.sentence)}{'.' if what_to_do else ''}{what_to_do}"
+    stop = "." if what_to_do and not finding.sentence.endswith(("?", ".")) else ""
+    text = f"{name}: {printable(finding.sentence)}{stop}{what_to_do}"
     if sys.stdout.isatty():
         text = click.wrap_text(text, width=shutil.get_terminal_size().columns - 8, subsequent_indent="  ")
         text = text.replace("\n", "\n" + " " * 8)

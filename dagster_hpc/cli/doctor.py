@@ -78,7 +78,7 @@ def scheduler_checks(hpc: HPCJobRunner) -> Iterator[Check]:
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
     for probe in probes(hpc.target.scheduler, _demands(hpc), host.user):
         if probe.call.argv not in answers:
-            answers[probe.call.argv] = _ask(host, probe.call)
+            answers[probe.call.argv] = asked_of(host, probe.call)
         answer = answers[probe.call.argv]
         finding = _missing(probe, host) if answer is None else probe.read(answer)
         yield Check(probe.name, finding)
@@ -87,7 +87,8 @@ def scheduler_checks(hpc: HPCJobRunner) -> Iterator[Check]:
             yield Check("scheduler clock", compare_clocks(behind, SCHEDULER_CLOCK_S, "the scheduler's"))
 
 
-def _ask(host: Host, call: Call) -> Answer | None:
+def asked_of(host: Host, call: Call) -> Answer | None:
+    """The answer; None where there is no such command."""
     try:
         return host.run(call)
     except OSError:

@@ -31,6 +31,7 @@ from dagster_hpc.cli.options import Filter, filter_options, json_option, module_
 from dagster_hpc.cli.prune import prune
 from dagster_hpc.cli.release import release
 from dagster_hpc.cli.report import report
+from dagster_hpc.cli.site import site
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
@@ -322,6 +323,12 @@ def _script(row: JobRow) -> str:
 main.add_command(release)
 main.add_command(adopt)
 main.add_command(prune)
+
+
+# ---------------------------------------------------------------- the site's files
+
+
+main.add_command(site)
 
 
 # ---------------------------------------------------------------- inside a job

@@ -12,6 +12,7 @@ from dagster_hpc.engine import job
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.job import KINDS_OF_END, JobSpec
 from dagster_hpc.engine.units import parse_memory, parse_walltime
+from dagster_hpc.resources.limits import QueueLimits
 
 
 class RetryRule(dg.Config):
@@ -87,22 +88,29 @@ class Resume(dg.Config):
     most: int = Field(default=50, ge=1, description="It is resumed so many times at most, whether or not it gets anywhere.")
 
 
-def engine_rules(rules: Sequence[RetryRule]) -> tuple[job.RetryRule, ...]:
-    """The same in the engine's units."""
+def engine_rules(rules: Sequence[RetryRule], limits: QueueLimits | None = None) -> tuple[job.RetryRule, ...]:
+    """The same in the engine's units. No attempt asks for more than the queue allows."""
+    walltime_s, memory_mib = (
+        limits.number(limit) if limits else None for limit in ("max_walltime", "max_memory_per_node")
+    )
     return tuple(
         job.RetryRule(
             on=tuple(rule.on),
             exit_codes=tuple(rule.exit_codes),
             walltime=rule.walltime,
             memory=rule.memory,
-            most_walltime_s=parse_walltime(rule.most_walltime) if rule.most_walltime else None,
-            most_memory_mib=parse_memory(rule.most_memory) if rule.most_memory else None,
+            most_walltime_s=_least(parse_walltime(rule.most_walltime) if rule.most_walltime else None, walltime_s),
+            most_memory_mib=_least(parse_memory(rule.most_memory) if rule.most_memory else None, memory_mib),
             delay_s=rule.delay,
             count=rule.count,
             elsewhere=rule.elsewhere,
         )
         for rule in rules
     )
+
+
+def _least(*limits: int | None) -> int | None:
+    return min((each for each in limits if each is not None), default=None)
 
 
 def engine_resume(resume: Resume | None, spec: JobSpec) -> job.Resume | None:

@@ -16,6 +16,7 @@ from dagster_hpc.engine.target import script_stem
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.deployment import deployment_of
 from dagster_hpc.resources.identity import Asker, CallCounter, asker_of, identity_of
+from dagster_hpc.resources.limits import limits_of
 from dagster_hpc.resources.received import partitions_received
 from dagster_hpc.resources.request import JobRequest
 from dagster_hpc.resources.resolve import read_inputs, resolve
@@ -140,12 +141,12 @@ class Submitting:
 
     def _request(self, spec: JobSpec, request: JobRequest, *, below: str | None = None, **more: Any) -> Request:
         """`below`: another folder than the runner's for the job's directory."""
-        step = step_of(self.context)
+        step, limits = step_of(self.context), limits_of(self.hpc.target.limits, spec.queue)
         return Request(
             spec=spec,
             work_root=below or self.hpc.folder,
             reuse=request.reuse or self.hpc.reuse,
-            retry=engine_rules(self.hpc.retry if request.retry is None else request.retry),
+            retry=engine_rules(self.hpc.retry if request.retry is None else request.retry, limits),
             resume=engine_resume(request.resume, spec),
             profile=request.profile if isinstance(request.profile, str) else "",
             asset_key=asset_key_of(self.context),

@@ -55,7 +55,8 @@ class Imported:
         lines = [f"{_variable(name)} = {_command(name, said)}" for name, said in self.commands.items()]
         python = ["", "# The commands belong to the code: from dagster_hpc import Command", *(f"# {line}" for line in lines)]
         first: Keys = (next(iter(values)),)
-        return toml_text(values, Comments(above={first: "Written by `dagster-hpc site import`."})) + ("\n".join(python) + "\n" if lines else "")
+        text = toml_text(values, Comments(above={first: "Written by `dagster-hpc site import`."}))
+        return text + "\n".join([*python, ""]) if lines else text
 
 
 def import_blocks(paths: Sequence[Path]) -> Imported:

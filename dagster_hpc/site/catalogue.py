@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +13,15 @@ from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
 from dagster_hpc.site.files import read_files, read_site
 from dagster_hpc.site.plan import Plan
+from dagster_hpc.site.settings import Fault
 
 
 @dataclass(frozen=True)
 class Site:
     """Targets and profiles that an administrator owns and users share, written in one file.
 
-    `profiles` are as they are where nothing about them differs; `runner` gives each target its own.
+    `profiles` are as they are where nothing about them differs; each runner has those of its target. `unset`: by target,
+    the variables in its paths that are not set on this machine.
 
     Example:
         Path("site.toml").write_text('''
@@ -36,6 +38,7 @@ class Site:
     profiles: Mapping[str, ExecutionProfile]
     runners: Mapping[str, HPCJobRunner]
     default_target: str
+    unset: Mapping[str, Sequence[Fault]]
 
     @classmethod
     def load(cls, path: str | os.PathLike[str] | None = None, *, environ: Mapping[str, str] | None = None) -> Site:
@@ -49,7 +52,7 @@ class Site:
         plan = Plan.of(settings, environ)
         if plan.faults:
             raise ConfigurationError([str(fault) for fault in plan.faults], advice="`dagster-hpc site check` looks again.")
-        return cls(plan.targets, plan.profiles, plan.runners, plan.default_target)
+        return cls(plan.targets, plan.profiles, plan.runners, plan.default_target, plan.unset)
 
     def runner(self, target: str | None = None) -> HPCJobRunner:
         """The job runner on this target; without a name on that of `DAGSTER_HPC_TARGET`, or the site's default."""
@@ -62,4 +65,9 @@ class Site:
                     advice="name one: runner(NAME), DAGSTER_HPC_TARGET=NAME, or default_target in the site's file.",
                 )
             raise ConfigurationError(f"the site has no target {name!r}: {did_you_mean(name, known)}")
+        if self.unset[name]:
+            raise ConfigurationError(
+                [str(fault) for fault in self.unset[name]],
+                advice=f"set it, or choose another target than {name!r}: {', '.join(self.runners)}.",
+            )
         return self.runners[name]

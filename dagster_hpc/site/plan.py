@@ -15,8 +15,9 @@ from dagster_hpc.resources.targets import target_class, target_kinds
 from dagster_hpc.resources.targets.base import HPCTarget
 from dagster_hpc.resources.targets.local import LocalTarget
 from dagster_hpc.site.inheritance import with_inherited
-from dagster_hpc.site.records import record
+from dagster_hpc.site.records import Faults, record
 from dagster_hpc.site.settings import Fault, Settings
+from dagster_hpc.site.shape import faults_of_shape
 from dagster_hpc.site.variables import read_variables
 
 RUNNER_KEYS = tuple(key for key in HPCJobRunner.model_fields if key not in ("target", "profiles", "profiles_elsewhere"))
@@ -33,32 +34,38 @@ class Plan:
     profiles: Mapping[str, ExecutionProfile]
     runners: Mapping[str, HPCJobRunner]
     default_target: str
+    unset: Mapping[str, Sequence[Fault]]  # by target: the variables of its paths that are not set on this machine
     faults: Sequence[Fault]
 
     @classmethod
     def of(cls, settings: Settings, environ: Mapping[str, str]) -> Plan:
-        faults: list[Fault] = _faults_of_shape(settings)
-        if faults:
-            return cls({}, {}, {}, "", faults)
-        variables = read_variables(environ, variable_fields(), faults)
+        mistakes: list[Fault] = faults_of_shape(settings, TOP_KEYS)
+        if mistakes:
+            return cls({}, {}, {}, "", {}, mistakes)
+        variables = read_variables(environ, variable_fields(), mistakes)
         whole = settings.overridden_by(variables.only(["default_target"]))
-        targets = with_inherited(whole.tables("targets"), "target", faults)
-        profiles = with_inherited(whole.tables("profiles"), "profile", faults)
-        making = _Making(whole, variables, targets, profiles, faults)
-        made = {name: making.target(name) for name in targets}
+        targets = with_inherited(whole.tables("targets"), "target", mistakes)
+        profiles = with_inherited(whole.tables("profiles"), "profile", mistakes)
+        making = _Making(whole, variables, targets, profiles, Faults(mistakes))
         plain = {name: making.profile(name) for name in profiles}
         for name, said in profiles.items():  # also where no runner is made of it
             for target in said.values.get("on", {}):
                 making.profile(name, target)
-        runners = {name: making.runner(name, target) for name, target in made.items()}
+        made, runners, unset = {}, {}, {}
+        for name in targets:
+            making.faults.unset.clear()
+            made[name] = making.target(name)
+            runners[name] = making.runner(name, made[name])
+            unset[name] = list(dict.fromkeys(making.faults.unset))
         default = making.default_target()
-        faults.sort(key=lambda fault: (fault.place.source.startswith("$"), fault.place))
+        mistakes.sort(key=lambda fault: (fault.place.source.startswith("$"), fault.place))
         return cls(
             {name: target for name, target in made.items() if target is not None},
             {name: profile for name, profile in plain.items() if profile is not None},
             {name: runner for name, runner in runners.items() if runner is not None},
             default,
-            list(dict.fromkeys(faults)),
+            unset,
+            list(dict.fromkeys(mistakes)),
         )
 
 
@@ -78,48 +85,49 @@ class _Making:
     variables: Settings
     targets: Mapping[str, Settings]
     profiles: Mapping[str, Settings]
-    faults: list[Fault]
+    faults: Faults
 
     def target(self, name: str) -> HPCTarget | None:
-        said, where = self.targets[name], f"[targets.{name}]"
+        said = self.targets[name]
         kind = said.values.get("kind")
         if not isinstance(kind, str):
             kinds = ", ".join(target_kinds())
-            self.faults.append(Fault(said.place("kind"), f"{where} needs a kind, as in kind = \"slurm\": {kinds}"))
+            self.faults.add(said.place("kind"), f"[targets.{name}] needs a kind, as in kind = \"slurm\": {kinds}")
             return None
         try:
             model = target_class(kind)
         except ConfigurationError as error:
-            self.faults.append(Fault(said.place("kind"), error.message))
+            self.faults.add(said.place("kind"), error.message)
             return None
         fields = list(model.model_fields)
         own = said.without("kind", "extends", *RUNNER_KEYS).overridden_by(self.variables.only(fields))
-        limits = {queue: self._limits(own, queue, where) for queue in own.values.get("limits", {})}
+        limits = {queue: self._limits(own, queue) for queue in own.values.get("limits", {})}
         if None in limits.values():
             own = own.without("limits")
         elif limits:
             own = own.with_values(limits=limits)
-        return record(model, own, where, self.faults, also=TARGET_KEYS)
+        return record(model, own, f"a target of kind {kind}", self.faults, also=TARGET_KEYS)
 
-    def _limits(self, target: Settings, queue: str, where: str) -> QueueLimits | None:
+    def _limits(self, target: Settings, queue: str) -> QueueLimits | None:
         said = target.table("limits", queue)
         set_by = {key: str(said.place(key)) for key in said.values}
-        found = record(QueueLimits, said, f"limits.{queue} of {where}", self.faults)
+        found = record(QueueLimits, said, "the table of a queue's limits", self.faults)
         return found and found.over(QueueLimits(set_by=set_by))
 
     def profile(self, name: str, target: str | None = None) -> ExecutionProfile | None:
         """The profile, as it is on this target."""
-        said, where = self.profiles[name], f"[profiles.{name}]"
-        for key in (*said.values.get("targets", []), *said.values.get("on", {})):
+        said = self.profiles[name]
+        named = {("targets", number): key for number, key in enumerate(said.values.get("targets", []))}
+        named |= {("on", key): key for key in said.values.get("on", {})}
+        for path, key in named.items():
             if key not in self.targets:
-                place = said.place("on", key) if key in said.values.get("on", {}) else said.place("targets")
                 hint = did_you_mean(str(key), list(self.targets))
-                self.faults.append(Fault(place, f"{where} names a target {key!r}, which there is not: {hint}"))
+                self.faults.add(said.place(*path), f"there is no target {key!r}: {hint}")
         own = said.without(*PROFILE_KEYS)
         if target is not None and target in said.values.get("on", {}):
-            own, where = own.overridden_by(said.table("on", target)), f"[profiles.{name}.on.{target}]"
+            own = own.overridden_by(said.table("on", target))
         own = own.overridden_by(self.variables.only(list(ExecutionProfile.model_fields)))
-        return record(ExecutionProfile, own, where, self.faults, also=PROFILE_KEYS)
+        return record(ExecutionProfile, own, "a profile", self.faults, also=PROFILE_KEYS)
 
     def runner(self, name: str, target: HPCTarget | None) -> HPCJobRunner | None:
         """The runner on this target, with the profiles that are meant for it."""
@@ -132,19 +140,17 @@ class _Making:
         if default and default not in profiles:
             hint = elsewhere.get(default) or did_you_mean(str(default), list(profiles))
             place = settings.place("default_profile")
-            self.faults.append(Fault(place, f"there is no profile {default!r} on {name}: {hint}"))
+            self.faults.add(place, f"there is no profile {default!r} on {name}: {hint}")
         if "work_root" not in settings.values:
-            self.faults.append(
-                Fault(
-                    self.targets[name].origin,
-                    f"work_root is not set, neither at the top nor in [targets.{name}]: "
-                    "a folder that the compute nodes see, as in work_root = \"/scratch/$USER/dagster\"",
-                )
+            self.faults.add(
+                self.targets[name].origin,
+                f"work_root is not set, neither at the top nor in [targets.{name}]: "
+                "a folder that the compute nodes see, as in work_root = \"/scratch/$USER/dagster\"",
             )
             return None
         if isinstance(settings.values.get("retry"), list):
             rules = [
-                record(RetryRule, settings.table("retry", number), "[[retry]]", self.faults)
+                record(RetryRule, settings.table("retry", number), "a retry rule", self.faults)
                 for number in range(len(settings.values["retry"]))
             ]
             settings = settings.with_values(retry=[rule for rule in rules if rule is not None])
@@ -165,40 +171,5 @@ class _Making:
         said = self.site.values.get("default_target", "")
         if said and said not in self.targets:
             hint = did_you_mean(str(said), list(self.targets))
-            self.faults.append(Fault(self.site.place("default_target"), f"there is no target {said!r}: {hint}"))
+            self.faults.add(self.site.place("default_target"), f"there is no target {said!r}: {hint}")
         return str(said) or (next(iter(self.targets)) if len(self.targets) == 1 else "")
-
-
-def _faults_of_shape(site: Settings) -> list[Fault]:
-    """What cannot be read any further: tables that are none, and keys at the top that nothing has."""
-    faults = [
-        Fault(site.place(key), f"the site has no key {key!r}: {did_you_mean(key, TOP_KEYS)}")
-        for key in site.values
-        if key not in TOP_KEYS
-    ]
-    if not site.values.get("targets"):
-        faults.append(Fault(site.origin, "the site has no target: begin one with a line [targets.NAME]"))
-    faults += _no_tables(site, "targets") + _no_tables(site, "profiles")
-    for kind, inner in (("targets", "limits"), ("profiles", "on")):
-        for name, entry in site.values.get(kind, {}).items() if not faults else ():
-            faults += _no_tables(site, kind, name, inner) if inner in entry else []
-    for name, entry in site.values.get("profiles", {}).items() if not faults else ():
-        if not isinstance(entry.get("targets", []), list):
-            place = site.place("profiles", name, "targets")
-            faults.append(Fault(place, f"targets of [profiles.{name}] is a list of names, as in [\"cluster\"]"))
-    return faults
-
-
-def _no_tables(site: Settings, *path: str) -> list[Fault]:
-    """Where a table of tables was to be, as in [targets.NAME]."""
-    value: Any = site.values
-    for key in path:
-        value = value.get(key, {})
-    header = ".".join(path)
-    if not isinstance(value, Mapping):
-        return [Fault(site.place(*path), f"{header} is {value!r}, and has to be a table: [{header}.NAME]")]
-    return [
-        Fault(site.place(*path, name), f"{header} has {name} = {each!r}, and has to have tables only: [{header}.NAME]")
-        for name, each in value.items()
-        if not isinstance(each, Mapping)
-    ]

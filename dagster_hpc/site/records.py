@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from getpass import getuser
 from typing import Any, TypeVar
 
 import dagster as dg
@@ -12,9 +14,20 @@ from pydantic import BaseModel, ValidationError
 
 from dagster_hpc.engine.errors import did_you_mean
 from dagster_hpc.engine.units import parse_memory, parse_signal, parse_walltime
-from dagster_hpc.site.settings import Fault, Settings
+from dagster_hpc.site.settings import Fault, Place, Settings
 
 Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass
+class Faults:
+    """What is wrong with a site, as it is found."""
+
+    mistakes: list[Fault] = field(default_factory=list)
+    unset: list[Fault] = field(default_factory=list)  # variables in paths: they may be set on the machine that is meant
+
+    def add(self, place: Place, sentence: str) -> None:
+        self.mistakes.append(Fault(place, sentence))
 
 _READ_BY: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("walltime", "max_walltime", "most_walltime"), parse_walltime),
@@ -22,11 +35,11 @@ _READ_BY: Mapping[str, Callable[[str], Any]] = {
     "signal_before_end": parse_signal,
 }
 _PATHS = ("work_root", "ledger_url", "template", "container")
-_FREE = re.compile(r"\$(?:\w|\{)")
+_VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
 def record(
-    model: type[Record], settings: Settings, where: str, faults: list[Fault], *, also: Sequence[str] = ()
+    model: type[Record], settings: Settings, where: str, faults: Faults, *, also: Sequence[str] = ()
 ) -> Record | None:
     """The record; None where something keeps it from being made. `where`: how its table is called in a fault.
 
@@ -39,7 +52,7 @@ def record(
         if key not in model.model_fields
     ]
     own = settings.only(list(model.model_fields))
-    values = {key: _expanded(key, value, own, found) for key, value in own.values.items()}
+    values = {key: _expanded(key, value, own, faults.unset) for key, value in own.values.items()}
     unread = [
         Fault(own.place(key), str(error))
         for key, read in _READ_BY.items()
@@ -56,7 +69,7 @@ def record(
                 found.append(Fault(own.place(*path), f"{name}: {_message(part)} (given: {part['input']!r})"))
             elif not unread:  # which the record as a whole complains of, too
                 found.append(Fault(own.origin, f"{where}: {_message(part)}"))
-    faults += found + unread
+    faults.mistakes += found + unread
     return None if found or unread else made
 
 
@@ -73,13 +86,13 @@ def _error_of(read: Callable[[str], Any], text: str) -> ValueError | None:
     return None
 
 
-def _expanded(key: str, value: Any, settings: Settings, faults: list[Fault]) -> Any:
+def _expanded(key: str, value: Any, settings: Settings, unset: list[Fault]) -> Any:
     """~ and $VAR in paths, and `{env = "NAME"}` as the value of a variable that no script shows."""
     if key in _PATHS and isinstance(value, str):
-        return _path(value, settings, (key,), faults)
+        return _path(value, settings.place(key), unset)
     if key == "executable_map" and isinstance(value, Mapping):
         return {
-            name: _path(path, settings, (key, name), faults) if isinstance(path, str) else path
+            name: _path(path, settings.place(key, name), unset) if isinstance(path, str) else path
             for name, path in value.items()
         }
     if key == "environments" and isinstance(value, Mapping):
@@ -91,8 +104,14 @@ def _secret(value: Any) -> Any:
     return dg.EnvVar(value["env"]) if isinstance(value, Mapping) and list(value) == ["env"] else value
 
 
-def _path(text: str, settings: Settings, path: tuple[str, ...], faults: list[Fault]) -> str:
-    full = os.path.expanduser(os.path.expandvars(text))
-    if _FREE.search(full):
-        faults.append(Fault(settings.place(*path), f"{text!r} names a variable of the environment that is not set here"))
-    return full
+def _path(text: str, place: Place, unset: list[Fault]) -> str:
+    """The path with the values of its variables. A daemon may have no $USER: the system knows who it is."""
+
+    def value(found: re.Match[str]) -> str:
+        name = found[1] or found[2]
+        if name in os.environ or name == "USER":
+            return os.environ.get(name) or getuser()
+        unset.append(Fault(place, f"{text!r} names ${name}, which is not set here"))
+        return found[0]
+
+    return os.path.expanduser(_VARIABLE.sub(value, text))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -46,6 +46,10 @@ class Settings:
                 return self.places[path[:length]]
         return self.origin
 
+    def origins(self) -> dict[Path, Place]:
+        """The place of each value; a list counts as one, unless it is one of tables."""
+        return {path: self.place(*path) for path in _leaves(self.values)}
+
     def table(self, *path: str | int) -> Settings:
         """The table below this path; an empty one where there is none."""
         value: Any = self.values
@@ -73,6 +77,15 @@ class Settings:
         """Tables are merged key by key; any other value, a list too, is replaced."""
         values = _merged(self.values, later.values)
         return Settings(values, {**self.places, **later.places}, self.origin if self.values else later.origin)
+
+
+def _leaves(value: Any, path: Path = ()) -> Iterator[Path]:
+    of_tables = isinstance(value, list) and value and all(isinstance(each, Mapping) for each in value)
+    if not isinstance(value, Mapping) and not of_tables:
+        yield path
+        return
+    for key, each in value.items() if isinstance(value, Mapping) else enumerate(value):
+        yield from _leaves(each, (*path, key))
 
 
 def _merged(earlier: Mapping[str, Any], later: Mapping[str, Any]) -> dict[str, Any]:

@@ -52,3 +52,11 @@ def unknown_variables(environ: Mapping[str, str], fields: Sequence[str]) -> list
     """Those that look like ours, and are read by nobody here. They may be those of the user's own code."""
     known = {variable(field) for field in fields} | {PREFIX + name for name in OTHERS}
     return sorted(name for name in environ if name.startswith(PREFIX) and name not in known)
+
+
+def set_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Those that may go before the files, with their values."""
+    others = {PREFIX + name for name in OTHERS}
+    return {
+        name: value for name, value in sorted(environ.items()) if name.startswith(PREFIX) and value and name not in others
+    }

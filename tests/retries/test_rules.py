@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagster_hpc import ConfigurationError, RetryRule
+from dagster_hpc import ConfigurationError, QueueLimits, RetryRule
 from dagster_hpc.engine import job
 from dagster_hpc.engine.job import JobSpec, JobState, RetryPlan
 from dagster_hpc.engine.retry import Again, End, next_attempt
@@ -125,6 +125,15 @@ def test_the_usual_rules_are_those_of_most_jobs() -> None:
     assert (oom.on, oom.memory, oom.most_memory_mib) == (("OOM",), 1.5, 4096)
     assert (never_began.on, never_began.elsewhere) == (("NOT_STARTED",), True)
     assert (machine.on, machine.walltime, machine.memory) == (("NODE_FAIL", "PREEMPTED"), 1, 1)
+
+
+def test_no_attempt_gets_more_than_its_queue_allows() -> None:
+    limits = QueueLimits(max_walltime="2h", max_memory_per_node="8G")
+    uncapped, capped = engine_rules(
+        [RetryRule(on=["TIMEOUT"], walltime=2), RetryRule(on=["OOM"], memory=2, most_memory="4G")], limits
+    )
+    assert (uncapped.most_walltime_s, uncapped.most_memory_mib) == (7200, 8192)
+    assert (capped.most_walltime_s, capped.most_memory_mib) == (7200, 4096)
 
 
 def test_a_job_that_nobody_warns_cannot_be_resumed() -> None:

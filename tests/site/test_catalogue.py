@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from getpass import getuser
 from pathlib import Path
 
 import dagster as dg
@@ -143,6 +144,22 @@ def test_a_secret_is_named_and_not_written(folder: Path) -> None:
     assert "SECRET" not in hpc.render(Command("bitcount"), profile="mpi-long")
 
 
+def test_a_variable_that_is_not_set_here_matters_to_its_target_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("APPS")
+    site = load()
+
+    assert site.runner("laptop").target.executable("bitcount") == "/usr/local/bin/bitcount"
+    with pytest.raises(ConfigurationError, match=r"site.toml:13: '\$APPS/bitcount' names \$APPS, which is not set here"):
+        site.runner("cluster")
+
+
+def test_a_daemon_without_user_has_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("USER", raising=False)
+    assert load(SITE.replace("$WHO", "${USER}")).runner().folder == f"/scratch/{getuser()}/dagster"
+
+
 def test_the_only_target_is_the_default(folder: Path) -> None:
     one = 'work_root = "/w"\n[targets.a]\nkind = "local"\n'
 
@@ -203,7 +220,7 @@ def test_limits_survive_a_run_of_dagster(folder: Path) -> None:
 def test_every_mistake_is_told_at_once_with_its_line(folder: Path) -> None:
     assert faults("""\
 default_target = "clster"
-work_root = "/scratch/$NOBODY/dagster"
+work_root = "/scratch/dagster"
 [targets.cluster]
 kind = "slrum"
 [targets.other]
@@ -226,19 +243,18 @@ targets = ["othr"]
 num_node = 2
 """) == [
         "site.toml:1: there is no target 'clster': did you mean 'cluster'?",
-        "site.toml:2: '/scratch/$NOBODY/dagster' names a variable of the environment that is not set here",
         "site.toml:4: there is no target 'slrum': did you mean 'slurm'?",
-        "site.toml:7: [targets.other] has no key 'quue_cpu': did you mean 'queue_cpu'?",
+        "site.toml:7: a target of kind slurm has no key 'quue_cpu': did you mean 'queue_cpu'?",
         "site.toml:8: poll_interval: input should be a valid number, unable to parse string as a number (given: 'often')",
-        "site.toml:10: limits.regular of [targets.other] has no key 'max_node': did you mean 'max_nodes'?",
+        "site.toml:10: the table of a queue's limits has no key 'max_node': did you mean 'max_nodes'?",
         "site.toml:11: walltime '1:2' is hours and minutes to some and minutes and seconds to others: write HH:MM:SS",
-        "site.toml:12: [[retry]]: 'TIMEUT' is no end after which a job is tried again: did you mean 'TIMEOUT'?",
-        "site.toml:14: [[retry]] has no key 'wat': did you mean 'walltime'?",
+        "site.toml:12: a retry rule: 'TIMEUT' is no end after which a job is tried again: did you mean 'TIMEOUT'?",
+        "site.toml:14: a retry rule has no key 'wat': did you mean 'walltime'?",
         "site.toml:16: walltime 'soon' is none of HH:MM:SS, D-HH:MM:SS, 90m, 1h30m or plain seconds",
         "site.toml:17: num_nodes: input should be greater than 0 (given: -1)",
         "site.toml:18: profile 'small' extends 'smal', which there is not: known are: b",
-        "site.toml:20: [profiles.b] names a target 'othr', which there is not: did you mean 'other'?",
-        "site.toml:22: [profiles.b.on.cluster] has no key 'num_node': did you mean 'num_nodes'?",
+        "site.toml:20: there is no target 'othr': did you mean 'other'?",
+        "site.toml:22: a profile has no key 'num_node': did you mean 'num_nodes'?",
     ]  # fmt: skip
 
 

@@ -73,7 +73,7 @@ def test_a_mistake_is_told_with_the_file_in_which_it_is(project: Path, tmp_path:
         Site.load()
 
     assert caught.value.faults == [
-        f"{tmp_path}/apps/site.toml:8: [profiles.small] has no key 'walltme': did you mean 'walltime'?",
+        f"{tmp_path}/apps/site.toml:8: a profile has no key 'walltme': did you mean 'walltime'?",
         "site.toml:2: profile 'large' extends 'tiny', which there is not: known are: small",
     ]
 
