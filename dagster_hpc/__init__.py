@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         hpc_asset,
         hpc_asset_check,
         hpc_multi_asset,
+        hpc_python_asset,
     )
     from dagster_hpc.collectors import from_stdout
     from dagster_hpc.engine.errors import ConfigurationError, HPCError, LedgerError, SchedulerUnavailable, SubmitRefused
@@ -106,6 +107,7 @@ __all__ = [
     "hpc_asset",
     "hpc_asset_check",
     "hpc_multi_asset",
+    "hpc_python_asset",
     "job_metadata",
 ]
 
@@ -123,6 +125,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "assets": (
             "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
+            "hpc_python_asset",
         ),
         "collectors": ("from_stdout",),
         "engine.errors": (
