@@ -26,7 +26,7 @@ from dagster_hpc.resources.calls import call_command
 from dagster_hpc.resources.command import InputFile
 from dagster_hpc.resources.request import JobRequest
 from dagster_hpc.resources.retry import RetryRule
-from dagster_hpc.resources.step import as_dagster_failure, asset_key_of
+from dagster_hpc.resources.step import as_dagster_failure, asset_key_of, step_of
 
 
 def hpc_python_asset(
@@ -107,7 +107,8 @@ def _steps(launch: Launch) -> Iterator[Any]:
 def _step_context(context: dg.AssetExecutionContext) -> StepContext:
     several = context.has_partition_key or context.has_partition_key_range
     keys = [str(key) for key in context.partition_keys] if several else []
-    return StepContext(asset_key_of(context), keys, context.run_id)
+    run = step_of(context)
+    return StepContext(asset_key_of(context), keys, run.run_id if run else None)
 
 
 def _bare(function: Callable[..., Any]) -> Callable[..., Any]:
