@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         hpc_asset,
         hpc_asset_check,
         hpc_multi_asset,
+        hpc_python_asset,
     )
     from dagster_hpc.collectors import Expect, from_all, from_csv, from_json, from_stdout, from_text
     from dagster_hpc.components import HPCJobComponent
@@ -128,6 +129,7 @@ __all__ = [
     "hpc_asset_check",
     "hpc_executor",
     "hpc_multi_asset",
+    "hpc_python_asset",
     "job_metadata",
 ]
 
@@ -145,6 +147,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "assets": (
             "AssetOptions", "HPCAsset", "HPCJobConfig", "hpc_asset", "hpc_asset_check", "hpc_multi_asset",
+            "hpc_python_asset",
         ),
         "collectors": ("Expect", "from_all", "from_csv", "from_json", "from_stdout", "from_text"),
         "components": ("HPCJobComponent",),

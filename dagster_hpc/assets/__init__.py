@@ -5,6 +5,7 @@ from dagster_hpc.assets.check import HPCAssetCheck, hpc_asset_check
 from dagster_hpc.assets.config import HPCJobConfig
 from dagster_hpc.assets.multi import hpc_multi_asset
 from dagster_hpc.assets.options import AssetOptions
+from dagster_hpc.assets.python_asset import hpc_python_asset
 
 __all__ = [
     "AssetOptions",
@@ -14,4 +15,5 @@ __all__ = [
     "hpc_asset",
     "hpc_asset_check",
     "hpc_multi_asset",
+    "hpc_python_asset",
 ]

@@ -21,6 +21,7 @@ from dagster_hpc.engine.job import JobResult
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.retry import Resume, RetryRule
+from dagster_hpc.resources.step import as_dagster_failure
 
 Body = Callable[..., Command | Sequence[Command]]
 
@@ -99,20 +100,25 @@ def hpc_asset(
             timeout=timeout, runner=runner, max_running=max_running, detached=detached, check_names=checks,
             retry=retry, resume=resume,
         )  # fmt: skip
-        given: dict[str, Any] = {
-            "description": inspect.getdoc(function),
-            **options,
-            "kinds": {"hpc", *(options.get("kinds") or ())},
-        }
-        compute = compute_of(recipe, steps_of)
-        if options.get("partitions_def") is not None:
-            accept_ranges(compute)
-        with without_beta_warnings():
-            made: dg.AssetsDefinition = dg.asset(**given)(compute)
-            op = made.op if options.get("output_required") else with_optional_outputs(made.op)
-            return bound(HPCAsset(**{**made.get_attributes_dict(), "node_def": op}))
+        return defined(recipe, steps_of, options)
 
     return decorate
+
+
+def defined(recipe: Recipe, steps: Callable[[Launch], Iterator[Any]], options: AssetOptions) -> HPCAsset:
+    """The asset of this recipe, with what Dagster is told of it. `steps`: what a step of it does."""
+    given: dict[str, Any] = {
+        "description": inspect.getdoc(recipe.function),
+        **options,
+        "kinds": {"hpc", *(options.get("kinds") or ())},
+    }
+    compute = compute_of(recipe, steps)
+    if options.get("partitions_def") is not None:
+        accept_ranges(compute)
+    with without_beta_warnings():
+        made: dg.AssetsDefinition = dg.asset(**given)(compute)
+        op = made.op if options.get("output_required") else with_optional_outputs(made.op)
+        return bound(HPCAsset(**{**made.get_attributes_dict(), "node_def": op}))
 
 
 def steps_of(launch: Launch) -> Iterator[Any]:
@@ -135,7 +141,8 @@ def materialize(launch: Launch) -> Iterator[dg.MaterializeResult[Any]]:
 def run(launch: Launch, commands: Sequence[Command]) -> list[JobResult]:
     """The results of these commands, all of which ended well: one job, or several as one array."""
     recipe, hpc, context = launch.recipe, launch.hpc, launch.context
-    handles = launch.submit(commands)
-    if len(handles) == 1:
-        return [hpc.wait(handles[0], context=context, timeout=recipe.timeout)]
-    return refuse_failures(hpc.wait_all(handles, context=context, timeout=recipe.timeout))
+    results = hpc.wait_all(launch.submit(commands), context=context, timeout=recipe.timeout)
+    if len(results) > 1:
+        return refuse_failures(results)
+    with as_dagster_failure(context):
+        return [recipe.ended_well(results[0])]

@@ -113,7 +113,7 @@ def _materialize(recipe: Recipe, share: Share, checks: Checks, there: list[JobRe
     """Tell Dagster of this partition. `there`: the results that it has received so."""
     results = [replace(share.results[place], index=index) for index, place in enumerate(sorted(share.results))]
     for result in results:
-        result.raise_for_state()
+        recipe.ended_well(result)
     found = collected(recipe, results, single=share.single)
     yield from share.one.materialized(found)
     there += map(_without_texts, results)

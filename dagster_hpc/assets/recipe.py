@@ -12,7 +12,7 @@ import dagster as dg
 
 from dagster_hpc.assets.config import HPCJobConfig, given_overrides, reuse_rule
 from dagster_hpc.assets.signature import config_type_of, parameters_of, refuse_function, show_signature
-from dagster_hpc.engine.job import JobHandle
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, failure_of
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
@@ -41,6 +41,7 @@ class Recipe:
     resume: Resume | None = None
     check_names: Sequence[str] = field(default=())  # those that `collect` answers
     config_type: type[HPCJobConfig] = HPCJobConfig
+    failure: Callable[[JobResult], JobFailed] = failure_of  # the error of a job that has ended badly
     decorator: str = "hpc_asset"
 
     @classmethod
@@ -54,6 +55,12 @@ class Recipe:
     @property
     def name(self) -> str:
         return self.function.__name__
+
+    def ended_well(self, result: JobResult) -> JobResult:
+        """This result, if its job has ended well; else the error that it is."""
+        if not result.succeeded:
+            raise self.failure(result)
+        return result
 
     def request(self, config: HPCJobConfig) -> RequestOptions:
         """How its commands are run, as this launch wants it."""

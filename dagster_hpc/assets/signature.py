@@ -30,8 +30,13 @@ def refuse_function(function: Callable[..., Any], decorator: str) -> None:
         raise ConfigurationError(f"{decorator} {name!r} is an async function", advice=advice)
     if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
         raise ConfigurationError(f"{decorator} {name!r} yields", advice=advice)
-    if _resolved(inspect.signature(function).return_annotation, function) in (None, NoneType):
+    if return_annotation(function) in (None, NoneType):
         raise ConfigurationError(f"{decorator} {name!r} returns None by its annotation", advice=advice)
+
+
+def return_annotation(function: Callable[..., Any]) -> Any:
+    """The type that the function says it returns; `Signature.empty` where it says nothing."""
+    return _resolved(inspect.signature(function).return_annotation, function)
 
 
 def config_type_of(parameters: Mapping[str, inspect.Parameter], name: str, decorator: str) -> type[HPCJobConfig]:

@@ -49,7 +49,7 @@ class ValueUnreadable(HPCError):
 
     Example:
         try:
-            energies = hpc.call(compute, profile="small")
+            hpc.call(unreadable, profile="small")
         except ValueUnreadable as error:
             print(error.message)
     """
@@ -73,6 +73,14 @@ class _Told:
         except Exception:  # noqa: BLE001  # its class is not here, or wants other arguments: the traceback tells of it
             return None
         return error if isinstance(error, Exception) else None
+
+
+def left_by(*, value: Any = None, error: Exception | None = None) -> dict[str, bytes]:
+    """The files that a call leaves which returns this value or raises this error, for a test that plays it."""
+    if error is None:
+        return {VALUE_PATH: worker.pickled(value)}
+    name = f"{worker.FOLDER}/{worker.FAILURE}0{worker.FAILURE_END}"
+    return {name: json.dumps({"rank": 0, **worker.told(error)}).encode()}
 
 
 def value_of(result: JobResult) -> Any:

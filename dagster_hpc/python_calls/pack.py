@@ -67,7 +67,7 @@ def packed(
         "called": called,
         "module": function.__module__ if by_name else None,
         "name": function.__qualname__ if by_name else None,
-        "digest": worker.digest_of(function) if taken is None else taken.digest,
+        "digest": _digest_by_name(function) if taken is None else taken.digest,
         "arguments": arguments.digest,
         "by_value": needs,
         "ranks": ranks,
@@ -121,6 +121,11 @@ def _arguments(
         for name, value in named:
             pickled(value, f"{name} of {called}", stand=stand, modules=modules)
         raise
+
+
+def _digest_by_name(function: Any) -> str | None:
+    """That of Python's own functions is none: each version has its text, and any will do."""
+    return None if function.__module__.split(".")[0] in sys.stdlib_module_names else worker.digest_of(function)
 
 
 def _needs() -> dict[str, Any]:

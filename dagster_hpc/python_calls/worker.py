@@ -5,6 +5,7 @@ else: neither this package nor Dagster has to be on the node.
 """
 
 import base64
+import copyreg
 import faulthandler
 import hashlib
 import importlib
@@ -17,7 +18,7 @@ import sys
 import time
 import traceback
 from contextlib import suppress
-from types import SimpleNamespace
+from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple  # as Python 3.6 writes them
 
 FOLDER = ".call"
@@ -230,11 +231,15 @@ def _function(here: str, call: Dict[str, Any]) -> Any:
 def _keep(here: str, value: Any, context: Optional[Context]) -> None:
     """Leave the value for who asked; metadata first, so that all is there once the value is."""
     if context is not None and context.output_metadata:
-        _write(os.path.join(here, METADATA), _pickled(context.output_metadata))
-    _write(os.path.join(here, VALUE), _pickled(value))
+        _write(os.path.join(here, METADATA), pickled(context.output_metadata))
+    _write(os.path.join(here, VALUE), pickled(value))
 
 
-def _pickled(value: Any) -> bytes:
+def pickled(value: Any) -> bytes:
+    """A value as it is left for who asked."""
+    dagster = sys.modules.get("dagster")
+    if dagster is not None:  # whose results of checks are made from named fields only, which pickle does not know
+        copyreg.pickle(dagster.AssetCheckResult, lambda result: (partial(dagster.AssetCheckResult, **result._asdict()), ()))
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception as error:
@@ -259,18 +264,25 @@ def _write(path: str, content: bytes) -> None:
 
 def _tell(here: str, rank: int, called: str, error: BaseException) -> None:
     """Leave the exception for who asked, and print it for who reads the job's stderr."""
-    told = SimpleNamespace(rank=rank, type=type(error).__name__, words=str(error), traceback="", exception=None)
-    if isinstance(error, SystemExit):
-        told.words = f"it called sys.exit({error.code!r}) and returned nothing"
-    if isinstance(error, (CannotCall, SystemExit)):
-        print(f"dagster_hpc: {called} did not come to its end: {told.words}", file=sys.stderr, flush=True)
-        told.type = ""
-    else:
-        told.traceback = "".join(traceback.format_exception(type(error), error, _below_this_file(error)))
-        print(told.traceback, end="", file=sys.stderr, flush=True)
-        told.exception = _as_text(error)
-    content = json.dumps(vars(told)).encode()
+    words = told(error)
+    said = words["traceback"] or f"dagster_hpc: {called} did not come to its end: {words['words']}\n"
+    print(said, end="", file=sys.stderr, flush=True)
+    content = json.dumps({"rank": rank, **words}).encode()
     _write(os.path.join(here, FAILURE + str(rank) + FAILURE_END), content)
+
+
+def told(error: BaseException) -> Dict[str, Any]:
+    """An exception in words, and itself where it can travel. What is no exception of the function's has no type."""
+    if isinstance(error, SystemExit):
+        return _words(f"it called sys.exit({error.code!r}) and returned nothing")
+    if isinstance(error, CannotCall):
+        return _words(str(error))
+    lines = traceback.format_exception(type(error), error, _below_this_file(error))
+    return dict(_words(str(error)), type=type(error).__name__, traceback="".join(lines), exception=_as_text(error))
+
+
+def _words(words: str) -> Dict[str, Any]:
+    return {"type": "", "words": words, "traceback": "", "exception": None}
 
 
 def _below_this_file(error: BaseException) -> Any:
@@ -284,9 +296,9 @@ def _below_this_file(error: BaseException) -> Any:
 def _as_text(error: BaseException) -> Optional[str]:
     """The exception itself, where it can be pickled and comes back the same kind."""
     with suppress(Exception):  # many cannot; the traceback tells of those
-        pickled = pickle.dumps(error, PROTOCOL)
-        if type(pickle.loads(pickled)) is type(error):
-            return base64.b64encode(pickled).decode()
+        content = pickle.dumps(error, PROTOCOL)
+        if type(pickle.loads(content)) is type(error):
+            return base64.b64encode(content).decode()
     return None
 
 

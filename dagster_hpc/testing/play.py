@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.job import JobMetrics, JobState
+from dagster_hpc.python_calls.outcome import left_by
 from dagster_hpc.resources.command import InputFile
 from dagster_hpc.testing.submitted import Submitted
 
@@ -22,6 +23,7 @@ _PLAYED = (
     JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED, JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL,
     JobState.PREEMPTED, JobState.LOST, JobState.PENDING, JobState.HELD, JobState.RUNNING, JobState.SUSPENDED,
 )  # fmt: skip
+NO_CALL = object()  # the value of a play that is no call: None is one that a function may return
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,11 +39,13 @@ class Play:
     `reason`: the scheduler's words beside the state.
     `metrics`: what the job cost, as far as the test cares.
     `refused`: the words with which the scheduler refuses the job.
+    `returns`, `raises`: what comes of the function, where the job is a call or an `hpc_python_asset`.
     `pipes`: what its program does with Dagster Pipes, where `PipesHPCClient` runs it.
 
     Example:
         Play(outputs={"counts.json": '{"01": 3}'}, stdout="read 3 lines")
         Play(state="TIMEOUT", stderr="step 17 of 20", metrics=JobMetrics(elapsed_s=3600))
+        Play(returns=[1, 4, 9])
         Play(pipes=lambda pipes: pipes.report_asset_materialization(metadata={"energy": -1.1}))
     """
 
@@ -53,6 +57,8 @@ class Play:
     reason: str = ""
     metrics: JobMetrics = field(default_factory=JobMetrics)
     refused: str = ""
+    returns: Any = NO_CALL
+    raises: Exception | None = None
     pipes: Callable[[PipesContext], object] | None = None
 
     def __post_init__(self) -> None:
@@ -65,7 +71,14 @@ class Play:
         """The state that the job comes to."""
         if self.state is not None:
             return JobState(self.state)
-        return JobState.FAILED if self.exit_code else JobState.COMPLETED
+        return JobState.FAILED if self.exit_code or self.raises else JobState.COMPLETED
+
+    @property
+    def files(self) -> Mapping[str, InputFile]:
+        """All files that it leaves, those of a call among them."""
+        if self.raises is not None:
+            return {**self.outputs, **left_by(error=self.raises)}
+        return self.outputs if self.returns is NO_CALL else {**self.outputs, **left_by(value=self.returns)}
 
 
 Player = Play | Callable[[Submitted], Play]

@@ -220,7 +220,7 @@ class PlayedSystem:
         self._happens()
         submitted, end, now = job.submitted, play.end, self.clock.now()
         place, own = Path(submitted.work_dir), Path(job.directory)
-        for name, content in read_inputs({submitted.outputs.get(n, n): text for n, text in play.outputs.items()}).items():
+        for name, content in read_inputs({submitted.outputs.get(n, n): text for n, text in play.files.items()}).items():
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             (place / name).write_bytes(content)
         for stream, text in ((jobdir.STDOUT, play.stdout), (jobdir.STDERR, play.stderr)):

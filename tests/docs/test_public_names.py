@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import math
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,9 @@ PLAYED = {
     "lost": Play(state="LOST"),
     "refused": Play(refused="invalid account"),
     "endless": Play(state="RUNNING"),
+    "gcd": Play(returns=6),
+    "sqrt": Play(raises=ValueError("math domain error")),
+    "unreadable": Play(outputs={"value": "of another Python"}),
 }
 
 NOT_PLAYED = (dagster_hpc.LedgerError, dagster_hpc.SchedulerUnavailable)  # there is neither in the process of a test
@@ -49,6 +53,10 @@ def played(folder: Path, **options: Any) -> PlayedRunner:
     return hpc
 
 
+def unreadable() -> None:
+    """Returns what only the node can read."""
+
+
 def prepared(folder: Path) -> dict[str, Any]:
     """What an example may use without making it."""
 
@@ -62,6 +70,8 @@ def prepared(folder: Path) -> dict[str, Any]:
         "Field": Field,
         "Path": Path,
         "dg": dg,
+        "math": math,
+        "unreadable": unreadable,
         "hpc": played(folder / "hpc"),
         "tmp_path": folder,
     }
