@@ -52,7 +52,13 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor, build_new_files_sensor
+    from dagster_hpc.sensors import (
+        EndedJob,
+        build_hpc_job_sensor,
+        build_job_ended_sensor,
+        build_new_files_sensor,
+        hpc_job_in_progress,
+    )
 
 __all__ = [
     "AssetOptions",
@@ -107,6 +113,7 @@ __all__ = [
     "from_stdout",
     "hpc_asset",
     "hpc_asset_check",
+    "hpc_job_in_progress",
     "hpc_multi_asset",
     "job_metadata",
 ]
@@ -150,7 +157,9 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
-        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor"),
+        "sensors": (
+            "EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor", "hpc_job_in_progress",
+        ),
     },
     before=_register,
 )  # fmt: skip

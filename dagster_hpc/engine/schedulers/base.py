@@ -152,7 +152,7 @@ class Scheduler(ABC):
         """The id that covers all elements in one query; the id itself where the job is no array."""
 
     def mail_letters(self, spec: JobSpec) -> str:
-        """When it shall write a mail, in the letters of the PBS family: before it begins, at its end, where it is aborted."""
+        """When it shall write a mail, in the letters of the PBS family: begin, end, and abort."""
         return "".join(letter for kind, letter in (("begin", "b"), ("end", "e"), ("fail", "a")) if kind in spec.mail_on)
 
     def own_id(self, spec: JobSpec) -> str:
