@@ -59,7 +59,13 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.targets.sge import SGETarget
     from dagster_hpc.resources.targets.slurm import SlurmTarget
     from dagster_hpc.resources.targets.torque import TorqueTarget
-    from dagster_hpc.sensors import EndedJob, build_hpc_job_sensor, build_job_ended_sensor, build_new_files_sensor
+    from dagster_hpc.sensors import (
+        EndedJob,
+        build_hpc_job_sensor,
+        build_job_ended_sensor,
+        build_new_files_sensor,
+        hpc_job_in_progress,
+    )
     from dagster_hpc.site.catalogue import Site
 
 __all__ = [
@@ -128,6 +134,7 @@ __all__ = [
     "hpc_asset",
     "hpc_asset_check",
     "hpc_executor",
+    "hpc_job_in_progress",
     "hpc_multi_asset",
     "hpc_python_asset",
     "job_metadata",
@@ -179,7 +186,9 @@ __getattr__, __dir__ = lazy_names(
         "resources.targets.sge": ("SGETarget",),
         "resources.targets.slurm": ("SlurmTarget",),
         "resources.targets.torque": ("TorqueTarget",),
-        "sensors": ("EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor"),
+        "sensors": (
+            "EndedJob", "build_hpc_job_sensor", "build_job_ended_sensor", "build_new_files_sensor", "hpc_job_in_progress",
+        ),
         "site.catalogue": ("Site",),
     },
     before=_register,

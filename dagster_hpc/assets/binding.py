@@ -66,6 +66,11 @@ def known_target(runner: HPCJobRunner) -> HPCTarget | None:
         return None
 
 
+def _work_of(profile: ExecutionProfile) -> dict[str, Any]:
+    """Its fields but those that only say something to people."""
+    return {name: value for name, value in shown_fields(profile).items() if name not in ("description", "mail_to", "mail_on")}
+
+
 def code_version(recipe: Recipe, runner: HPCJobRunner, target: HPCTarget) -> str:
     """Changes with the command (the function's text), with how it is read and run, and with the job template."""
     named = recipe.profile or runner.default_profile
@@ -76,7 +81,7 @@ def code_version(recipe: Recipe, runner: HPCJobRunner, target: HPCTarget) -> str
         "inputs": {name: str(source) for name, source in (recipe.inputs or {}).items()},
         "outputs": dict(recipe.outputs or {}),
         "overrides": dict(recipe.overrides or {}),
-        "profile": shown_fields(profile) if profile else named,
+        "profile": _work_of(profile) if profile else named,
         "template": template_text(target.scheduler.template, target.template and os.path.expanduser(target.template)),
     }
     return sha256(json.dumps(how, sort_keys=True, default=repr).encode("utf-8", "surrogateescape")).hexdigest()[:12]

@@ -62,7 +62,8 @@ def summary_of(occasions: Sequence[Occasion], now: float) -> Message:
 
 def subject_of(occasion: Occasion, now: float) -> str:
     """One line: a mail's subject, a push message's title."""
-    return " ".join(readable(f"[{occasion.job.first.target}] {_title(occasion, now)}").split())
+    target = occasion.job.first.target.partition("@")[0]
+    return " ".join(readable(f"[{target}] {_title(occasion, now)}").split())
 
 
 _WORDS: dict[Kind, str] = {

@@ -63,6 +63,12 @@ class ExecutionProfile(dg.ConfigurableResource):  # type: ignore[type-arg]
     signal_before_end: str | None = Field(
         default=None, description="Warn the job before its walltime ends: USR1@120, TERM@5m."
     )
+    mail_to: str | None = Field(
+        default=None, description="Whom the scheduler itself writes to: a mail address, or a user's name where it takes one."
+    )
+    mail_on: list[str] = Field(
+        default=["end", "fail"], description="When it does that: begin, end, fail. Nothing is sent without mail_to."
+    )
     directives: list[str] = Field(default=[], description="Raw scheduler directives, whole lines: the escape hatch.")
 
     if not TYPE_CHECKING:  # which would hide the fields from a type checker

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
-from dagster_hpc.engine.job import Dependency, JobSpec, Program
+from dagster_hpc.engine.job import MAIL_KINDS, Dependency, JobSpec, Program
 from dagster_hpc.engine.jobdir import PROTOCOL_DIR, SCHEDULER_LOG, STDERR, STDOUT
 from dagster_hpc.engine.launchers import launcher_faults
 from dagster_hpc.engine.script import quoting_faults
@@ -21,6 +21,7 @@ from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
 
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_MAIL = re.compile(r"[\w.+%-]+(@[\w.-]+)?", re.ASCII)
 _READ_ONLY = ("UID", "EUID", "PPID", "BASHOPTS", "SHELLOPTS", "BASH_VERSINFO")
 _LONGEST_WORD = 128 * 1024 - 1  # Linux takes no longer argument or environment entry
 
@@ -93,6 +94,8 @@ def resolve(
         reservation=profile.reservation,
         signal_name=signal[0] if signal else None,
         signal_before_s=signal[1] if signal else None,
+        mail_to=profile.mail_to,
+        mail_on=tuple(profile.mail_on) if profile.mail_to else (),
         directives=tuple(profile.directives),
         dependencies=tuple(dependencies),
         queue=route.queue,
@@ -108,6 +111,7 @@ def resolve(
         + _environment_faults(spec)
         + _text_faults(spec)
         + _directive_faults(spec)
+        + _mail_faults(spec)
         + _path_faults([path for _, path in spec.outputs], "output")
     )
     if faults:
@@ -164,6 +168,15 @@ def _environment_faults(spec: JobSpec) -> list[str]:
         for name in names
         if not _VARIABLE.fullmatch(name)
     ] + [f"environments: bash does not let {name} be set" for name in names if name in _READ_ONLY]
+
+
+def _mail_faults(spec: JobSpec) -> list[str]:
+    """An address that would end its directive, or that is several, which not every system takes."""
+    address, kinds = spec.mail_to, MAIL_KINDS
+    unknown = [f"mail_on has {kind!r}: {did_you_mean(kind, kinds)}" for kind in spec.mail_on if kind not in kinds]
+    if address is None or _MAIL.fullmatch(address):
+        return unknown
+    return [*unknown, f"mail_to {address!r} is no mail address and no user's name: give one, as in me@example.org"]
 
 
 def _text_faults(spec: JobSpec) -> list[str]:

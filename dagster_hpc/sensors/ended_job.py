@@ -53,7 +53,7 @@ class JobOrArray:
 
     @property
     def partition_keys(self) -> list[str]:
-        return [row.partition_key for row in self.rows if row.partition_key is not None]
+        return [row.partition_key for row in self.rows if row.partition_key]
 
 
 @dataclass(frozen=True)

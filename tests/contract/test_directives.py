@@ -72,6 +72,7 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "qos": ({"qos": "urgent"}, r"^#.*urgent"),
     "reservation": ({"reservation": "R123"}, r"^#.*R123"),
     "signal": ({"signal_before_end": "USR1@120"}, r"^#.*(USR1|s_rt=00:03:00)"),
+    "mail": ({"mail_to": "me@example.org"}, r"^#.*me@example\.org"),
     "directives": ({"directives": ["#ANY own=1"]}, r"^#ANY own=1$"),
     "modules": ({"modules": ["gcc/12"]}, r"^module load gcc/12$"),
     "pre_commands": ({"pre_commands": ["ulimit -s unlimited"]}, r"^eval .ulimit -s unlimited.$"),

@@ -16,8 +16,8 @@ from dagster_hpc.sensors.ended_job import EndedJob
 NOW = 1_000_000.0
 ROW = JobRow(
     "k7m2x9qd", "k7m2x9qd", "md-1", "slurm@lab", '{"kind": "slurm"}', "/scratch/md-1/k7m2x9qd", JobState.FAILED,
-    created_at=NOW - 5000, updated_at=NOW, queue="regular", project="ab12", walltime_s=7200, job_id="4711", exit_code=3,
-    reason="its program ended with exit code 3", asset_key="trajectory", partition_key="a", run_id="r1",
+    created_at=NOW - 5000, updated_at=NOW, cluster="lab", queue="regular", project="ab12", walltime_s=7200,
+    job_id="4711", exit_code=3, reason="its program ended with exit code 3", asset_key="trajectory", partition_key="a", run_id="r1",
     metrics=JobMetrics(submitted_at=NOW - 5000, started_at=NOW - 4000, ended_at=NOW, elapsed_s=4000, max_rss_mib=512.4,
                        node_list="node12"),
 )  # fmt: skip
@@ -37,7 +37,7 @@ def said(kind: Kind, *rows: JobRow, printed: tuple[str, str] = ("", ""), **more:
 
 def test_a_job_that_failed_says_what_how_why_and_what_to_do() -> None:
     message = said("failed", ROW, printed=("step 10\n", "no such file: a.pdb\n"), webserver_url="http://dagster:3000/")
-    assert message.subject == "[slurm@lab] trajectory [a] ended as FAILED, exit code 3"
+    assert message.subject == "[slurm] trajectory [a] ended as FAILED, exit code 3"
     assert message.text == """\
 trajectory [a] ended as FAILED, exit code 3.
 
@@ -66,7 +66,7 @@ More: dagster-hpc show k7m2x9qd"""
 def test_an_array_is_one_message_that_names_what_failed() -> None:
     bad = [element(0, JobState.OOM, reason="killed for memory"), element(2, JobState.TIMEOUT, reason="")]
     message = said("failed", bad[0], element(1), bad[1])
-    assert message.subject == "[slurm@lab] trajectory: 2 of 3 elements ended badly"
+    assert message.subject == "[slurm] trajectory: 2 of 3 elements ended badly"
     assert "Elements\n  p0: OOM killed for memory\n  p2: TIMEOUT" in message.text
     assert "ask for more memory_per_node" in message.text
 
@@ -85,7 +85,7 @@ def test_the_advice_fits_the_end() -> None:
 def test_a_job_that_cannot_start_says_why_in_the_schedulers_words() -> None:
     waiting = row(state=JobState.PENDING, exit_code=None, reason="AssocGrpCPULimit", metrics=JobMetrics())
     message = said("stuck", waiting)
-    assert message.subject == "[slurm@lab] trajectory [a] cannot start"
+    assert message.subject == "[slurm] trajectory [a] cannot start"
     assert "Why        AssocGrpCPULimit" in message.text
     assert "dagster-hpc cancel k7m2x9qd" in message.text
     assert "Ran" not in message.text
@@ -94,16 +94,16 @@ def test_a_job_that_cannot_start_says_why_in_the_schedulers_words() -> None:
 def test_a_job_near_its_walltime_says_how_long_it_has() -> None:
     running = row(state=JobState.RUNNING, exit_code=None, reason="", metrics=JobMetrics(started_at=NOW - 6600))
     message = said("near_walltime", running, printed=("step 900 of 1000", ""))
-    assert message.subject == "[slurm@lab] trajectory [a] comes to the end of its walltime in 10m00s"
+    assert message.subject == "[slurm] trajectory [a] comes to the end of its walltime in 10m00s"
     assert "Ran        1h50m of 02:00:00" in message.text
     assert "step 900 of 1000" in message.text
 
 
 def test_a_job_that_waits_long_says_how_long() -> None:
     waiting = row(state=JobState.PENDING, exit_code=None, reason="Priority", metrics=JobMetrics())
-    assert said("late", waiting).subject == "[slurm@lab] trajectory [a] has waited 1h23m"
+    assert said("late", waiting).subject == "[slurm] trajectory [a] has waited 1h23m"
     began = row(state=JobState.RUNNING, metrics=JobMetrics(submitted_at=NOW - 90000, started_at=NOW - 60))
-    assert said("late", began).subject == "[slurm@lab] trajectory [a] began after it had waited 1d00h"
+    assert said("late", began).subject == "[slurm] trajectory [a] began after it had waited 1d00h"
 
 
 def test_secrets_colours_and_bells_are_no_part_of_it() -> None:

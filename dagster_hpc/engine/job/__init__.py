@@ -23,6 +23,7 @@ from dagster_hpc.engine.job.result import (
 from dagster_hpc.engine.job.retries import KINDS_OF_END, Resume, RetryPlan, RetryRule
 from dagster_hpc.engine.job.spec import (
     LAUNCHERS,
+    MAIL_KINDS,
     Dependency,
     DependencyKind,
     JobSpec,
@@ -38,6 +39,7 @@ __all__ = [
     "FINAL_STATES",
     "KINDS_OF_END",
     "LAUNCHERS",
+    "MAIL_KINDS",
     "Attempt",
     "Dependency",
     "DependencyKind",

@@ -13,6 +13,9 @@ from dagster_hpc.engine.job.retries import Resume, RetryRule
 Launcher = Literal["single", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "flux"]
 LAUNCHERS: tuple[str, ...] = ("single", "srun", "mpirun", "mpiexec", "mpiexec.hydra", "flux")
 
+MAIL_KINDS = ("begin", "end", "fail")
+_NOT_PART_OF_THE_WORK = ("mail_to", "mail_on")
+
 DependencyKind = Literal["afterok", "afterany", "afternotok"]
 Reuse = Literal["running", "succeeded", "never"]
 
@@ -73,6 +76,8 @@ class JobSpec:
     reservation: str | None = None
     signal_name: str | None = None  # sent to the job `signal_before_s` seconds before its walltime ends
     signal_before_s: int | None = None
+    mail_to: str | None = None  # whom the scheduler itself writes to; neither this nor `mail_on` is part of the work
+    mail_on: tuple[str, ...] = ()  # of MAIL_KINDS
     directives: tuple[str, ...] = ()
     dependencies: tuple[Dependency, ...] = ()
     working_directory: str = ""  # where the program runs; '': in the job's own directory
@@ -130,7 +135,8 @@ class JobSpec:
 
     def fingerprint(self, target: str, inputs: Mapping[str, str]) -> str:
         """A hash of what would run, where, and on which input contents: equal for equal work, whoever asks."""
-        content = json.dumps([asdict(self), target, sorted(inputs.items())], sort_keys=True, ensure_ascii=True)
+        work = {name: value for name, value in asdict(self).items() if name not in _NOT_PART_OF_THE_WORK}
+        content = json.dumps([work, target, sorted(inputs.items())], sort_keys=True, ensure_ascii=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 

@@ -21,7 +21,7 @@ from dagster_hpc.engine.ledger.quantum import QuantumJobs
 from dagster_hpc.engine.ledger.reports import Reports
 from dagster_hpc.engine.ledger.rooms import Rooms
 from dagster_hpc.engine.ledger.rows import JobRow, rows_of, to_columns
-from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, NOTICES, OVER, WAITERS
+from dagster_hpc.engine.ledger.schema import DELIVERIES, GOES_ON, JOBS, NOTICES, OVER, REPORTS, WAITERS
 
 
 class Watched(NamedTuple):
@@ -124,6 +124,15 @@ class Ledger:
         if live is not None:
             query = query.where(~OVER | GOES_ON if live else OVER & ~GOES_ON)
         return self._select(query.limit(limit))
+
+    def in_progress(self, asset_key: str) -> set[str]:
+        """The partitions of an asset ('' where it has none) with a job that is not over, or not reported to Dagster yet."""
+        jobs = sa.select(JOBS.c.partition_key).where(JOBS.c.asset_key == asset_key, ~OVER | GOES_ON)
+        reports = sa.select(REPORTS.c.partition_key).where(
+            REPORTS.c.asset_key == asset_key, REPORTS.c.reported_at.is_(None)
+        )
+        found = self._database.read(lambda connection: list(connection.execute(jobs.union(reports)).scalars()))
+        return {key or "" for key in found}
 
     def to_be_tried_again(self, target: str) -> list[JobRow]:
         """The jobs of a target that have ended and after which another attempt is to come, the first due first."""

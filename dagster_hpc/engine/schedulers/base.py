@@ -151,6 +151,10 @@ class Scheduler(ABC):
     def array_id(self, element_id: str) -> str:
         """The id that covers all elements in one query; the id itself where the job is no array."""
 
+    def mail_letters(self, spec: JobSpec) -> str:
+        """When it shall write a mail, in the letters of the PBS family: begin, end, and abort."""
+        return "".join(letter for kind, letter in (("begin", "b"), ("end", "e"), ("fail", "a")) if kind in spec.mail_on)
+
     def own_id(self, spec: JobSpec) -> str:
         """How the script names the job that it runs in: a word of bash, equal to the id that the queue shows."""
         return f"${{{self.job_id_variable}:-$$}}"
@@ -193,6 +197,7 @@ _ASKED: Mapping[str, Callable[[JobSpec], object]] = {
     "qos": lambda spec: spec.qos,
     "reservation": lambda spec: spec.reservation,
     "signal": lambda spec: spec.signal_name,
+    "mail": lambda spec: spec.mail_to,
     "project": lambda spec: spec.project,
     "nodes": lambda spec: spec.nodes > 1,
     "array": lambda spec: spec.is_array,

@@ -33,6 +33,7 @@ class Flux(Scheduler):
         "array": "Flux has no array jobs: each element has to be a job of its own",
         "array limit": "Flux has no array jobs, so that no limit of elements at once can be set",
         "qos": "Flux has no quality of service; a queue or a bank (project) may stand for it",
+        "mail": "Flux sends no mails (mail_to): let a sensor do it, build_hpc_notification_sensor",
         "reservation": "Flux has no reservations",
         "srun": "Flux has no srun: choose launcher flux, or mpirun on one node",
     }

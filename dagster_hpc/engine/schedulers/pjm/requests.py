@@ -93,6 +93,11 @@ class PJM(Scheduler):
         own = {"proc": spec.ranks, "max-proc-per-node": spec.ranks_per_node}
         return [f"{key}={size}" for key, size in own.items() if key not in given] + list(spec.option_list(_MPI))
 
+    def mail_letters(self, spec: JobSpec) -> str:
+        """PJM writes of an end, however it was."""
+        at_end = bool({"end", "fail"} & set(spec.mail_on))
+        return ",".join(letter for letter, is_asked in (("b", "begin" in spec.mail_on), ("e", at_end)) if is_asked)
+
     def quoted(self, text: str) -> str:
         """A value in double quotes, in which nothing can be escaped."""
         if bad := [character for character in '"\\\n\r\0' if character in text]:
