@@ -25,6 +25,7 @@ FLOORS = [
     ["version", "lazy", "shown_text", "engine", "local_batch"],
     ["electrons"],
     ["diagonalization"],
+    ["explain", "usage"],
     ["checks", "dagster_values", "value_files"],
     ["timeline"],
     ["metadata", "collectors"],
