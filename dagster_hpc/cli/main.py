@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_hpc.cli.adopt import adopt
+from dagster_hpc.cli.explain import explain
 from dagster_hpc.cli.lookup import (
     Ambiguous,
     NotFound,
@@ -315,6 +316,9 @@ def _script(row: JobRow) -> str:
     if not text:
         raise NotFound(f"the script of {row.token} is no longer in {row.work_dir}")
     return text
+
+
+main.add_command(explain)
 
 
 # ---------------------------------------------------------------- care of the ledger

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from dagster_hpc.engine.ledger import JobRow, Ledger
 
 json_option = click.option("--json", "as_json", is_flag=True, help="JSON on stdout, for programs.")
+ask_option = click.option(
+    "--ask/--no-ask", default=True, help="Ask the scheduler, or say only what the ledger knows already."
+)
 module_option = click.option(
     "--module", metavar="MODULE", help="The code location (default: module_name of [tool.dagster] in ./pyproject.toml)."
 )

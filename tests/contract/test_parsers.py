@@ -71,7 +71,10 @@ class Reader:
 
 
 def readers(scheduler: Scheduler) -> list[Reader]:
-    every = ("read_submit", "read_queue", "read_look_for", "read_history", "read_found", "read_cancel", "read_identity")
+    every = (
+        "read_submit", "read_queue", "read_look_for", "read_history", "read_found", "read_cancel", "read_identity",
+        "read_outlook",
+    )  # fmt: skip
     def read_room(answer: Answer) -> Any:
         calls = scheduler.room("me", "q", "p")
         return scheduler.read_room([replace(answer, argv=call.argv, about=call.about) for call in calls])

@@ -26,6 +26,7 @@ FLOORS = [
     ["python_calls"],
     ["electrons"],
     ["diagonalization"],
+    ["explain", "usage"],
     ["checks", "dagster_values", "value_files"],
     ["timeline"],
     ["metadata", "collectors"],

@@ -195,6 +195,11 @@ def failure_of(result: JobResult) -> JobFailed:
     return _BY_STATE.get(result.state.value, JobFailed)(result)
 
 
+def advice_on(state: JobState, is_incomplete: bool = False) -> str:
+    """What to do about such an end, with TOKEN for the job's own; `is_incomplete`: it left not all that it was to."""
+    return OutputMissing.default_advice if is_incomplete else _BY_STATE.get(state.value, JobFailed).default_advice
+
+
 def exit_words(code: int) -> str:
     """The reason of a job whose program ran to its end and said that all is not well."""
     return f"its program ended with exit code {code}"

@@ -111,9 +111,11 @@ class Ledger:
         batch: str | None = None,
         asset_key: str | None = None,
         run_id: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
         limit: int | None = None,
     ) -> list[JobRow]:
-        """The jobs that fit, newest first."""
+        """The jobs that fit, newest first; `since` and `until` are about when they were asked for."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
         if target is not None:  # by its full name, or without that of its cluster
             query = query.where((JOBS.c.target == target) | JOBS.c.target.startswith(f"{target}@", autoescape=True))
@@ -121,6 +123,10 @@ class Ledger:
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(JOBS.c[column] == str(value))
+        if since is not None:
+            query = query.where(JOBS.c.created_at >= since)
+        if until is not None:
+            query = query.where(JOBS.c.created_at < until)
         if live is not None:
             query = query.where(~OVER | GOES_ON if live else OVER & ~GOES_ON)
         return self._select(query.limit(limit))

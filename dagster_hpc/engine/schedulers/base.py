@@ -41,6 +41,14 @@ class Room:
 
 
 @dataclass(frozen=True)
+class Outlook:
+    """What a system says of a job that waits, to somebody who wants to know more than its reason."""
+
+    starts_at: float | None = None  # when it expects to start it, as things are now
+    words: tuple[str, ...] = ()  # its own, a statement each
+
+
+@dataclass(frozen=True)
 class Scheduler(ABC):
     """One kind of batch system. See `slurm/` for a complete example."""
 
@@ -127,6 +135,14 @@ class Scheduler(ABC):
     def read_room(self, answers: Sequence[Answer]) -> Room:
         """What these answers say, one for each question; one that failed or is not understood says nothing."""
         return Room()
+
+    def outlook(self, job_id: str) -> Call | None:
+        """Ask when this job, which waits, may start, and why it has not yet; None where the system tells no more."""
+        return None
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        """What the answer says; nothing where it failed or is not understood."""
+        return Outlook()
 
     @abstractmethod
     def find(self, job_name: str) -> list[Call]:

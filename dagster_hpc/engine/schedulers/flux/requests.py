@@ -13,8 +13,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.flux import replies, words
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.flux import outlook, replies, words
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,14 @@ class Flux(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return self.queue([job_id])
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

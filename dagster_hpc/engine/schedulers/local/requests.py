@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Scheduler
-from dagster_hpc.engine.schedulers.local import replies
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Scheduler
+from dagster_hpc.engine.schedulers.local import outlook, replies
 from dagster_hpc.local_batch.directives import MOST_ELEMENTS
 
 
@@ -50,6 +50,12 @@ class Local(Scheduler):
 
     def read_queue(self, answer: Answer) -> Report:
         return replies.queue_report(answer)
+
+    def outlook(self, job_id: str) -> Call:
+        return replace(self.ask("query"), about=job_id)  # without ids: all live jobs
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     def find(self, job_name: str) -> list[Call]:
         return [self.ask("query", "--name", job_name)]

@@ -10,8 +10,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.lsf import replies
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.lsf import outlook, replies
 
 # Where too many of a user's jobs wait, bsub tries again every minute for ever, and the job would be neither taken nor
 # refused: it is to try once.
@@ -121,6 +121,14 @@ class LSF(Scheduler):
     def _fields(self) -> Sequence[str]:
         """What each line of an answer holds; nothing where it is a JSON document."""
         return (replies.FEW_FIELDS if self.few else replies.FIELDS) if self.plain else ()
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return Call(("bjobs", "-l", job_id))
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

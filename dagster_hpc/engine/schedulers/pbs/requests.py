@@ -15,8 +15,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec, JobStatus
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.pbs import limits, replies, words
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pbs import limits, outlook, replies, words
 from dagster_hpc.engine.schedulers.pbs.records import Record, only_record, records, server_name
 from dagster_hpc.engine.units import format_walltime
 
@@ -196,6 +196,14 @@ class PBS(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return limits.room(answers, self.most_elements)
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return Call(("qstat", "-f", job_id))
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

@@ -12,8 +12,8 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobMetrics, JobSpec
 from dagster_hpc.engine.jobdir import directory_of_script
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.pjm import limits, records, replies
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pjm import limits, outlook, records, replies
 from dagster_hpc.engine.schedulers.pjm.tables import lacks_codes
 from dagster_hpc.engine.schedulers.pjm.words import knows_no_option
 from dagster_hpc.engine.units import format_walltime, parse_walltime
@@ -179,6 +179,14 @@ class PJM(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return limits.room(answers)
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return _record([job_id])
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

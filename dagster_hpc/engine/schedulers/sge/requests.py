@@ -10,8 +10,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.sge import replies
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.sge import outlook, replies
 from dagster_hpc.engine.units import format_walltime
 
 ACCOUNTING_TIMEOUT_S = 180.0  # qacct reads through all of a file that can hold years
@@ -184,6 +184,14 @@ class SGE(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return replies.room(*answers) if len(answers) == len(self.room("", "", "")) else Room()
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return Call(("qstat", "-j", self.array_id(job_id)))
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

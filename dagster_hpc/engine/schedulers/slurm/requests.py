@@ -9,8 +9,8 @@ from typing import ClassVar
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.slurm import replies, room
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.slurm import outlook, replies, room
 
 # sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
 SUBMIT_TIMEOUT_S = 150.0
@@ -91,6 +91,14 @@ class Slurm(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return room.read(answers)
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return self.look_for(job_id)
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 

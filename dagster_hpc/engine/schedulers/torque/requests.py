@@ -16,7 +16,8 @@ from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.jobdir import directory_of_script
-from dagster_hpc.engine.schedulers.base import Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
+from dagster_hpc.engine.schedulers.pbs import outlook
 from dagster_hpc.engine.schedulers.pbs.records import server_name
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.torque import replies
@@ -123,6 +124,14 @@ class Torque(Scheduler):
 
     def read_room(self, answers: Sequence[Answer]) -> Room:
         return replies.room(answers)
+
+    # -- outlook
+
+    def outlook(self, job_id: str) -> Call:
+        return Call(("qstat", "-f", job_id))
+
+    def read_outlook(self, answer: Answer) -> Outlook:
+        return outlook.read(answer)
 
     # -- find and cancel
 
