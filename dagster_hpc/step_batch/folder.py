@@ -47,13 +47,14 @@ class Folder:
                 with contextlib.suppress(FileExistsError):
                     os.makedirs(part, 0o700)
 
-    def create(self, name: str, content: bytes) -> bool:
+    def create(self, name: str, content: bytes, *, durable: bool = True) -> bool:
         """Make this file, whole at once; False if there is one already, which stays as it is."""
         fresh = f"{self._at(name)}.{secrets.token_hex(6)}.new"
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
             file.write(content)
             file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                os.fsync(file.fileno())
         try:
             return _link(fresh, self._at(name))
         finally:

@@ -8,9 +8,11 @@ import subprocess
 from dataclasses import dataclass
 from typing import Any
 
+from dagster_hpc.step_batch.folder import Folder
 from dagster_hpc.step_batch.spool import Submission
 
 _GRACE_S = 10.0  # from TERM to KILL
+_UMASK = f"{os.umask(0o077):04o}"  # of the held job, and so of its steps; what is written here is for this user alone
 _NOT_FOR_STEPS = ("HPC_", "PYTHONPATH")  # what the held job's own script has set
 
 
@@ -77,8 +79,12 @@ class Running:
 
 
 def _start(submission: Submission, index: int) -> subprocess.Popen[bytes]:
+    # The engine's own lock, by which it closes what is never to begin: the script reads whose it is.
+    directory = os.path.dirname(os.path.dirname(submission.script))
+    place = os.path.join(directory, str(index)) if submission.elements else directory
+    Folder(place).create(".job/lock", f"{submission.id_of(index)}\n".encode(), durable=False)
     environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_STEPS)}
-    environment |= {"STEP_ID": submission.id_of(index), "STEP_INDEX": str(index)}
+    environment |= {"STEP_ID": submission.id_of(index), "STEP_INDEX": str(index), "STEP_UMASK": _UMASK}
     output = submission.output.replace("%a", str(index))
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         return subprocess.Popen(
