@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.job_runner import HPCJobRunner
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.retry import Resume, RetryRule
+    from dagster_hpc.resources.service import hpc_service
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
     from dagster_hpc.resources.targets.flux import FluxTarget
     from dagster_hpc.resources.targets.local import LocalTarget
@@ -103,6 +104,7 @@ __all__ = [
     "hpc_asset_check",
     "hpc_executor",
     "hpc_multi_asset",
+    "hpc_service",
     "job_metadata",
 ]
 
@@ -136,6 +138,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.job_runner": ("HPCJobRunner",),
         "resources.profile": ("ExecutionProfile",),
         "resources.retry": ("Resume", "RetryRule"),
+        "resources.service": ("hpc_service",),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),
