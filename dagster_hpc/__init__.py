@@ -49,6 +49,7 @@ if TYPE_CHECKING:
     from dagster_hpc.resources.limits import QueueLimits
     from dagster_hpc.resources.profile import ExecutionProfile
     from dagster_hpc.resources.retry import Resume, RetryRule
+    from dagster_hpc.resources.service import hpc_service
     from dagster_hpc.resources.targets.allocation import Allocation
     from dagster_hpc.resources.targets.base import HPCTarget, SubmissionRoute
     from dagster_hpc.resources.targets.flux import FluxTarget
@@ -137,6 +138,7 @@ __all__ = [
     "hpc_job_in_progress",
     "hpc_multi_asset",
     "hpc_python_asset",
+    "hpc_service",
     "job_metadata",
 ]
 
@@ -177,6 +179,7 @@ __getattr__, __dir__ = lazy_names(
         "resources.profile": ("ExecutionProfile",),
         "resources.retry": ("Resume", "RetryRule"),
         "resources.targets.allocation": ("Allocation",),
+        "resources.service": ("hpc_service",),
         "resources.targets.base": ("HPCTarget", "SubmissionRoute"),
         "resources.targets.flux": ("FluxTarget",),
         "resources.targets.local": ("LocalTarget",),
