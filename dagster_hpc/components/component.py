@@ -151,12 +151,13 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
             "metadata": job.metadata,
             "pool": job.pool,
             "automation_condition": job.automation_condition,
+            "partitions_def": job.partitions_def,
+            # One array job for many partitions. Without partitions too: Dagster takes a range only where all have it.
+            "backfill_policy": dg.BackfillPolicy.single_run(),
             "check_specs": [
                 dg.AssetCheckSpec(name, asset=job.asset, blocking=check.blocking) for name, check in job.checks.items()
             ],
         }
-        if job.partitions_def is not None:
-            options |= {"partitions_def": job.partitions_def, "backfill_policy": dg.BackfillPolicy.single_run()}
         return hpc_asset(
             job.profile or self.usual_profile,
             outputs={**job.outputs, **files_read(job.values, job.outputs)},

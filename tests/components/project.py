@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import configparser
 import sys
 import uuid
 from dataclasses import dataclass
@@ -53,14 +54,17 @@ class Project:
 
     @classmethod
     def new(cls, folder: Path) -> Project:
-        made = cls(folder / "project", f"project_{uuid.uuid4().hex[:8]}")  # modules of other tests stay loaded
-        package = made.root / "src" / made.name
-        (package / "defs").mkdir(parents=True)
+        return cls(folder / "project", f"project_{uuid.uuid4().hex[:8]}").made()  # modules of other tests stay loaded
+
+    def made(self) -> Project:
+        """The project with its files."""
+        package = self.root / "src" / self.name
+        (package / "defs").mkdir(parents=True, exist_ok=True)
         (package / "__init__.py").touch()
         (package / "defs" / "__init__.py").touch()
         (package / "definitions.py").write_text(_DEFINITIONS)
-        (made.root / "pyproject.toml").write_text(_PYPROJECT.format(name=made.name))
-        return made
+        (self.root / "pyproject.toml").write_text(_PYPROJECT.format(name=self.name))
+        return self
 
     @property
     def defs(self) -> Path:
@@ -88,19 +92,18 @@ class Project:
         with sandbox.build_all_defs() as definitions:
             return definitions
 
-    def entry_points(self) -> Path:
-        """A folder for PYTHONPATH that tells `dg` of dagster_hpc as its installation does: from our pyproject.toml."""
-        groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]
-        info = self.root.parent / "installed" / "dagster_hpc-0.dist-info"
-        info.mkdir(parents=True, exist_ok=True)
-        (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dagster-hpc\nVersion: 0\n")
-        lines = [
-            line
-            for group, entries in groups.items()
-            for line in (f"[{group}]", *(f"{name} = {value}" for name, value in entries.items()))
-        ]
-        (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
-        return info.parent
+
+def entry_points(folder: Path) -> Path:
+    """A folder for PYTHONPATH that tells `dg` of dagster_hpc as its installation does: from our pyproject.toml."""
+    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]
+    info = folder / "installed" / "dagster_hpc-0.dist-info"
+    info.mkdir(parents=True, exist_ok=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dagster-hpc\nVersion: 0\n")
+    config = configparser.ConfigParser()
+    config.read_dict(groups)
+    with (info / "entry_points.txt").open("w") as file:
+        config.write(file)
+    return info.parent
 
 
 def run(

@@ -19,7 +19,8 @@ def test_each_tick_of_the_schedule_is_one_array_and_what_gathers_it(project: Pro
     project.write('schedule: {cron: "* * * * *", status: running}' + STUDY.replace("\n  ", "\n"))
     path = os.pathsep.join([str(project.root / "src"), str(REPOSITORY)])
     home = DagsterHome(tmp_path / "home", {"PYTHONPATH": path})
-    with home.instance() as instance, home.running("dagster-daemon", "run", "-m", f"{project.name}.definitions", ready=lambda: True):
+    daemon = ("dagster-daemon", "run", "-m", f"{project.name}.definitions")
+    with home.instance() as instance, home.running(*daemon, ready=lambda: True):
 
         def reported() -> bool:
             return bool(instance.fetch_materializations(dg.AssetKey("report"), limit=1).records)

@@ -12,7 +12,7 @@ import pytest
 
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from tests.components.project import Project
+from tests.components.project import Project, entry_points
 from tests.definitions.dagster_home import program
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
@@ -45,7 +45,7 @@ class Terminal:
 
     def dg(self, *words: str, **variables: str) -> str:
         """What the command printed. One that fails is quoted."""
-        path = [self.project.entry_points(), self.project.root / "src", REPOSITORY]
+        path = [entry_points(self.project.root.parent), self.project.root / "src", REPOSITORY]
         done = subprocess.run(
             [program("dg"), *words],
             cwd=self.project.root,
@@ -112,8 +112,7 @@ def test_dg_launches_the_same_file_on_a_real_slurm(
         monkeypatch.setenv(name, value)
     head = "type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: slurm, poll_interval: 0.5}\n  work_root: $WORK"
     project.write(PIPELINE, head=head)
-    terminal.dg("launch", "--assets", "numbers", "--partition-range", "a...c")
-    terminal.dg("launch", "--assets", "report")
+    terminal.dg("launch", "--assets", "numbers,report", "--partition-range", "a...c")
     *elements, report = terminal.jobs()
     assert [each.state for each in (*elements, report)] == [JobState.COMPLETED] * 4
     assert [each.partition_key for each in elements] == ["a", "b", "c"]

@@ -7,7 +7,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.components.project import entry_points
 from tests.systems.needs import REPOSITORY
+
+_CREATE = """\
+#!{python}
+import sys
+from pathlib import Path
+sys.path.insert(0, {repository!r})
+from tests.components.project import Project
+Project(Path(sys.argv[2]), sys.argv[2]).made()
+"""
 
 
 @pytest.fixture
@@ -24,7 +34,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
     monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")  # the embedded scheduler goes away soon after the last job
     monkeypatch.chdir(folder)
+    projects(folder, monkeypatch)
     return folder
+
+
+def projects(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stand-in for `create-dagster`, which asks the network, and what `uv sync` does for the project and for us."""
+    program = folder.parent / "bin" / "create-dagster"
+    program.parent.mkdir()
+    program.write_text(_CREATE.format(python=sys.executable, repository=str(REPOSITORY)))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", f"{folder}/climate/src:{entry_points(folder.parent)}")
 
 
 @pytest.fixture
