@@ -21,6 +21,7 @@ from dagster_hpc.engine.target import Listener, Patience, script_stem
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.identity import CallCounter
+from dagster_hpc.resources.page import page_of
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest, RequestOptions
 from dagster_hpc.resources.retry import RetryRule
@@ -83,6 +84,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     _calls: CallCounter = PrivateAttr(default_factory=CallCounter)
     _secrets: set[str] = PrivateAttr(default_factory=set)
     _patience: Patience | None = PrivateAttr(None)
+
+    def get_resource_definition(self) -> Any:
+        """With the words of its target and profiles in place of this class's: Dagster's page of the resource shows them."""
+        definition = super().get_resource_definition()
+        definition._description = page_of(self.target, self.profiles)
+        return definition
 
     def run(
         self,
