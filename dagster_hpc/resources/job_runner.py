@@ -25,6 +25,7 @@ from dagster_hpc.resources.calls import map_calls, submit_call
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.identity import CallCounter
+from dagster_hpc.resources.page import page_of
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest, RequestOptions
 from dagster_hpc.resources.retry import RetryRule
@@ -88,6 +89,12 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     _secrets: set[str] = PrivateAttr(default_factory=set)
     _patience: Patience | None = PrivateAttr(None)
     _interpreters: "dict[Interpreter, Answer]" = PrivateAttr(default_factory=dict)
+
+    def get_resource_definition(self) -> Any:
+        """With the words of its target and profiles in place of this class's: Dagster's page of the resource shows them."""
+        definition = super().get_resource_definition()
+        definition._description = page_of(self.target, self.profiles)
+        return definition
 
     def run(
         self,

@@ -31,6 +31,7 @@ _TARGET = (
     "queue_cpu", "queue_gpu", "project_cpu", "project_gpu", "executable_map", "gfscache", "spack_modules",
     "mpi_options_for_pjm", "pjm_resources",
 )  # fmt: skip
+_OF_A_SCRIPT = ("queue", "project", "group", "work_dir")  # the words of create_blocks
 _OF_PJM = ("gfscache", "spack_modules", "mpi_options_for_pjm", "pjm_resources")
 _KINDS = ("slurm", "miyabi", "fugaku", "local")
 _NO_MATTER = ("command_name", "profile_name", "block_type_slug", "hpc_target")
@@ -100,44 +101,57 @@ def _blocks(value: Any, name: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
 
 def _take(found: Imported, name: str, said: Mapping[str, Any]) -> None:
     if "executable_key" in said:
-        found.commands[str(said.get("command_name") or name)] = said
-        known: Sequence[str] = ("command_name", "executable_key", "description", "default_args")
+        used = _take_command(found, name, said)
     elif "profile_name" in said:
-        found.profiles[str(said["profile_name"])] = _kept(said, _PROFILE)
-        known = (*_PROFILE, "profile_name", "command_name")
-    elif said.keys() & {"queue", "project", "group", "work_dir"} or not said.keys() & set(_TARGET):
-        known = _take_flat(found, name, said)
+        used = _take_profile(found, str(said["profile_name"]), said)
+    elif said.keys() & set(_OF_A_SCRIPT) or not said.keys() & set(_TARGET):
+        used = _take_flat(found, name, said)
     else:
-        kind = _kind(said, name)
-        own = {key: value for key, value in _kept(said, _TARGET).items() if kind == "fugaku" or key not in _OF_PJM}
-        qpu = {"qpu": said["slurm_qpu"]} if said.get("slurm_qpu") else {}
-        found.targets[kind if kind not in found.targets else name] = {"kind": kind, **own, **qpu}
-        known = (*_TARGET, "hpc_target", "slurm_qpu")
-    found.left += [f"{name}: {key}" for key in said if key not in known and key not in _NO_MATTER]
+        used = _take_target(found, name, said)
+    found.left += [f"{name}: {key}" for key in said if key not in used and key not in _NO_MATTER]
+
+
+def _take_command(found: Imported, name: str, said: Mapping[str, Any]) -> Sequence[str]:
+    found.commands[str(said.get("command_name") or name)] = said
+    return ("executable_key", "description", "default_args")
+
+
+def _take_profile(found: Imported, name: str, said: Mapping[str, Any]) -> Sequence[str]:
+    found.profiles[name] = _kept(said, _PROFILE)
+    return _PROFILE
+
+
+def _take_target(found: Imported, name: str, said: Mapping[str, Any]) -> Sequence[str]:
+    kind = _kind(said, name)
+    qpu = {"qpu": said["slurm_qpu"]} if said.get("slurm_qpu") else {}
+    keys = [key for key in _TARGET if kind == "fugaku" or key not in _OF_PJM]
+    found.targets[kind if kind not in found.targets else name] = {"kind": kind, **_kept(said, keys), **qpu}
+    return (*_TARGET, "slurm_qpu")
 
 
 def _take_flat(found: Imported, name: str, said: Mapping[str, Any]) -> Sequence[str]:
-    """A configuration of create_blocks: one table for all. The keys that were used."""
-    kind = _kind(said, name)
-    programs = [key for key in said if key == "executable" or key.endswith("_executable")]
-    project = said.get("group") or said.get("project") or ""
-    gpu = said.get("resource_class") == "gpu"
-    route = {f"queue_{'gpu' if gpu else 'cpu'}": said.get("queue"), f"project_{'gpu' if gpu else 'cpu'}": project}
-    route |= {key: said[key] for key in ("queue_cpu", "queue_gpu") if key in said}
-    pjm = {key: said.get(f"fugaku_{key}") for key in _OF_PJM} if kind == "fugaku" else {}
-    keys = {key: key.removesuffix("_executable") if key != "executable" else name for key in programs}
-    target = {**route, "executable_map": {keys[key]: said[key] for key in programs}, **pjm}
-    found.targets[kind if kind not in found.targets else name] = {
-        "kind": kind, **{key: value for key, value in target.items() if value},
-    }  # fmt: skip
-    profile = str(said.get("execution_profile_block_name") or name).removeprefix("exec-")
-    found.profiles[profile] = _kept(said, _PROFILE)
-    for key in programs:
-        found.commands[keys[key]] = {"executable_key": keys[key]}
+    """A configuration of create_blocks: one table for a command, a profile and a target."""
+    word = "gpu" if said.get("resource_class") == "gpu" else "cpu"
+    programs = {key: name if key == "executable" else key.removesuffix("_executable") for key in said if _is_program(key)}
+    target = {
+        f"queue_{word}": said.get("queue"),
+        f"project_{word}": said.get("group") or said.get("project"),
+        **_kept(said, ("queue_cpu", "queue_gpu")),
+        "executable_map": {program: said[key] for key, program in programs.items()},
+        **{key: said.get(f"fugaku_{key}") for key in _OF_PJM},
+        "hpc_target": said.get("hpc_target"),
+    }
+    _take_target(found, name, target)
+    _take_profile(found, str(said.get("execution_profile_block_name") or name).removeprefix("exec-"), said)
+    for program in programs.values():
+        _take_command(found, program, {"executable_key": program})
     found.work_root = found.work_root or str(said.get("work_dir") or "")
-    used = ("hpc_target", "group", "project", "queue", "queue_cpu", "queue_gpu", "work_dir", *programs, *_PROFILE)
-    named = [key for key in said if key.endswith(("_block_name", "_variable_name"))]
-    return (*used, *named, *(f"fugaku_{key}" for key in _OF_PJM))
+    names = [key for key in said if key.endswith(("_block_name", "_variable_name"))]
+    return (*_OF_A_SCRIPT, *_PROFILE, "queue_cpu", "queue_gpu", *programs, *names, *(f"fugaku_{key}" for key in _OF_PJM))
+
+
+def _is_program(key: str) -> bool:
+    return key == "executable" or key.endswith("_executable")
 
 
 def _kept(said: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:

@@ -217,6 +217,20 @@ def test_the_launchpad_offers_the_names_of_the_profiles_and_the_rules_of_reuse()
     assert choices(fields["reuse"]) == ["running", "succeeded", "never"]
 
 
+def test_the_launchpad_shows_what_the_profiles_are_for() -> None:
+    described = {"small": ExecutionProfile(description="For a try."), "wide": ExecutionProfile()}
+    field = config_of(runner(profiles=described))["profile"]
+
+    assert field.description == "Another execution profile of the runner.\nsmall: For a try."
+    (small, wide) = field.config_type.inner_type.enum_values  # type: ignore[attr-defined]
+    assert (small.description, wide.description) == ("For a try.", None)
+
+
+def test_what_a_profile_is_for_makes_no_other_code_version() -> None:
+    described = {"small": SMALL["small"].model_copy(update={"description": "For a try."})}
+    assert spec_with(runner(profiles=described)).code_version == spec_with(runner()).code_version
+
+
 def test_a_check_and_a_multi_asset_offer_them_too() -> None:
     @hpc_multi_asset(profile="small", specs=["a", "b"])
     def both() -> Command:

@@ -29,6 +29,8 @@ from dagster_hpc.cli.main import main
 from dagster_hpc.engine.job import FINAL_STATES
 from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start
 from dagster_hpc.engine.target import Patience
+from dagster_hpc.site.plan import variable_fields
+from dagster_hpc.site.variables import variable
 from tests.docs.pages import PAGES, page
 from tests.systems.needs import REPOSITORY
 
@@ -173,7 +175,7 @@ def test_every_variable_is_on_a_page_and_every_variable_on_a_page_exists() -> No
     code = "\n".join(path.read_text() for folder in folders for path in (REPOSITORY / folder).rglob("*.py"))
     read = set(VARIABLE.findall(code)) | {f"DAGSTER_HPC_{name}" for name in ("QUEUE", "PROJECT", "WORK_ROOT", "INBOX")}
     shown = set().union(*(VARIABLE.findall(one.text) for one in PAGES))
-    assert shown <= read
+    assert shown <= read | {variable(field) for field in variable_fields()}
     user = {name for name in read if not name.endswith("_")}
     assert user <= shown
 

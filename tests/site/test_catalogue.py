@@ -8,7 +8,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from dagster_hpc import Command, ConfigurationError, LocalTarget, Site, SlurmTarget
+from dagster_hpc import Command, ConfigurationError, HPCJobRunner, LocalTarget, Site, SlurmTarget, hpc_asset
+from dagster_hpc.testing import Play, PlayedRunner
 
 SITE = """\
 default_target = "cluster"
@@ -168,6 +169,31 @@ def test_the_only_target_is_the_default(folder: Path) -> None:
         load(one + '[targets.b]\nkind = "sge"\n').runner()
     with pytest.raises(ConfigurationError, match="no target 'clster': did you mean 'cluster'"):
         load().runner("clster")
+
+
+def test_the_page_of_the_resource_says_what_target_and_profiles_are_for(folder: Path) -> None:
+    assert load().runner().get_resource_definition().description == (
+        "Runs commands as batch jobs on SlurmTarget: The department's machine.\n\n"
+        "- `small`: A single core for five minutes.\n- `mpi`: Ranks on one node."
+    )
+    target = SlurmTarget.configure_at_launch()
+    at_launch = HPCJobRunner(target=target, work_root="/w")
+    assert at_launch.get_resource_definition().description == "Runs commands as batch jobs on SlurmTarget."
+
+
+def test_an_asset_that_names_no_profile_has_the_default_one(folder: Path) -> None:
+    @hpc_asset()
+    def counted() -> Command:
+        return Command("bitcount")
+
+    site = load(SITE + '[profiles.tiny]\nwalltime = "00:01:00"\n', DAGSTER_HPC_PROFILE="tiny")
+    with pytest.raises(ConfigurationError, match="no execution profile is named, and the runner has no default_profile"):
+        load(SITE.replace('default_profile = "small"', "")).runner().profile("")
+
+    played = PlayedRunner(folder, profiles=site.runner().profiles, default_profile=site.runner().default_profile)
+    played.play("*", Play())
+    assert dg.materialize([counted], resources={"hpc": played}).success
+    assert played.submitted[0].spec.walltime_s == 60
 
 
 # -- limits
