@@ -17,9 +17,9 @@ NOW = 1_000_000.0
 ROW = JobRow(
     "k7m2x9qd", "k7m2x9qd", "md-1", "slurm@lab", '{"kind": "slurm"}', "/scratch/md-1/k7m2x9qd", JobState.FAILED,
     created_at=NOW - 5000, updated_at=NOW, cluster="lab", queue="regular", project="ab12", walltime_s=7200,
-    job_id="4711", exit_code=3, reason="its program ended with exit code 3", asset_key="trajectory", partition_key="a", run_id="r1",
-    metrics=JobMetrics(submitted_at=NOW - 5000, started_at=NOW - 4000, ended_at=NOW, elapsed_s=4000, max_rss_mib=512.4,
-                       node_list="node12"),
+    job_id="4711", exit_code=3, reason="its program ended with exit code 3", asset_key="trajectory", partition_key="a",
+    run_id="r1", metrics=JobMetrics(submitted_at=NOW - 5000, started_at=NOW - 4000, ended_at=NOW, elapsed_s=4000,
+                                   max_rss_mib=512.4, node_list="node12"),
 )  # fmt: skip
 
 
