@@ -35,6 +35,7 @@ from dagster_hpc.cli.release import release
 from dagster_hpc.cli.report import report
 from dagster_hpc.cli.runs import runs
 from dagster_hpc.cli.tell import tell
+from dagster_hpc.cli.top import top
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
@@ -320,6 +321,7 @@ def _script(row: JobRow) -> str:
     return text
 
 
+main.add_command(top)
 main.add_command(explain)
 main.add_command(report)
 main.add_command(advise)

@@ -38,6 +38,7 @@ main({argv})
         ("report",),
         ("advise",),
         ("runs",),
+        ("top", "--once"),
         ("tell", "--help"),
         ("--help",),
     ],
