@@ -33,6 +33,7 @@ from dagster_hpc.cli.options import Filter, filter_options, json_option, module_
 from dagster_hpc.cli.prune import prune
 from dagster_hpc.cli.release import release
 from dagster_hpc.cli.report import report
+from dagster_hpc.cli.retry import retry
 from dagster_hpc.cli.runs import runs
 from dagster_hpc.cli.tell import tell
 from dagster_hpc.cli.top import top
@@ -326,6 +327,7 @@ main.add_command(explain)
 main.add_command(report)
 main.add_command(advise)
 main.add_command(runs)
+main.add_command(retry)
 
 
 # ---------------------------------------------------------------- care of the ledger

@@ -38,6 +38,7 @@ main({argv})
         ("report",),
         ("advise",),
         ("runs",),
+        ("retry", "--help"),
         ("top", "--once"),
         ("tell", "--help"),
         ("--help",),
