@@ -239,6 +239,12 @@ def subject(row: JobRow) -> str:
     return row.asset_key + (f" [{row.partition_key}]" if row.partition_key else "")
 
 
+def subject_of_many(names: Sequence[str], most: int = 2) -> str:
+    """`energy, density and 3 more`."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
 def scheduler_kind(row: JobRow) -> str:
     """`slurm`, `local`, …: also where it is one that this version does not know."""
     return str(json.loads(row.scheduler).get("kind", ""))

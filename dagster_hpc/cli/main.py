@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from dagster_hpc.cli.adopt import adopt
+from dagster_hpc.cli.advise import advise
 from dagster_hpc.cli.explain import explain
 from dagster_hpc.cli.lookup import (
     Ambiguous,
@@ -32,7 +33,11 @@ from dagster_hpc.cli.options import Filter, filter_options, json_option, module_
 from dagster_hpc.cli.prune import prune
 from dagster_hpc.cli.release import release
 from dagster_hpc.cli.report import report
+from dagster_hpc.cli.retry import retry
+from dagster_hpc.cli.runs import runs
 from dagster_hpc.cli.site import site
+from dagster_hpc.cli.tell import tell
+from dagster_hpc.cli.top import top
 from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.version import __version__
@@ -318,7 +323,12 @@ def _script(row: JobRow) -> str:
     return text
 
 
+main.add_command(top)
 main.add_command(explain)
+main.add_command(report)
+main.add_command(advise)
+main.add_command(runs)
+main.add_command(retry)
 
 
 # ---------------------------------------------------------------- care of the ledger
@@ -338,7 +348,7 @@ main.add_command(site)
 # ---------------------------------------------------------------- inside a job
 
 
-main.add_command(report)
+main.add_command(tell)
 
 
 # ---------------------------------------------------------------- resources of a code location

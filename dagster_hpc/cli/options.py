@@ -33,6 +33,21 @@ _FILTERS = (
 )
 
 
+def moment_option(name: str, usual: str | None, help: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that takes a time as a person writes it; `read_moment` reads it."""
+    return click.option(name, metavar="TIME", default=usual, show_default=usual is not None, help=help)
+
+
+def read_moment(text: str, now: float) -> float:
+    """Seconds since 1970."""
+    from dagster_hpc.usage.span import moment
+
+    try:
+        return moment(text, now)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from error
+
+
 @dataclass(frozen=True)
 class Filter:
     """What the options of `filter_options` ask for."""

@@ -29,7 +29,7 @@ _LOOK_AGAIN_S = 0.2
 _LONGEST_TRACEBACK = 4000
 _NAMED = 20  # of the elements that failed
 _ADVICE = (
-    "let the program use `with open_dagster_pipes() as pipes:`, or report by `dagster-hpc report`; see docs/pipes.md. "
+    "let the program use `with open_dagster_pipes() as pipes:`, or report by `dagster-hpc tell`; see docs/pipes.md. "
     "The next attempt runs the job anew."
 )
 

@@ -55,7 +55,7 @@ def cause(row: JobRow) -> str:
     if row.missing:
         return "output missing"
     if row.state is not JobState.FAILED:
-        return row.state.value
+        return str(row.state)
     if "never began" in row.reason or "could not be started" in row.reason:
         return "FAILED before it began"
     if row.exit_code is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 
 from dagster_hpc.engine.ledger import JobRow
@@ -17,7 +18,7 @@ BY: Mapping[str, Callable[[JobRow], str]] = {
     "user": lambda row: given(row).user or NOBODY,
     "target": lambda row: row.target,
 }
-_MOST_BARS = 60
+_MOST_BARS = 48
 _STEPS_S = (3600.0, 4 * 3600.0, 86400.0, 7 * 86400.0, 30 * 86400.0)
 
 
@@ -64,7 +65,14 @@ def _grouped(rows: Sequence[JobRow], of: Callable[[JobRow], str], now: float) ->
     return tuple(sorted(usages, key=lambda usage: (-usage.node_hours, -usage.jobs, usage.name)))
 
 
+def _rounded(at: float, step_s: float) -> float:
+    """The full hour, or midnight, before it: as clocks here show it."""
+    offset = datetime.fromtimestamp(at).astimezone().utcoffset() or timedelta()
+    return at - (at + offset.total_seconds()) % step_s
+
+
 def _steps(rows: Sequence[JobRow], since: float, until: float, step_s: float, now: float) -> tuple[Step, ...]:
+    since = _rounded(since, step_s)
     number = max(1, int(-(-(until - since) // step_s)))
     well, badly = [0.0] * number, [0.0] * number
     for row in rows:

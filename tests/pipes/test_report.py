@@ -1,4 +1,4 @@
-"""`dagster-hpc report`: programs that can import nothing report by a shell command, or by one line of their own."""
+"""`dagster-hpc tell`: programs that can import nothing report by a shell command, or by one line of their own."""
 
 import json
 import subprocess
@@ -16,11 +16,11 @@ from dagster_hpc.cli.main import main
 from tests.pipes.conftest import message
 from tests.pipes.test_client import asset_of, failure_of, materialize, metadata_of
 
-REPORT = f"{sys.executable} -m dagster_hpc.cli report"
+REPORT = f"{sys.executable} -m dagster_hpc.cli tell"
 
 
 def report(file: Path | None, *words: str) -> Result:
-    return CliRunner().invoke(main, ["report", *words], env={"HPC_PIPES_MESSAGES": file and str(file)})
+    return CliRunner().invoke(main, ["tell", *words], env={"HPC_PIPES_MESSAGES": file and str(file)})
 
 
 def said(file: Path) -> dict[str, Any]:
@@ -91,7 +91,7 @@ def test_a_check_that_only_warns(tmp_path: Path) -> None:
 def test_many_that_report_at_once_write_whole_lines(tmp_path: Path) -> None:
     text = "x" * 20_000
     with ThreadPoolExecutor(8) as many:
-        command = [sys.executable, "-m", "dagster_hpc.cli", "report", "log", text]
+        command = [sys.executable, "-m", "dagster_hpc.cli", "tell", "log", text]
         environment = {"HPC_PIPES_MESSAGES": str(tmp_path / "m"), "PATH": "/usr/bin:/bin"}
         done = list(many.map(lambda _: subprocess.run(command, env=environment).returncode, range(8)))
     assert done == [0] * 8
@@ -117,3 +117,9 @@ def test_a_folder_that_is_gone_is_said(tmp_path: Path) -> None:
     done = report(tmp_path / "no" / "m", "log", "hello")
     assert done.exit_code == 1
     assert "the job's messages cannot be written" in done.output
+
+
+def test_the_word_by_which_it_was_called_at_first_is_still_understood(tmp_path: Path) -> None:
+    done = CliRunner().invoke(main, ["report", "log", "hello"], env={"HPC_PIPES_MESSAGES": str(tmp_path / "m")})
+
+    assert (done.exit_code, json.loads((tmp_path / "m").read_text())["method"]) == (0, "log")

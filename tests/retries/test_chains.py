@@ -189,7 +189,7 @@ def test_a_chain_whose_directory_is_gone_ends_there(hpc: HPCJobRunner, tmp_path:
         patient.wait(handle)
 
 
-def test_a_job_without_rules_leaves_nothing_for_further_attempts(hpc: HPCJobRunner) -> None:
+def test_a_job_without_rules_keeps_its_inputs_once(hpc: HPCJobRunner) -> None:
     began = time.time()
     result = hpc.run(Command.shell("true", inputs={"x": "1"}), profile="small")
     assert result.metrics.submitted_at is not None

@@ -195,6 +195,16 @@ class Ledger:
         silent = (JOBS.c.collected_at > lately) & JOBS.c.metrics.endswith('"raw": {}}', autoescape=True)
         return self._select(sa.select(JOBS).where(JOBS.c.target == target, silent).limit(_FIGURES_AT_ONCE))
 
+    def ended_elements(self, batches: Sequence[str]) -> dict[str, int]:
+        """For each of these arrays how many of its elements are over, and not tried again."""
+        over = sa.select(JOBS.c.batch, sa.func.count()).where(OVER, ~GOES_ON).group_by(JOBS.c.batch)
+
+        def count(connection: sa.Connection) -> dict[str, int]:
+            parts = [connection.execute(over.where(JOBS.c.batch.in_(part))) for part in in_parts(batches)]
+            return {batch: number for part in parts for batch, number in part}
+
+        return self._database.read(count)
+
     def live_count(self, target: str) -> int:
         query = sa.select(sa.func.count()).where(JOBS.c.target == target, ~OVER)
         return self._database.read(lambda connection: int(connection.execute(query).scalar_one()))

@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dagster_hpc.engine.job import JobMetrics, JobState
+from dagster_hpc.engine.job import JobMetrics, JobState, RetryPlan
 from dagster_hpc.engine.ledger.database import Database, in_parts
 from dagster_hpc.engine.ledger.rows import Change, encoded_plan
-from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN
+from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
 
 _LEARNED = (
@@ -109,6 +109,24 @@ class Observations:
     def give_up(self, tokens: Sequence[str], why: str) -> None:
         """No further attempt is made at these, though one was due."""
         self._update(tokens, GOES_ON, **_stopped(why))
+
+    def try_again(self, token: str, plan: RetryPlan) -> bool:
+        """A person wants this job, which has ended badly, to be tried once more: whoever polls next makes the attempt.
+
+        False: it is not over, goes on already, or its work is in the hands of another job by now.
+        """
+        bad = (JOBS.c.token == token) & OVER & ~GOES_ON & (JOBS.c.next_token == "")
+        bad &= ~in_state([JobState.COMPLETED, JobState.LOST])
+        now = self._database.now()
+        values = {
+            "again": encoded_plan(plan), "again_at": now, "updated_at": now,
+            "held_identity": JOBS.c.identity, "cancel_requested": False,
+        }  # fmt: skip
+        statement = JOBS.update().where(bad).values(**values)
+        try:
+            return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
+        except sa.exc.IntegrityError:  # of its identity: the same work has been asked for anew
+            return False
 
     def _followers(self, tokens: Sequence[str]) -> list[str]:
         """The attempts that have taken the place of these."""

@@ -36,11 +36,13 @@ def first_plan(request: Request, user: str) -> RetryPlan:
 
 
 def kept_files(request: Request, own: Sequence[Own], plan: RetryPlan | None, template: str | None) -> dict[str, bytes]:
-    """What a further attempt needs to be made: the request, and the inputs as they are now. Nothing where there is none.
+    """What a further attempt needs to be made: the request, and the inputs as they are now.
 
-    One that is resumed goes on with the files as they are then.
+    One that is resumed goes on with the files as they are then. Where no rule asks for further attempts, a person may:
+    but inputs, which may be large, are not kept twice for that.
     """
-    if plan is None or not plan.has_rules:
+    has_inputs = bool(request.inputs) or any(one.inputs for one in own)
+    if plan is None or (has_inputs and not plan.has_rules):
         return {}
     shared = {} if plan.resume else request.inputs
     each = [{} if plan.resume else one.inputs for one in own]

@@ -15,8 +15,8 @@ def read(answer: Answer) -> Outlook:
     for record in job_records(answer.stdout) or ():
         notes = _mapping(_mapping(record.get("annotations")).get("sched"))
         estimate, pending = notes.get("t_estimate"), notes.get("reason_pending")
-        is_time = isinstance(estimate, int | float) and not isinstance(estimate, bool) and estimate > 0
-        return Outlook(float(estimate) if is_time else None, (str(pending),) if pending else ())
+        starts_at = float(estimate) if isinstance(estimate, int | float) and estimate > 1 else None
+        return Outlook(starts_at, (str(pending),) if pending else ())
     return Outlook()
 
 
