@@ -27,6 +27,15 @@ _SAME_FOR_STEPS = (JobState.TIMEOUT, JobState.OOM, JobState.NODE_FAIL, JobState.
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """The generations that there are."""
+
+    alive: tuple[int, ...]  # whose end is not known here yet
+    last: int  # 0: none yet
+    begun: int  # the next, whose job somebody is submitting, or did not live to submit; 0: none
+
+
+@dataclass(frozen=True)
 class Generation:
     """One held job as it is now."""
 
@@ -61,12 +70,14 @@ class Keeper:
     def __call__(self, work: Workplace) -> float | None:
         """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
         waiting = work.target.host.list(f"{self._folder}/{spool.QUEUE}")
-        open_numbers, last = self._numbers(work.target.host)
-        if not (waiting or open_numbers):
+        numbers = self._numbers(work.target.host)
+        if not (waiting or numbers.begun or numbers.alive):
             return None
         runner = self._runner_on(work)
         runner.tick()
-        generations = [self._generation(number, work) for number in open_numbers]
+        if numbers.begun and self._adopt(numbers.begun, work):
+            numbers = self._numbers(work.target.host)
+        generations = [self._generation(number, work) for number in numbers.alive]
         for each in generations:
             if each.has_ended:
                 self._say_that_it_is_over(each, work)
@@ -76,9 +87,9 @@ class Keeper:
         if len(live) < len(generations):
             work.ledger.leases.hurry(work.target.key, 0.0)  # what ran there has ended: it is told at once
         if waiting and all(each.drains or each.is_lost for each in live):
-            waiting = self._without_what_waits_in_vain(last, waiting, work)
+            waiting = self._without_what_waits_in_vain(numbers.last, waiting, work)
             if waiting:
-                self._begin(last + 1, runner, waiting, work)
+                self._begin(numbers.begun or numbers.last + 1, runner, waiting, work)
                 return _SOON_S
         self._say_why_steps_wait(live, waiting, work)
         return self._inner.poll_interval_s if waiting or live else None
@@ -88,11 +99,24 @@ class Keeper:
             self._runner = Runner(self._inner, work.ledger, work.listener, work.clock)
         return self._runner
 
-    def _numbers(self, host: Host) -> tuple[list[int], int]:
-        """The generations whose end is not known here yet; and the last there was, 0 for none."""
+    def _numbers(self, host: Host) -> Numbers:
         names = host.list(f"{self._folder}/{spool.ALLOCATIONS}")
-        numbers = sorted(int(name) for name in names if name.isdigit())
-        return [number for number in numbers if f"{number}.over" not in names], numbers[-1] if numbers else 0
+        kept = sorted(int(name) for name in names if name.isdigit())
+        last = kept[-1] if kept else 0
+        alive = tuple(number for number in kept if f"{number}.over" not in names)
+        return Numbers(alive, last, last + 1 if f"{last + 1}.begins" in names else 0)
+
+    def _adopt(self, number: int, work: Workplace) -> bool:
+        """Keep the token of a job that somebody has submitted, and did not live to keep it himself."""
+        identity = self._identity(number)
+        row = work.insist(lambda: work.ledger.claims.holders([identity])).get(identity)
+        return row is not None and self._keep_token(number, row.token, work)
+
+    def _keep_token(self, number: int, token: str, work: Workplace) -> bool:
+        return work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{number}", token.encode())
+
+    def _identity(self, number: int) -> str:
+        return hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
 
     def _generation(self, number: int, work: Workplace) -> Generation:
         host, holders = work.target.host, f"{self._folder}/{spool.HOLDERS}"
@@ -121,14 +145,14 @@ class Keeper:
 
     def _begin(self, number: int, runner: Runner, waiting: Sequence[str], work: Workplace) -> None:
         """Submit the job of this generation, unless somebody has, and keep its token."""
-        words = hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
+        work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{number}.begins", b"")
         try:
-            handle = runner.submit(replace(self._request(), identity=words))[0]
+            handle = runner.submit(replace(self._request(), identity=self._identity(number)))[0]
         except SubmitRefused as error:
             self._fail(waiting, f"its allocation was refused: {error.message}", work)
             return
         work.clock.point("allocation: before its token is kept")
-        work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{number}", handle.token.encode())
+        self._keep_token(number, handle.token, work)
         self._say(f"waits for its allocation, job {handle.job_id or handle.token}", work)
 
     def _without_what_waits_in_vain(self, last: int, waiting: Sequence[str], work: Workplace) -> list[str]:

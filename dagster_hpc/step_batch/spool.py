@@ -14,7 +14,8 @@ holders/<holder>/used     it has taken a step
 holders/<holder>/drains   a step waits that it cannot take, because its time is too short, or it takes no more at all
 holders/<holder>/lost     there is no trace of it, nor of what it ran
 holders/<holder>/over     it has ended, and all that it ran with it: state and reason (JSON)
-allocations/<number>      the token of the held job of this generation; <number>.over once its end is known here
+allocations/<number>.begins   the held job of this generation is being submitted
+allocations/<number>      its token; <number>.over once its end is known here
 ```
 
 A step is taken by a link to `steps/<token>/<index>`, which succeeds once: so no step is started twice, and one that is

@@ -111,7 +111,7 @@ class SimulatedHost(Host):
     def list(self, path: str) -> list[str]:
         self._readable(path)
         prefix = path.rstrip("/") + "/"
-        return [name[len(prefix) :] for name in self._files.contents if name.startswith(prefix)]
+        return sorted({name[len(prefix) :].partition("/")[0] for name in self._files.contents if name.startswith(prefix)})
 
     def read(self, path: str, offset: int = 0, limit: int | None = None) -> bytes | None:
         self._readable(path)

@@ -60,7 +60,8 @@ class Allocation(HPCTarget):
         if self.folder:
             return self
         fields = {name: getattr(self, name) for name in type(self).model_fields}
-        return type(self)(**{**fields, "folder": os.path.join(work_root, ".allocations", script_stem(self.name or self.default_name))})
+        folder = os.path.join(work_root, ".allocations", script_stem(self.name or self.default_name))
+        return type(self)(**{**fields, "folder": folder})
 
     @property
     def scheduler(self) -> Scheduler:
