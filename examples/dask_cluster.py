@@ -25,10 +25,10 @@ class DaskCluster(dg.ConfigurableResource):
     def client(self, context: dg.AssetExecutionContext) -> Iterator[Client]:
         serve = Command.shell(SERVE, args=[sys.executable], name="dask")
         size = self.hpc.profile(self.profile)
-        with hpc_service(self.hpc, serve, profile=self.profile, ready="scheduler.json", context=context) as file:
-            with Client(scheduler_file=str(file)) as client:
-                client.wait_for_workers(size.num_nodes * size.mpiprocs)
-                yield client
+        serving = hpc_service(self.hpc, serve, profile=self.profile, ready="scheduler.json", context=context)
+        with serving as file, Client(scheduler_file=str(file)) as client:
+            client.wait_for_workers(size.num_nodes * size.mpiprocs)
+            yield client
 
 
 @dg.asset

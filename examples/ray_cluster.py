@@ -35,9 +35,9 @@ class RayCluster(dg.ConfigurableResource):
     @contextmanager
     def connected(self, context: dg.AssetExecutionContext) -> Iterator[None]:
         serve = Command.shell(SERVE, args=[sys.executable, Path(sys.executable).with_name("ray")], name="ray")
-        with hpc_service(self.hpc, serve, profile=self.profile, ready="client", context=context) as file:
-            with ray.init(file.read_text().strip()):
-                yield
+        serving = hpc_service(self.hpc, serve, profile=self.profile, ready="client", context=context)
+        with serving as file, ray.init(file.read_text().strip()):
+            yield
 
 
 @dg.asset

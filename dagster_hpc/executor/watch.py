@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
+from dagster_hpc.engine.clock import SYSTEM_CLOCK
 from dagster_hpc.engine.errors import HPCError, LedgerUnavailable
 from dagster_hpc.engine.job import JobResult, JobState, Request, WaitTimeout, failure_of
 from dagster_hpc.engine.ledger import JobRow
@@ -14,6 +15,7 @@ from dagster_hpc.engine.runner import Runner
 from dagster_hpc.resources.job_runner import HPCJobRunner
 
 _ONE_LOOK_S = 0.5  # Dagster asks after one step after the other: all of them are answered by one look
+_SUBMIT_S = 10.0  # a submission that takes longer goes on in the background
 _POLL_S = 5.0  # a scheduler that is slower answers the next look
 _LAST_WORDS_S = 5.0  # the last event of a step may be seen a little after its job has ended badly
 _LAST_FIGURES_S = 15.0  # the jobs of the last steps end a little after these, and so does their account
@@ -27,6 +29,7 @@ class Watched:
 
     identity: str
     tell: Tell
+    is_submitted: bool = True  # False: that is under way
     refusal: str = ""  # why it was not submitted
     row: JobRow | None = None
     told: tuple[JobState, str] | None = None
@@ -44,15 +47,23 @@ class JobWatch:
         self._looked_at = -_ONE_LOOK_S
 
     def submit(self, key: str, identity: str, tell: Tell, request: Callable[[], Request]) -> JobRow | None:
-        """Submit the job of a step, unless it is there already. None where it was refused: `trouble` says why."""
-        job = self._jobs[key] = Watched(identity, tell)
+        """Submit the job of a step, unless it is there already. None while the scheduler does not answer, or if it refuses.
+
+        A submission that takes long goes on by itself: the other steps, and whoever terminates the run, do not wait for it.
+        """
+        job = self._jobs[key] = Watched(identity, tell, is_submitted=False)
         engine = self._hpc._engine()
-        try:
-            if identity not in engine.latest([identity]):
-                engine.submit(request())
-        except HPCError as error:
-            job.refusal = str(error)
-        job.row = engine.latest([identity]).get(identity)
+
+        def submit() -> None:
+            try:
+                if identity not in engine.latest([identity]):
+                    engine.submit(request())
+            except HPCError as error:
+                job.refusal = str(error)
+            job.row = engine.latest([identity]).get(identity)
+            job.is_submitted = True
+
+        SYSTEM_CLOCK.within(_SUBMIT_S, submit)
         return job.row
 
     def join(self, key: str, identity: str, tell: Tell) -> bool:
@@ -69,6 +80,8 @@ class JobWatch:
         """Why this step, which has not reported its end, will never do so; '' while it may."""
         self._look()
         job = self._jobs[key]
+        if not job.is_submitted:
+            return ""
         if job.row is None or (job.refusal and job.row.is_over):
             return job.refusal or "its job is no longer in the ledger: somebody has removed it."
         if job.result is None or job.over_since is None:
@@ -86,7 +99,7 @@ class JobWatch:
     def cancel(self) -> str:
         """Cancel all jobs that are not over, by one command; what became of that."""
         engine = self._hpc._engine()
-        self._read(engine)
+        self._read(engine.latest)
         live = [job.row for job in self._jobs.values() if job.row is not None and not job.row.is_over]
         self._jobs.clear()
         if not live:
@@ -112,7 +125,7 @@ class JobWatch:
             return
         engine = self._hpc.polled(_POLL_S)
         try:
-            self._read(engine)
+            self._read(engine.ledger.latest)
         except LedgerUnavailable:
             return  # a ledger that is silent changes nothing
         for key, job in list(self._jobs.items()):
@@ -121,8 +134,8 @@ class JobWatch:
                 del self._jobs[key]
         self._looked_at = self._clock()
 
-    def _read(self, engine: Runner) -> None:
-        rows = engine.ledger.latest([job.identity for job in self._jobs.values() if job.result is None])
+    def _read(self, latest: Callable[[list[str]], dict[str, JobRow]]) -> None:
+        rows = latest([job.identity for job in self._jobs.values() if job.result is None])
         for job in self._jobs.values():
             if job.result is None:
                 job.row = rows.get(job.identity)

@@ -8,6 +8,7 @@ import dagster as dg
 
 from dagster_hpc.engine.job import JobState
 from tests.definitions.dagster_home import RUN_S
+from tests.step_jobs import pipeline
 from tests.step_jobs.place import StepHome
 from tests.systems.daemon import wait_until
 
@@ -35,6 +36,19 @@ def test_a_run_that_is_terminated_cancels_the_jobs_of_its_steps(anywhere: StepHo
     assert home.status(run_id) is dg.DagsterRunStatus.CANCELED
     assert [(row.name, row.state) for row in home.jobs()] == [("patient", JobState.CANCELLED)]
     assert "The run is ended: the jobs of 1 steps were cancelled." in "\n".join(home.events(run_id))
+
+
+def test_a_job_that_somebody_cancels_fails_its_step_and_says_so(home: StepHome) -> None:
+    run_id = home.create_run("chain")
+    worker = home.worker("chain", run_id)
+    wait_for_patient(home, run_id)
+    (row,) = home.jobs()
+    pipeline.runner().cancel(row.handle())
+    worker.wait(RUN_S)
+    assert home.status(run_id) is dg.DagsterRunStatus.FAILURE
+    assert "patient failed health check" in home.errors(run_id)
+    assert "ended as CANCELLED" in home.errors(run_id)
+    assert home.counted() == {"patient": 1}
 
 
 def test_a_run_whose_worker_is_killed_goes_on_with_the_jobs_that_are_there(anywhere: StepHome) -> None:
