@@ -126,7 +126,7 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
         if self.target is None:
             return None
         if isinstance(self.target, str):
-            from dagster_hpc.site import Site  # type: ignore[import-untyped, import-not-found, unused-ignore]
+            from dagster_hpc.site.catalogue import Site  # type: ignore[import-untyped, import-not-found, unused-ignore]
 
             named: HPCJobRunner = Site.load().runner(self.target)
             return named

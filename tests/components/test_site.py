@@ -10,7 +10,7 @@ import pytest
 from tests.components.project import Project, run
 from tests.components.test_faults import complaint
 
-pytest.importorskip("dagster_hpc.site")
+pytest.importorskip("dagster_hpc.site.catalogue")
 
 SITE = """
 work_root = "$WORK"
