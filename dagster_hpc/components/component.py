@@ -20,6 +20,7 @@ from dagster_hpc.components.place import Profile, Target
 from dagster_hpc.components.readings import collect_of, files_read
 from dagster_hpc.components.repeating import Retry
 from dagster_hpc.components.scaffolder import JobScaffolder
+from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
@@ -86,7 +87,12 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
         made = super().load(attributes, context)
         folder = folder_of(context)
         refuse([*made.faults(), *faults_of(made.jobs, folder)], context.resolution_context)
-        own = made.own_runner()
+        try:
+            own = made.own_runner()
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                [Fault(["target"], fault).located(context.resolution_context) for fault in error.faults], advice=error.advice
+            ) from error
         if own is not None:
             refuse([*faults_of_requests(made.jobs, folder, own, made.usual_profile)], context.resolution_context)
         return made
@@ -116,9 +122,14 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
         return self.profile or ExecutionProfile()
 
     def own_runner(self) -> HPCJobRunner | None:
-        """The runner of a target that is written here; None where the project has one."""
-        if not isinstance(self.target, HPCTarget):
+        """The runner of a target that is written or named here; None where the project has one."""
+        if self.target is None:
             return None
+        if isinstance(self.target, str):
+            from dagster_hpc.site.catalogue import Site  # type: ignore[import-untyped, import-not-found, unused-ignore]
+
+            named: HPCJobRunner = Site.load().runner(self.target)
+            return named
         return HPCJobRunner(target=self.target, work_root=self.work_root or "")
 
     def faults(self) -> list[Fault]:
