@@ -13,6 +13,10 @@ from dagster_hpc.site.toml_text import Comments, toml_text
 
 TARGET = "cluster"
 _HOUR_S = 3600
+_DIALECTS = {
+    "pbs": 'kind = "miyabi"  # on Miyabi; "gadi" on Gadi',
+    "pjm": 'kind = "fugaku"  # on Fugaku',
+}
 _SHOWN = 12  # modules: a longer list is for the reader to ask for
 _HEAD = """\
 The site of dagster-hpc: where jobs run, and how. `dagster-hpc site new` wrote it on {machine}.
@@ -110,5 +114,6 @@ def _comments(machine: Machine, name: str, target: Mapping[str, Any]) -> Comment
 
 def _hints(machine: Machine, target: Mapping[str, Any]) -> list[str]:
     """What nobody but the reader can fill in."""
-    hints = [f'{key} = ""' for key in ("queue_cpu", "project_cpu") if key not in target and machine.kind != "local"]
+    hints = [_DIALECTS[machine.kind]] if machine.kind in _DIALECTS else []
+    hints += [f'{key} = ""' for key in ("queue_cpu", "project_cpu") if key not in target and machine.kind != "local"]
     return [*hints, 'executable_map = { bitcount = "/apps/bitcount" }  # programs, by the names that assets use']

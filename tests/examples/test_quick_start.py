@@ -14,7 +14,7 @@ from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
 
 EXAMPLES = REPOSITORY / "examples"
-LINES_OF_THE_ORIGINAL = 51  # qcsc-prefect's quick start, steps 3 and 4: its blocks and its flow, without blank lines
+LINES_OF_THE_ORIGINAL = 53  # qcsc-prefect's quick start, steps 3 and 4: its blocks and its flow, without blank lines
 
 
 def materialize(folder: Path) -> dg.ExecuteInProcessResult:

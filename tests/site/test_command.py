@@ -87,6 +87,17 @@ def test_check_tries_every_profile_on_every_target_against_the_limits(terminal: 
     assert "not on this machine" in far["sentence"]
 
 
+def test_check_warns_of_a_target_that_cannot_be_used_from_here(terminal: Terminal) -> None:
+    Path("site.toml").write_text(
+        SITE.replace("02:00", "01:00") + '[targets.far]\nkind = "slurm"\nwork_root = "$NOWHERE/jobs"\n'
+    )
+
+    done = terminal.run("site", "check")
+
+    assert done.returncode == 0, done.stdout
+    assert "warn  site.toml:12: '$NOWHERE/jobs' names $NOWHERE, which is not set here." in done.stdout
+
+
 def test_check_warns_of_a_variable_that_nobody_reads(terminal: Terminal, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("site.toml").write_text(SITE.replace("02:00", "01:00"))
     monkeypatch.setenv("DAGSTER_HPC_COLOUR", "red")
@@ -132,3 +143,15 @@ def test_only_check_imports_dagster(terminal: Terminal, words: list[str]) -> Non
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, env=os.environ)
 
     assert (done.returncode, done.stderr.count("Traceback")) == (0, 0), done.stderr
+
+
+@pytest.mark.needs("modules")
+def test_the_first_file_names_the_mpi_that_modules_bring(
+    terminal: Terminal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("openmpi/4.1.6", "gcc/12", "intel-mpi/2021"):
+        (tmp_path / "modules" / name).parent.mkdir(parents=True)
+        (tmp_path / "modules" / name).write_text("#%Module1.0\n")
+    monkeypatch.setenv("MODULEPATH", str(tmp_path / "modules"))
+
+    assert '# modules = ["intel-mpi/2021"]  # or openmpi/4.1.6\n' in terminal.run("site", "new").stdout
