@@ -89,7 +89,10 @@ def build_hpc_notification_sensor(
         for channel in channels:
             said[channel.name] = f"{channel.name}: it takes long, and goes on"
             SYSTEM_CLOCK.within(_SEND_S / len(channels), partial(serve, channel))
-        return dg.SkipReason("; ".join(words for words in said.values() if words) or "nothing new to tell")
+        news = [words for words in said.values() if words]
+        for words in news:
+            context.log.info(words)
+        return dg.SkipReason("; ".join(news) or "nothing new to tell")
 
     return notify
 

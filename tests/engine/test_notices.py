@@ -10,7 +10,7 @@ import pytest
 
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import Change, JobRow, Ledger, Subject, end_of
-from tests.engine.test_ledger import a_job, ledger, url  # noqa: F401 - on SQLite and on PostgreSQL
+from tests.engine.test_ledger import a_job, all_at_once, ledger, url  # noqa: F401 - on SQLite and on PostgreSQL
 
 MAIL, WEBHOOK = "jobs by mail", "jobs by webhook"
 
@@ -54,6 +54,20 @@ def test_only_one_tells_it_at_a_time(ledger: Ledger) -> None:
     assert not ledger.notices.take(MAIL, [end], "another")
     ledger.notices.let_go(MAIL, [end], "me")
     assert ledger.notices.take(MAIL, [end], "another")
+
+
+def test_of_several_processes_one_tells_it(ledger: Ledger, url: str) -> None:
+    end = end_of(put(ledger, "one"))
+    answers = all_at_once(url, lambda opened, number: opened.notices.take(MAIL, [end], f"process {number}"))
+    assert sorted(answers) == [False] * (len(answers) - 1) + [True]
+
+
+def test_taking_may_be_repeated_when_the_answer_was_lost(ledger: Ledger) -> None:
+    end = end_of(put(ledger, "one"))
+    assert ledger.notices.take(MAIL, [end], "me")
+    assert ledger.notices.take(MAIL, [end], "me")
+    ledger.notices.tell(MAIL, [end], "me")
+    assert not ledger.notices.take(MAIL, [end], "me")
 
 
 def test_what_a_process_that_died_has_taken_is_told_by_another(

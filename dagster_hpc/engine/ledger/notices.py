@@ -101,9 +101,9 @@ class Notices:
 
         def take(connection: sa.Connection) -> bool:
             now = self._database.now()
-            silent = (NOTICES.c.told_at.is_(None)) & (NOTICES.c.begun_at < now - _SILENT_S)
+            is_mine = (NOTICES.c.owner == owner) | (NOTICES.c.begun_at < now - _SILENT_S)
             for condition in _named(watcher, subjects):
-                connection.execute(NOTICES.delete().where(condition, silent))
+                connection.execute(NOTICES.delete().where(condition, NOTICES.c.told_at.is_(None), is_mine))
                 if connection.execute(sa.select(NOTICES.c.token).where(condition)).first() is not None:
                     return False
             connection.execute(_insert(now), _values(watcher, subjects, owner))
