@@ -1,4 +1,4 @@
-"""The job runners of a code location, for those commands that need the resources and not only the ledger."""
+"""The job runners and the assets of a code location, for those commands that need more than the ledger."""
 
 from __future__ import annotations
 
@@ -14,7 +14,10 @@ from typing import Any, get_origin
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
 
+from dagster_hpc.assets.recipe import recipe_of
+from dagster_hpc.cli.graph import Node
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.engine.schedulers import KINDS
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets import target_class
@@ -46,6 +49,26 @@ def open_runners(module_name: str | None, only: str | None = None) -> Iterator[d
     with ExitStack() as stack:
         ready = _initialize(resources, stack)
         yield {key: getattr(ready, key) for key in keys if only in (None, key)}
+
+
+def asset_nodes(module_name: str | None) -> list[Node]:
+    """The assets of the code location, upstream ones first, and what is known of their jobs."""
+    defined = _definitions(module_name or _module_of_project(Path("pyproject.toml")))
+    graph = dg.Definitions.merge(*defined).resolve_asset_graph() if defined else None
+    return [_node(graph.get(key)) for key in graph.toposorted_asset_keys] if graph else []
+
+
+def _node(found: Any) -> Node:
+    recipe = None if found.is_external else recipe_of(found.assets_def)
+    systems = sorted(set(found.kinds) & set(KINDS))
+    return Node(
+        found.key.to_user_string(),
+        tuple(sorted(key.to_user_string() for key in found.parent_keys)),
+        is_hpc="hpc" in found.kinds,
+        profile=recipe.profile if recipe else "",
+        target=systems[0] if systems else "",
+        partitions="" if found.partitions_def is None else type(found.partitions_def).__name__,
+    )
 
 
 def make_runner(kind: str, work_root: str) -> HPCJobRunner:
@@ -91,6 +114,11 @@ def _class_of(resource: object) -> type:
 
 def _resources(module_name: str) -> dict[str, object]:
     """The resources of all Definitions that the module defines."""
+    return {key: value for each in _definitions(module_name) for key, value in (each.resources or {}).items()}
+
+
+def _definitions(module_name: str) -> list[dg.Definitions]:
+    """All Definitions that the module defines."""
     sys.path.insert(0, os.getcwd())  # where `dagster dev` looks too
     try:
         values = list(vars(importlib.import_module(module_name)).values())
@@ -100,12 +128,7 @@ def _resources(module_name: str) -> dict[str, object]:
             f"the code location {module_name} cannot be loaded: {type(error).__name__}: {error}",
             advice="run this where `dagster dev` works, or name the module with --module.",
         ) from error
-    return {
-        key: value
-        for each in definitions
-        if isinstance(each, dg.Definitions)
-        for key, value in (each.resources or {}).items()
-    }
+    return [each for each in definitions if isinstance(each, dg.Definitions)]
 
 
 def _module_of_project(path: Path) -> str:
