@@ -1,4 +1,4 @@
-"""The job runners of a code location, for those commands that need the resources and not only the ledger."""
+"""The job runners and the assets of a code location, for those commands that need more than the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ from typing import Any
 import dagster as dg
 from dagster.components.definitions import LazyDefinitions
 
+from dagster_hpc.assets.recipe import recipe_of
+from dagster_hpc.cli.graph import Node
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
+from dagster_hpc.engine.schedulers import KINDS
 from dagster_hpc.executor.definition import HPCExecutorDefinition
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
@@ -52,6 +55,26 @@ def open_runners(module_name: str | None, only: str | None = None) -> Iterator[d
 def executors(module_name: str | None) -> dict[str, HPCExecutorDefinition]:
     """Each `hpc_executor` of the code location, by the job whose steps it executes; that of the whole as `all_jobs`."""
     return _executors(_definitions(module_name or _module_of_project(Path("pyproject.toml"))))
+
+
+def asset_nodes(module_name: str | None) -> list[Node]:
+    """The assets of the code location, upstream ones first, and what is known of their jobs."""
+    defined = _definitions(module_name or _module_of_project(Path("pyproject.toml")))
+    graph = dg.Definitions.merge(*defined).resolve_asset_graph() if defined else None
+    return [_node(graph.get(key)) for key in graph.toposorted_asset_keys] if graph else []
+
+
+def _node(found: Any) -> Node:
+    recipe = None if found.is_external else recipe_of(found.assets_def)
+    systems = sorted(set(found.kinds) & set(KINDS))
+    return Node(
+        found.key.to_user_string(),
+        tuple(sorted(key.to_user_string() for key in found.parent_keys)),
+        is_hpc="hpc" in found.kinds,
+        profile=recipe.profile if recipe and isinstance(recipe.profile, str) else "",
+        target=systems[0] if systems else "",
+        partitions="" if found.partitions_def is None else type(found.partitions_def).__name__,
+    )
 
 
 def make_runner(kind: str, work_root: str) -> HPCJobRunner:

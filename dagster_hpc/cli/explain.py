@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.completion import complete_job
 from dagster_hpc.cli.lookup import find_jobs, is_array, open_ledger, target_of
 from dagster_hpc.cli.options import ask_option, json_option
 from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable
@@ -24,7 +25,7 @@ _WAITS = (JobState.PENDING, JobState.HELD, JobState.SUSPENDED)
 
 
 @click.command()
-@click.argument("word")
+@click.argument("word", shell_complete=complete_job)
 @ask_option
 @json_option
 @click.pass_obj

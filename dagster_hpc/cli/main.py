@@ -17,6 +17,8 @@ import click
 
 from dagster_hpc.cli.adopt import adopt
 from dagster_hpc.cli.advise import advise
+from dagster_hpc.cli.completion import complete_job, completion
+from dagster_hpc.cli.dag import dag
 from dagster_hpc.cli.explain import explain
 from dagster_hpc.cli.lookup import (
     Ambiguous,
@@ -142,7 +144,7 @@ def export(url: str | None, /, **filters: Any) -> None:
 
 
 @main.command()
-@click.argument("word")
+@click.argument("word", shell_complete=complete_job)
 @click.option("--script", is_flag=True, help="Print its job script, as it was submitted, and nothing else.")
 @json_option
 @click.pass_obj
@@ -176,7 +178,7 @@ def show(url: str | None, word: str, script: bool, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("word")
+@click.argument("word", shell_complete=complete_job)
 @click.option(
     "-f", "--follow", is_flag=True, help="Go on printing until the job is over; exit code 1 if it ends badly."
 )
@@ -200,7 +202,7 @@ def logs(url: str | None, word: str, follow: bool, only_stderr: bool) -> None:
 
 
 @main.command()
-@click.argument("words", nargs=-1, required=True, metavar="WORD…")
+@click.argument("words", nargs=-1, required=True, metavar="WORD…", shell_complete=complete_job)
 @json_option
 @click.pass_obj
 def cancel(url: str | None, words: tuple[str, ...], as_json: bool) -> None:
@@ -337,6 +339,7 @@ main.add_command(retry)
 main.add_command(release)
 main.add_command(adopt)
 main.add_command(prune)
+main.add_command(completion)
 
 
 # ---------------------------------------------------------------- the site's files
@@ -352,6 +355,9 @@ main.add_command(tell)
 
 
 # ---------------------------------------------------------------- resources of a code location
+
+
+main.add_command(dag)
 
 
 @main.command()

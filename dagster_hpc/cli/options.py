@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.completion import complete_known
 from dagster_hpc.engine.job import JobState
 
 if TYPE_CHECKING:
@@ -27,9 +28,21 @@ _FILTERS = (
         type=click.Choice([state.value for state in JobState], case_sensitive=False),
         help="Only jobs in this state.",
     ),
-    click.option("--target", metavar="NAME", help="Only jobs on this target."),
-    click.option("--asset", metavar="KEY", help="Only jobs of this asset, as in group/name."),
-    click.option("--run", metavar="ID", help="Only jobs of this Dagster run; the first letters of its id suffice."),
+    click.option(
+        "--target", metavar="NAME", help="Only jobs on this target.", shell_complete=complete_known("target")
+    ),
+    click.option(
+        "--asset",
+        metavar="KEY",
+        help="Only jobs of this asset, as in group/name.",
+        shell_complete=complete_known("asset_key"),
+    ),
+    click.option(
+        "--run",
+        metavar="ID",
+        help="Only jobs of this Dagster run; the first letters of its id suffice.",
+        shell_complete=complete_known("run_id"),
+    ),
 )
 
 

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from dagster_hpc.cli.completion import complete_job
 from dagster_hpc.cli.lookup import find_jobs, open_ledger
 from dagster_hpc.engine import jobdir, lock
 from dagster_hpc.engine.hosts.local import LocalHost
@@ -14,7 +15,7 @@ from dagster_hpc.engine.ledger import JobRow, Ledger
 
 
 @click.command()
-@click.argument("word", metavar="TOKEN")
+@click.argument("word", metavar="TOKEN", shell_complete=complete_job)
 @click.pass_obj
 def release(url: str | None, word: str) -> None:
     """Let the same work be submitted again, though its job is lost or its result was never received.

@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.completion import complete_job
 from dagster_hpc.cli.lookup import NotFound, Stop, by_target, find_jobs, open_ledger, target_of
 from dagster_hpc.cli.options import json_option
 from dagster_hpc.engine import jobdir
@@ -23,7 +24,7 @@ _LEAST_OF_A_RUN = 4  # letters of a run's id that are enough to mean it
 
 
 @click.command()
-@click.argument("word", metavar="JOB|RUN")
+@click.argument("word", metavar="JOB|RUN", shell_complete=complete_job)
 @click.option("--walltime", metavar="TIME", help="With another walltime, as in 02:00:00 or 90m.")
 @click.option("--memory", metavar="SIZE", help="With another memory_per_node, as in 16G.")
 @json_option
@@ -56,9 +57,9 @@ def retry(url: str | None, word: str, walltime: str | None, memory: str | None, 
         sys.exit(1)
 
 
-def _changes(walltime: str | None, memory: str | None) -> dict[str, int]:
+def _changes(walltime: str | None, memory: str | None) -> dict[str, Any]:
     try:
-        given = {"walltime_s": parse_walltime(walltime)} if walltime else {}
+        given: dict[str, Any] = {"walltime_s": parse_walltime(walltime)} if walltime else {}
         return given | ({"memory_mib": parse_memory(memory)} if memory else {})
     except ValueError as error:
         raise click.UsageError(str(error)) from error
@@ -84,7 +85,7 @@ def _meant(ledger: Ledger, word: str) -> list[JobRow]:
     return [row for row in last.values() if is_one or (row.is_over and not row.state.is_success)]
 
 
-def _begin(ledger: Ledger, row: JobRow, changes: dict[str, int]) -> str:
+def _begin(ledger: Ledger, row: JobRow, changes: dict[str, Any]) -> str:
     """Have a further attempt made; or say why there can be none."""
     if not row.is_over:
         return f"is not over: it is {row.state}" if not row.state.is_final else "is to be tried again already"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import sqlalchemy as sa
 
@@ -188,6 +188,18 @@ class Ledger:
             if found:
                 return found
         return []
+
+    def begin_with(self, start: str, limit: int) -> list[JobRow]:
+        """The newest jobs whose token or job id begins so."""
+        fits = JOBS.c.token.startswith(start, autoescape=True) | JOBS.c.job_id.startswith(start, autoescape=True)
+        return self._select(sa.select(JOBS).where(fits).order_by(JOBS.c.created_at.desc()).limit(limit))
+
+    def known(self, column: Literal["target", "asset_key", "run_id"], start: str, limit: int) -> list[str]:
+        """What stands in this column and begins so: the latest first."""
+        what = JOBS.c[column]
+        query = sa.select(what).where(what.startswith(start, autoescape=True)).group_by(what)
+        query = query.order_by(sa.func.max(JOBS.c.created_at).desc()).limit(limit)
+        return self._database.read(lambda connection: [str(found) for found in connection.execute(query).scalars()])
 
     def without_figures(self, target: str) -> list[JobRow]:
         """Jobs whose results were collected of late, and of whose cost the system has said nothing yet."""
