@@ -17,6 +17,7 @@ from dagster_hpc.assets.options import AssetOptions, refuse_unknown, without_bet
 from dagster_hpc.assets.partition_types import accept_ranges
 from dagster_hpc.assets.partitions import covers_several, materialize_partitions
 from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
+from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
@@ -92,6 +93,8 @@ def hpc_asset(
             return Command("bitcount", args=["--input", samples])
     """
     refuse_unknown("hpc_asset", options, AssetOptions, inspect.signature(hpc_asset).parameters)
+    if not isinstance(profile, str):
+        raise ConfigurationError("hpc_asset takes the name of a profile first", advice="write `@hpc_asset()`, or name one.")
     checks = [spec.name for spec in options.get("check_specs") or ()]
 
     def decorate(function: Body) -> HPCAsset:

@@ -87,9 +87,9 @@ def _error_of(read: Callable[[str], Any], text: str) -> ValueError | None:
 
 
 def _expanded(key: str, value: Any, settings: Settings, unset: list[Fault]) -> Any:
-    """~ and $VAR in paths, and `{env = "NAME"}` as the value of a variable that no script shows."""
-    if key in _PATHS and isinstance(value, str):
-        return _path(value, settings.place(key), unset)
+    """~ and $VAR in paths; and `{env = "NAME"}` for what stands in no file, and is shown nowhere."""
+    if key in _PATHS:
+        return _path(value, settings.place(key), unset) if isinstance(value, str) else _secret(value)
     if key == "executable_map" and isinstance(value, Mapping):
         return {
             name: _path(path, settings.place(key, name), unset) if isinstance(path, str) else path

@@ -151,3 +151,8 @@ def test_copies_that_dagster_makes_are_still_an_hpc_asset() -> None:
     mapped = counted.map_asset_specs(lambda spec: spec.replace_attributes(group_name="other"))
     assert {type(copy) for copy in (counted, renamed, hooked, mapped)} == {HPCAsset}
     assert renamed() == Command("count")
+
+
+def test_a_decorator_without_its_parentheses_says_so() -> None:
+    with pytest.raises(ConfigurationError, match=r"write `@hpc_asset\(\)`"):
+        hpc_asset(lambda: None)  # type: ignore[arg-type]

@@ -145,6 +145,14 @@ def test_a_secret_is_named_and_not_written(folder: Path) -> None:
     assert "SECRET" not in hpc.render(Command("bitcount"), profile="mpi-long")
 
 
+def test_the_ledgers_password_need_not_stand_in_the_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LEDGER", f"sqlite:///{folder}/other.db")
+    hpc = load('ledger_url = { env = "LEDGER" }\n' + SITE).runner("laptop")
+
+    assert hpc.jobs() == []
+    assert (folder / "other.db").exists()
+
+
 def test_a_variable_that_is_not_set_here_matters_to_its_target_only(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -225,19 +233,20 @@ def test_a_request_just_at_the_limits_is_not_refused(folder: Path) -> None:
     assert "--nodes=16" in load().runner().render(Command("bitcount"), profile="mpi", overrides=at)
 
 
-def test_limits_survive_a_run_of_dagster(folder: Path) -> None:
-    """Dagster makes the resource anew from its fields before a run."""
+def test_what_the_launchpad_asks_too_much_is_refused_before_it_is_submitted(folder: Path) -> None:
+    @hpc_asset(profile="mpi")
+    def counted() -> Command:
+        return Command("bitcount")
 
-    @dg.op
-    def count(hpc: dg.ResourceParam[object]) -> str:
-        return hpc.render(Command("bitcount"), profile="small", overrides={"num_nodes": 99})  # type: ignore[attr-defined, no-any-return]
+    run = dg.materialize(
+        [counted],
+        resources={"hpc": load().runner()},
+        run_config={"ops": {"counted": {"config": {"overrides": {"num_nodes": 99}}}}},
+        raise_on_error=False,
+    )
 
-    @dg.job(resource_defs={"hpc": load().runner()})
-    def counting() -> None:
-        count()
-
-    with pytest.raises(ConfigurationError, match=r"max_nodes, set in site.toml:18"):
-        counting.execute_in_process()
+    (failure,) = run.get_step_failure_events()
+    assert "queue regular allows at most 16 (max_nodes, set in site.toml:18)" in str(failure.step_failure_data.error)
 
 
 # -- mistakes
@@ -350,5 +359,8 @@ def test_a_mistyped_variable_is_an_error_and_one_of_somebody_else_is_none(folder
         "$DAGSTER_HPC_MPIPROCS: mpiprocs: input should be a valid integer, unable to parse string as an integer "
         "(given: 'many')",
         "$DAGSTER_HPC_WALTIME: nothing is called so: did you mean DAGSTER_HPC_WALLTIME?",
+    ]
+    assert faults(SITE, DAGSTER_HPC_TARGET="lptop") == [
+        "$DAGSTER_HPC_TARGET: there is no target 'lptop': did you mean 'laptop'?"
     ]
     assert load(DAGSTER_HPC_LEDGER="/l", DAGSTER_HPC_REQUIRE="slurm", DAGSTER_HPC_INBOX="/i", DAGSTER_HPC_QPU="").runner()
