@@ -12,7 +12,10 @@ from typing import Any, TypeVar
 
 import dagster as dg
 from dagster._config.pythonic_config.resource import PartialResource
-from dagster._core.definitions.definition_config_schema import convert_user_facing_definition_config_schema
+from dagster._core.definitions.definition_config_schema import (
+    IDefinitionConfigSchema,
+    convert_user_facing_definition_config_schema,
+)
 from pydantic import ValidationError
 
 from dagster_hpc.assets.options import without_beta_warnings
@@ -139,7 +142,32 @@ def with_profile_names(op: dg.OpDefinition, profiles: Mapping[str, str]) -> dg.O
     )
     shape = dg.Shape(fields)  # type: ignore[no-untyped-call]
     schema = convert_user_facing_definition_config_schema(dg.Field(shape, description=given.description))
-    return op.with_replaced_properties(op.name, config_schema=schema)
+    return _Bound(op, schema)
+
+
+class _Bound(dg.OpDefinition):
+    """An op with another launchpad. To Dagster it is the op that it was: a schedule may target the asset as it was made."""
+
+    def __init__(self, op: dg.OpDefinition, config_schema: IDefinitionConfigSchema) -> None:
+        super().__init__(
+            compute_fn=op.compute_fn,
+            name=op.name,
+            ins={each.name: dg.In.from_definition(each) for each in op.input_defs},
+            outs={each.name: dg.Out.from_definition(each) for each in op.output_defs},
+            description=op.description,
+            config_schema=config_schema,
+            required_resource_keys=op.required_resource_keys,
+            tags=op.tags,
+            retry_policy=op.retry_policy,
+            code_version=op.version,
+            pool=op.pool,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, dg.OpDefinition) and (self.name, self.compute_fn) == (other.name, other.compute_fn)
+
+    def __hash__(self) -> int:
+        return hash(self.name)
 
 
 def with_optional_outputs(op: dg.OpDefinition) -> dg.OpDefinition:

@@ -54,8 +54,6 @@ def build_job_ended_sensor(
         refresh = build_job_ended_sensor(target=overview, names=["md-*"], states=["COMPLETED"])
     """
     wanted = Wanted.of(assets, names, states)
-    if isinstance(target, dg.AssetsDefinition):  # an hpc_asset is completed by its definitions, and another then
-        target = dg.AssetSelection.assets(*target.keys)
 
     @dg.sensor(
         name=name,

@@ -61,7 +61,7 @@ def build_new_files_sensor(
 
     @dg.sensor(
         name=name,
-        target=dg.AssetSelection.assets(asset.key),
+        target=asset,
         minimum_interval_seconds=minimum_interval_seconds,
         default_status=default_status,
         description=f"Makes a partition of each new {pattern} in {folder}, and materializes it.",

@@ -240,6 +240,27 @@ def test_a_check_and_a_multi_asset_offer_them_too() -> None:
     assert choices(config_of(runner(), both, op="both")["profile"]) == ["small", "wide"]
 
 
+@pytest.mark.parametrize("target", [hello, [hello], "hello"])
+def test_a_schedule_may_target_the_asset_as_it_was_made(target: Any) -> None:
+    hpc = HPCJobRunner(target=LocalTarget(), profiles=SMALL, work_root="jobs")
+    schedule = dg.ScheduleDefinition(name="nightly", target=target, cron_schedule="0 1 * * *")
+    definitions = dg.Definitions(assets=[hello], schedules=[schedule], resources={"hpc": hpc})
+    dg.Definitions.validate_loadable(definitions)
+
+
+def test_a_schedule_may_not_target_another_asset_of_the_same_name() -> None:
+    @hpc_asset(profile="small", name="hello")
+    def other() -> Command:
+        return Command.shell("echo other")
+
+    hpc = HPCJobRunner(target=LocalTarget(), profiles=SMALL, work_root="jobs")
+    schedule = dg.ScheduleDefinition(name="nightly", target=other, cron_schedule="0 1 * * *")
+    with pytest.raises(dg.DagsterInvalidDefinitionError, match="different asset"):
+        dg.Definitions.validate_loadable(
+            dg.Definitions(assets=[hello], schedules=[schedule], resources={"hpc": hpc})
+        )
+
+
 def test_where_the_runner_is_configured_at_launch_the_profile_is_a_plain_text() -> None:
     field = config_of(HPCJobRunner.configure_at_launch())["profile"]
     assert not isinstance(field.config_type.inner_type, dg.Enum)  # type: ignore[attr-defined]

@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from dagster_hpc import Command, ConfigurationError, ExecutionProfile, HPCJobRunner, HPCTarget, SGETarget, SlurmTarget
+from dagster_hpc import (
+    Command,
+    ConfigurationError,
+    ExecutionProfile,
+    HPCJobRunner,
+    HPCTarget,
+    LocalTarget,
+    SGETarget,
+    SlurmTarget,
+)
 from dagster_hpc.resources.resolve import resolve
 from tests.contract.test_directives import TARGETS, render
 from tests.systems.sge import GridEngine
@@ -41,6 +50,11 @@ def test_nobody_is_written_to_who_did_not_ask_for_it(name: str) -> None:
     plain = render(TARGETS[name], ExecutionProfile())
     assert render(TARGETS[name], ExecutionProfile(mail_on=ALL)) == plain
     assert "mail" not in plain.lower()
+
+
+def test_on_the_local_target_the_job_itself_says_that_nobody_is_written_to() -> None:
+    script = render(LocalTarget(), ExecutionProfile(mail_to=ME))
+    assert 'echo "dagster_hpc: the local scheduler has no mail; this job runs without" >&2' in script
 
 
 @pytest.mark.parametrize("address", ["me@example.org, you@example.org", "me me", "a\n#SBATCH --exclusive", "$(id)", ""])
