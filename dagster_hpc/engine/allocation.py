@@ -75,7 +75,7 @@ class Keeper:
             return None
         runner = self._runner_on(work)
         runner.tick()
-        if numbers.begun and self._adopt(numbers.begun, work):
+        if self._keep_those_that_nobody_kept(numbers, work):
             numbers = self._numbers(work.target.host)
         generations = [self._generation(number, work) for number in numbers.alive]
         for each in generations:
@@ -106,14 +106,24 @@ class Keeper:
         alive = tuple(number for number in kept if f"{number}.over" not in names)
         return Numbers(alive, last, last + 1 if f"{last + 1}.begins" in names else 0)
 
-    def _adopt(self, number: int, work: Workplace) -> bool:
-        """Keep the token of a job that somebody has submitted, and did not live to keep it himself."""
-        identity = self._identity(number)
-        row = work.insist(lambda: work.ledger.claims.holders([identity])).get(identity)
-        return row is not None and self._keep_token(number, row.token, work)
+    def _keep_those_that_nobody_kept(self, numbers: Numbers, work: Workplace) -> bool:
+        """Keep the tokens of jobs whose submitters did not live to do it, or were slower than another one's whole job."""
+        latest = (numbers.last - 1, numbers.last)
+        kept = {work.target.host.read(f"{self._folder}/{spool.ALLOCATIONS}/{number}") for number in latest}
+        found = False
+        for number in (numbers.last, numbers.last + 1):
+            for row in work.ledger.jobs(identity=self._identity(number)):
+                if row.token.encode() not in kept and row.state is not JobState.REFUSED:
+                    found |= self._keep_token(number, row.token, work)
+        return found
 
     def _keep_token(self, number: int, token: str, work: Workplace) -> bool:
-        return work.target.host.create(f"{self._folder}/{spool.ALLOCATIONS}/{number}", token.encode())
+        """Keep the token of a job of this generation, or of a later one if that is another's. False: it was kept."""
+        while not work.target.host.create(path := f"{self._folder}/{spool.ALLOCATIONS}/{number}", token.encode()):
+            if work.target.host.read(path) == token.encode():
+                return False
+            number += 1
+        return True
 
     def _identity(self, number: int) -> str:
         return hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]

@@ -113,13 +113,14 @@ class Ledger:
         run_id: str | None = None,
         since: float | None = None,
         until: float | None = None,
+        identity: str | None = None,
         limit: int | None = None,
     ) -> list[JobRow]:
         """The jobs that fit, newest first; `since` and `until` are about when they were asked for."""
         query = sa.select(JOBS).order_by(JOBS.c.created_at.desc(), JOBS.c.array_index)
         if target is not None:  # by its full name, or without that of its cluster
             query = query.where((JOBS.c.target == target) | JOBS.c.target.startswith(f"{target}@", autoescape=True))
-        wanted = {"state": state, "batch": batch, "asset_key": asset_key, "run_id": run_id}
+        wanted = {"state": state, "batch": batch, "asset_key": asset_key, "run_id": run_id, "identity": identity}
         for column, value in wanted.items():
             if value is not None:
                 query = query.where(JOBS.c[column] == str(value))
