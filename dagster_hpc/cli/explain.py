@@ -132,7 +132,8 @@ def _record(rows: Sequence[JobRow], said: Explanation) -> dict[str, Any]:
 
 def _page(rows: Sequence[JobRow], facts: Facts, said: Explanation) -> str:
     """One thing a line, and no line cut: commands in it are to be copied."""
-    from dagster_hpc.cli.display import coloured, duration, moment, printable, subject
+    from dagster_hpc.cli.display import coloured, moment, printable, subject
+    from dagster_hpc.engine.units import duration
 
     row = rows[0]
     many = f" and {len(rows) - 1} more like it" if len(rows) > 1 else ""

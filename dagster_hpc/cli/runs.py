@@ -25,8 +25,9 @@ def runs(url: str | None, last: int, since: str | None, status: str | None, as_j
     A run is `running` while a job of it is under way, `failed` if one has failed for good, else `succeeded`. That is from
     the ledger: Dagster may know of steps that had no job. `dagster-hpc jobs --run ID` lists the jobs.
     """
-    from dagster_hpc.cli.display import duration, subject_of_many, to_json
+    from dagster_hpc.cli.display import subject_of_many, to_json
     from dagster_hpc.cli.tables import printed
+    from dagster_hpc.engine.units import duration
     from dagster_hpc.usage.runs import runs_of
     from dagster_hpc.usage.words import hours
 

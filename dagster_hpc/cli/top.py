@@ -135,7 +135,7 @@ def _summary(view: LiveView) -> str:
 
 
 def _cells(view: LiveView) -> list[list[str]]:
-    from dagster_hpc.cli.display import duration
+    from dagster_hpc.engine.units import duration
     from dagster_hpc.usage.words import hours
 
     now = time.time()

@@ -59,7 +59,7 @@ def explain_end(facts: Facts) -> Explanation:
 
 def _by_what_it_used(facts: Facts) -> tuple[list[str], list[str]]:
     """Used against given."""
-    m, given = facts.row.metrics, facts.given
+    m, given = facts.row.metrics, facts.row.given
     details, remedies = [], []
     if m.elapsed_s is not None and given.walltime_s:
         details.append(f"It ran for {format_walltime(round(m.elapsed_s))} of {format_walltime(given.walltime_s)}.")
@@ -81,7 +81,7 @@ def _by_what_it_used(facts: Facts) -> tuple[list[str], list[str]]:
 
 
 def _by_exit_code(facts: Facts) -> tuple[list[str], list[str]]:
-    row, given = facts.row, facts.given
+    row, given = facts.row, facts.row.given
     if row.reason.startswith(("module load", "pre_command")) or "failed with exit code" in row.reason:
         return ["It failed before its program began, in what prepares it."], [_SET_UP]
     if "never began" in row.reason or "could not be started" in row.reason:

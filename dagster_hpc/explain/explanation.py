@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from dagster_hpc.engine.job import RetryPlan
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.schedulers.base import Outlook
 
@@ -20,11 +19,6 @@ class Facts:
     before: int = 0  # READY: so many submissions wait in the ledger before it, on the same way
     live: int = 0  # jobs of its target that the scheduler has
     stderr: str = ""  # its last lines
-
-    @property
-    def given(self) -> RetryPlan:
-        """What the job was given; nothing in it where an older version submitted it."""
-        return self.row.retry or RetryPlan()
 
 
 @dataclass(frozen=True)

@@ -46,7 +46,7 @@ def _by_state(facts: Facts) -> Explanation:
 
 
 def _running(facts: Facts) -> Explanation:
-    started, given_s = facts.row.metrics.started_at, facts.given.walltime_s
+    started, given_s = facts.row.metrics.started_at, facts.row.given.walltime_s
     if started is None:
         return Explanation("It runs.")
     ran_s = round(max(0.0, facts.now - started))

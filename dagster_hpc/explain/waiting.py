@@ -56,7 +56,7 @@ def explain_in_ledger(facts: Facts) -> Explanation:
 
 def _given(facts: Facts) -> str:
     """What it asks for, by which one can see what to change."""
-    given = facts.given
+    given = facts.row.given
     if not given.walltime_s:
         return ""
     parts = [f"{_count(given.nodes, 'node')} with {_count(given.cores_per_node, 'core')} each" if given.nodes else ""]

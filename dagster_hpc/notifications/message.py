@@ -90,7 +90,7 @@ def _title(occasion: Occasion, now: float) -> str:
     if occasion.kind == "stuck":
         return f"{name} cannot start{several}"
     if occasion.kind == "near_walltime":
-        left = row.walltime_s - ran_s(row, now)
+        left = row.given.walltime_s - ran_s(row, now)
         when = f"in {duration(left)}" if left > 0 else "now"
         return f"{name} comes to the end of its walltime {when}{several}"
     waited = duration(waited_s(row, now))
@@ -108,7 +108,7 @@ def _facts(occasion: Occasion, now: float, webserver_url: str | None) -> str:
     job, row = occasion.job, occasion.job.first
     m = row.metrics
     place = [row.target, f"queue {row.queue}" if row.queue else "", f"project {row.project}" if row.project else ""]
-    limit = f" of {format_walltime(row.walltime_s)}" if row.walltime_s else ""
+    limit = f" of {format_walltime(row.given.walltime_s)}" if row.given.walltime_s else ""
     elapsed = m.elapsed_s if row.state.is_final else ran_s(row, now)
     ran = f"{duration(elapsed)}{limit}" if elapsed is not None and m.started_at is not None else ""
     facts = {
@@ -118,7 +118,7 @@ def _facts(occasion: Occasion, now: float, webserver_url: str | None) -> str:
         "Ran": ran,
         "Memory": f"{m.max_rss_mib:.0f} MiB at most" if m.max_rss_mib is not None else "",
         "Nodes": shortened(m.node_list or "", _LONGEST_LINE),
-        "Until": _clock(m.started_at + row.walltime_s) if occasion.kind == "near_walltime" and m.started_at else "",
+        "Until": _clock(m.started_at + row.given.walltime_s) if occasion.kind == "near_walltime" and m.started_at else "",
         "Asset": job.asset_key or "",
         "Partition": ", ".join(job.partition_keys) if len(job.partition_keys) <= 3 else "",
         "Run": _run(row, webserver_url),

@@ -83,7 +83,7 @@ def is_stuck(row: JobRow, now: float) -> bool:
 def is_near_walltime(row: JobRow, limits: Limits, now: float) -> bool:
     """Whether it has used so much of its walltime that it may not be finished in time."""
     is_running = row.state is JobState.RUNNING and row.ending_since is None
-    return is_running and row.walltime_s > 0 and ran_s(row, now) >= limits.walltime_share * row.walltime_s
+    return is_running and row.given.walltime_s > 0 and ran_s(row, now) >= limits.walltime_share * row.given.walltime_s
 
 
 def ran_s(row: JobRow, now: float) -> float:

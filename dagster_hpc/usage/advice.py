@@ -17,7 +17,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.units import format_walltime
 from dagster_hpc.usage.figures import quantile
-from dagster_hpc.usage.job import given, memory_per_node_mib
+from dagster_hpc.usage.job import memory_per_node_mib
 from dagster_hpc.usage.report import BY, NOBODY
 
 SHARE = 0.95  # of the jobs would have fitted, before the margin
@@ -59,15 +59,15 @@ def advise(rows: Sequence[JobRow], by: str, *, least: int, margin: float) -> lis
     """For each profile (or asset), the one with most jobs first. `least`: so many jobs, or no advice."""
     groups: dict[tuple[str, str], list[JobRow]] = {}
     for row in rows:
-        profile = given(row).profile
+        profile = row.given.profile
         name = profile if by == "profile" else BY[by](row)
         if name not in ("", NOBODY):
             groups.setdefault((name, profile), []).append(row)
     found = [
         Advice(
             name, profile,
-            _need(some, JobState.TIMEOUT, _elapsed_s, lambda row: given(row).walltime_s, least, margin, _STEPS_S),
-            _need(some, JobState.OOM, memory_per_node_mib, lambda row: given(row).memory_mib, least, margin, _STEPS_MIB),
+            _need(some, JobState.TIMEOUT, _elapsed_s, lambda row: row.given.walltime_s, least, margin, _STEPS_S),
+            _need(some, JobState.OOM, memory_per_node_mib, lambda row: row.given.memory_mib, least, margin, _STEPS_MIB),
         )
         for (name, profile), some in groups.items()
     ]  # fmt: skip

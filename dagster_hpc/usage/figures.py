@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.usage.job import cause, given, is_bad, memory_per_node_mib, node_hours
+from dagster_hpc.usage.job import cause, is_bad, memory_per_node_mib, node_hours
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,9 @@ def usage_of(name: str, rows: Sequence[JobRow], now: float) -> Usage:
         badly=len(bad),
         node_hours=sum(node_hours(row, now) for row in rows),
         lost_node_hours=sum(node_hours(row, now) for row in bad),
-        walltime=_share((row.metrics.elapsed_s, given(row).walltime_s) for row in rows),
+        walltime=_share((row.metrics.elapsed_s, row.given.walltime_s) for row in rows),
         cores=_share((row.metrics.cpu_time_s, _core_seconds(row)) for row in rows),
-        memory=_share((memory_per_node_mib(row), given(row).memory_mib) for row in rows),
+        memory=_share((memory_per_node_mib(row), row.given.memory_mib) for row in rows),
         energy_j=sum(energies) if energies else None,
         wait_median_s=quantile(waits, 0.5),
         wait_p95_s=quantile(waits, 0.95),

@@ -5,16 +5,11 @@ from __future__ import annotations
 import json
 from functools import lru_cache
 
-from dagster_hpc.engine.job import JobState, RetryPlan, is_signal, signal_name
+from dagster_hpc.engine.job import JobState, is_signal, signal_name
 from dagster_hpc.engine.ledger import JobRow
 
 _OF_A_PROCESS = ("slurm",)  # their peak is of one task
 _OF_A_NODE = ("pjm", "pjm-without-bulk", "local")  # that of the others is of the whole job
-
-
-def given(row: JobRow) -> RetryPlan:
-    """What it was given; nothing in it where an older version submitted it."""
-    return row.retry or RetryPlan()
 
 
 def is_bad(row: JobRow) -> bool:
@@ -28,7 +23,7 @@ def node_hours(row: JobRow, now: float) -> float:
     if m.node_hours is not None:
         return m.node_hours
     if row.state is JobState.RUNNING and m.started_at is not None:
-        return max(0.0, now - m.started_at) * (m.nodes or given(row).nodes or 1) / 3600
+        return max(0.0, now - m.started_at) * (m.nodes or row.given.nodes or 1) / 3600
     return 0.0
 
 
@@ -37,7 +32,7 @@ def memory_per_node_mib(row: JobRow) -> float | None:
 
     Slurm tells of the largest process only: then its ranks are taken to be alike.
     """
-    peak, plan = row.metrics.max_rss_mib, given(row)
+    peak, plan = row.metrics.max_rss_mib, row.given
     if peak is None:
         return None
     kind = scheduler_kind(row.scheduler)

@@ -9,7 +9,7 @@ from typing import Any
 
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
-from dagster_hpc.usage.job import given, node_hours
+from dagster_hpc.usage.job import node_hours
 
 _ORDER = (
     JobState.RUNNING, JobState.SUSPENDED, JobState.UNKNOWN, JobState.PENDING, JobState.HELD, JobState.SUBMITTING,
@@ -57,7 +57,7 @@ def live_view(rows: Sequence[JobRow], ended: Mapping[str, int], now: float, most
         tuple(lines[:most]),
         max(0, len(lines) - most),
         _counted(rows),
-        sum(row.metrics.nodes or given(row).nodes or 1 for row in running),
+        sum(row.metrics.nodes or row.given.nodes or 1 for row in running),
         sum(node_hours(row, now) for row in rows),
     )
 

@@ -9,13 +9,13 @@ from typing import Any
 
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.usage.figures import Usage, usage_of
-from dagster_hpc.usage.job import given, is_bad, node_hours
+from dagster_hpc.usage.job import is_bad, node_hours
 
 NOBODY = "-"  # what is not known: no asset, no name of a profile, a user whom an older version did not note
 BY: Mapping[str, Callable[[JobRow], str]] = {
     "asset": lambda row: row.asset_key or NOBODY,
-    "profile": lambda row: given(row).profile or NOBODY,
-    "user": lambda row: given(row).user or NOBODY,
+    "profile": lambda row: row.given.profile or NOBODY,
+    "user": lambda row: row.given.user or NOBODY,
     "target": lambda row: row.target,
 }
 _MOST_BARS = 48

@@ -2,19 +2,11 @@
 
 from __future__ import annotations
 
+from dagster_hpc.engine import units
+
 
 def duration(seconds: float | None) -> str:
-    """`42s`, `3m05s`, `2h10m`, `4d03h`."""
-    if seconds is None:
-        return "-"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 3600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    if whole < 86400:
-        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
-    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+    return "-" if seconds is None else units.duration(seconds)
 
 
 def hours(value: float) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from dagster_hpc.engine.job import JobMetrics, JobState
+from dagster_hpc.engine.job import JobMetrics, JobState, RetryPlan
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.notifications.message import Message, message_of, summary_of
 from dagster_hpc.notifications.occasions import Kind, Limits, Occasion, kind_of, under_way
@@ -16,7 +16,7 @@ from dagster_hpc.sensors.ended_job import EndedJob
 NOW = 1_000_000.0
 ROW = JobRow(
     "k7m2x9qd", "k7m2x9qd", "md-1", "slurm@lab", '{"kind": "slurm"}', "/scratch/md-1/k7m2x9qd", JobState.FAILED,
-    created_at=NOW - 5000, updated_at=NOW, cluster="lab", queue="regular", project="ab12", walltime_s=7200,
+    created_at=NOW - 5000, updated_at=NOW, cluster="lab", queue="regular", project="ab12", retry=RetryPlan(walltime_s=7200),
     job_id="4711", exit_code=3, reason="its program ended with exit code 3", asset_key="trajectory", partition_key="a",
     run_id="r1", metrics=JobMetrics(submitted_at=NOW - 5000, started_at=NOW - 4000, ended_at=NOW, elapsed_s=4000,
                                    max_rss_mib=512.4, node_list="node12"),
@@ -147,8 +147,8 @@ RUNNING = row(state=JobState.RUNNING, metrics=JobMetrics(submitted_at=NOW - 7000
     ("found", "kinds"),
     [
         (RUNNING, ["near_walltime"]),
-        (replace(RUNNING, walltime_s=0), []),  # of an older version, which did not note it
-        (replace(RUNNING, walltime_s=8000), []),
+        (replace(RUNNING, retry=None), []),  # of an older version, which did not note it
+        (replace(RUNNING, retry=RetryPlan(walltime_s=8000)), []),
         (replace(RUNNING, ending_since=NOW), []),  # it is over, and its accounts are to come
         (row(state=JobState.PENDING, metrics=JobMetrics(), stuck_since=NOW - 301), ["stuck"]),
         (row(state=JobState.PENDING, metrics=JobMetrics(), stuck_since=NOW - 10), []),

@@ -32,7 +32,6 @@ class JobRow:
     queue: str = ""
     project: str = ""
     script_sha256: str = ""  # of what may be submitted; '': its files are not whole yet, or it was adopted
-    walltime_s: int = 0  # as it was asked for; 0: not known
     outputs: Mapping[str, str] = field(default_factory=dict)
     asset_key: str | None = None
     partition_key: str | None = None
@@ -64,6 +63,11 @@ class JobRow:
     retry_number: int = 0
     first_token: str = ""  # of the chain of attempts; '' in the first itself
     next_token: str = ""  # of the attempt that has taken its place
+
+    @property
+    def given(self) -> RetryPlan:
+        """What it was given; nothing in it where an older version submitted it."""
+        return self.retry or RetryPlan()
 
     @property
     def goes_on(self) -> bool:
@@ -136,7 +140,6 @@ def to_columns(row: JobRow) -> dict[str, Any]:
         "cancel_sent_at": row.cancel_sent_at,
         "together": row.together,
         "deployment": row.deployment,
-        "walltime_s": row.walltime_s,
         "outputs": json.dumps(dict(row.outputs)),
         "metrics": json.dumps(row.metrics.to_dict()),
         "copies": json.dumps(row.copies),
@@ -155,7 +158,6 @@ def from_columns(columns: Mapping[str, Any]) -> JobRow:
         cancel_sent_at=columns.get("cancel_sent_at"),
         together=columns.get("together", 1),
         deployment=columns.get("deployment", ""),
-        walltime_s=columns.get("walltime_s", 0),
         outputs=json.loads(columns["outputs"]),
         metrics=_decoded_metrics(columns["metrics"]),
         copies=_decoded_words(columns["copies"]),

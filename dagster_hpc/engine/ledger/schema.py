@@ -32,7 +32,6 @@ JOBS = sa.Table(
     sa.Column("project", sa.Text, nullable=False, server_default=""),
     sa.Column("work_dir", sa.Text, nullable=False),
     sa.Column("script_sha256", sa.Text, nullable=False),
-    sa.Column("walltime_s", sa.Integer, nullable=False, server_default="0"),  # as it was asked for; 0: not known
     sa.Column("outputs", sa.Text, nullable=False, server_default="{}"),
     sa.Column("asset_key", sa.Text, index=True),
     sa.Column("partition_key", sa.Text),
@@ -243,8 +242,7 @@ def _from_4(connection: sa.Connection) -> None:
 
 
 def _from_5(connection: sa.Connection) -> None:
-    """Since version 6 the walltime that was asked for is known, and what was said of a job to those who watch."""
-    _add_columns(connection)
+    """Since version 6 it is known what was said of a job to those who watch."""
     NOTICES.create(connection, checkfirst=True)
 
 

@@ -147,7 +147,6 @@ def _rows_after(before: Sequence[JobRow], work: Workplace) -> list[JobRow]:
                 cluster=row.cluster,
                 queue=row.queue,
                 project=row.project,
-                walltime_s=plan.walltime_s,
                 outputs=outputs,
                 asset_key=row.asset_key,
                 partition_key=row.partition_key,

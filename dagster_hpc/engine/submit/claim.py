@@ -152,7 +152,6 @@ def _claim_batch(
         queue=spec.queue,
         project=spec.project,
         script_sha256=hashlib.sha256(encode(script)).hexdigest(),
-        walltime_s=spec.walltime_s,
         outputs=dict(spec.outputs),
         asset_key=request.asset_key,
         run_id=request.run_id,
