@@ -93,9 +93,13 @@ class JobWatch:
         return _silent(job.result) if over_s >= engine.target.patience.file_delay_s else ""
 
     def has_reported(self, key: str) -> None:
-        """The step has told Dagster how it ended; of its job only the figures are still to come."""
+        """The step has told Dagster how it ended; of its job only the figures are still to come, and no further attempt."""
         for job in self._jobs.values():
-            job.reported |= job.step_key == key
+            if job.step_key == key and not job.reported:
+                job.reported = True
+                if job.row is not None:
+                    with suppress(LedgerUnavailable):
+                        self._hpc._engine().ledger.observations.close(job.row)
 
     def cancel(self) -> str:
         """Cancel all jobs that are not over, by one command; what became of that."""

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
 from dagster_hpc import Command, HPCJobRunner, JobResult, SubmitRefused
-from dagster_hpc.engine.job import Request
+from dagster_hpc.engine.job import Request, RetryRule
 from dagster_hpc.executor import watch
 from dagster_hpc.executor.watch import JobWatch
 from dagster_hpc.resources.resolve import resolve
@@ -111,6 +112,16 @@ def test_what_a_job_has_cost_is_told_when_its_step_has_reported(hpc: HPCJobRunne
     assert "ended as COMPLETED" in words
     assert result is not None
     assert result.metrics.elapsed_s is not None
+
+
+def test_a_job_that_fails_after_its_step_has_reported_is_not_tried_again(hpc: HPCJobRunner, said: Said) -> None:
+    jobs, rule = JobWatch(hpc), RetryRule(on=("FAILED",))
+    asked = replace(request(hpc, "a", "sleep 2; exit 3"), retry=(rule,))
+    jobs.submit("a", "a", lambda words, result: said.append((words, result)), lambda: asked)
+    jobs.has_reported("a")
+    jobs.finish()
+    assert "ended as FAILED" in said[-1][0]
+    assert len(hpc.jobs()) == 1
 
 
 def test_all_jobs_are_cancelled_together(hpc: HPCJobRunner, said: Said) -> None:

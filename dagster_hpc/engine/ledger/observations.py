@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobMetrics, JobState
 from dagster_hpc.engine.ledger.database import Database, in_parts
-from dagster_hpc.engine.ledger.rows import Change, encoded_plan
+from dagster_hpc.engine.ledger.rows import Change, JobRow, encoded_plan
 from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN
 from dagster_hpc.engine.process import NOBODY
 
@@ -109,6 +109,12 @@ class Observations:
     def give_up(self, tokens: Sequence[str], why: str) -> None:
         """No further attempt is made at these, though one was due."""
         self._update(tokens, GOES_ON, **_stopped(why))
+
+    def close(self, row: JobRow) -> None:
+        """What this job was for is done: however it ends, no further attempt is made."""
+        if row.retry is not None:
+            self._update([row.token], OPEN, retry=encoded_plan(row.retry.closed))
+            self.give_up([row.token], "what it was for was done")
 
     def _followers(self, tokens: Sequence[str]) -> list[str]:
         """The attempts that have taken the place of these."""
