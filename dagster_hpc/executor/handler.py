@@ -81,12 +81,11 @@ class StepJobHandler(StepHandler):
 
     def check_step_health(self, step_handler_context: StepHandlerContext) -> CheckStepHealthResult:
         step, identity = _step_of(step_handler_context), identity_of(step_handler_context.execute_step_args)
-        key = step.step.key
-        if not self.watch.knows(key, identity):  # an earlier process of this run has begun it
-            if self.watch.join(key, identity, _telling(step)):
+        if not self.watch.knows(identity):  # an earlier process of this run has begun it
+            if self.watch.join(step.step.key, identity, _telling(step)):
                 return CheckStepHealthResult.healthy()
             return CheckStepHealthResult.unhealthy("no job was submitted for it")
-        trouble = self.watch.trouble(key)
+        trouble = self.watch.trouble(identity)
         return CheckStepHealthResult.unhealthy(trouble) if trouble else CheckStepHealthResult.healthy()
 
     def terminate_step(self, step_handler_context: StepHandlerContext) -> Iterator[DagsterEvent]:

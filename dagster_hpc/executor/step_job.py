@@ -47,7 +47,8 @@ class StepJobs:
 
     def faults(self, steps: Iterable[tuple[str, Mapping[str, str]]], instance: InstanceRef | None) -> list[str]:
         """What is wrong with the profiles and tags of these steps, given as (key, tags), before any of them is submitted."""
-        found: list[str] = []
+        unset = [name for name in self.env_vars if name not in os.environ]
+        found = [f"env_vars names {name}, which is not set where the run is executed" for name in unset]
         for key, tags in steps:
             try:
                 self._spec(key, "true", self._profile(tags, instance))

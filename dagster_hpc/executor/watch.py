@@ -25,8 +25,9 @@ Tell = Callable[[str, JobResult | None], None]  # into the event log: a sentence
 
 @dataclass
 class Watched:
-    """One step's job. `tell` writes into the event log, under the step."""
+    """The job of one attempt at a step. `tell` writes into the event log, under the step."""
 
+    step_key: str
     identity: str
     tell: Tell
     is_submitted: bool = True  # False: that is under way
@@ -43,7 +44,7 @@ class JobWatch:
 
     def __init__(self, hpc: HPCJobRunner, clock: Callable[[], float] = time.monotonic) -> None:
         self._hpc, self._clock = hpc, clock
-        self._jobs: dict[str, Watched] = {}
+        self._jobs: dict[str, Watched] = {}  # by their identities
         self._looked_at = -_ONE_LOOK_S
 
     def submit(self, key: str, identity: str, tell: Tell, request: Callable[[], Request]) -> JobRow | None:
@@ -51,39 +52,39 @@ class JobWatch:
 
         A submission that takes long goes on by itself: the other steps, and whoever terminates the run, do not wait for it.
         """
-        job = self._jobs[key] = Watched(identity, tell, is_submitted=False)
+        job = self._jobs[identity] = Watched(key, identity, tell, is_submitted=False)
         engine = self._hpc._engine()
 
         def submit() -> None:
             try:
                 if identity not in engine.latest([identity]):
                     engine.submit(request())
+                job.row = engine.latest([identity]).get(identity)
             except HPCError as error:
                 job.refusal = str(error)
-            job.row = engine.latest([identity]).get(identity)
-            job.is_submitted = True
+            finally:
+                job.is_submitted = True  # or it never will be
 
         SYSTEM_CLOCK.within(_SUBMIT_S, submit)
         return job.row
 
     def join(self, key: str, identity: str, tell: Tell) -> bool:
         """Go on with the job that an earlier process has submitted for this step; False if there is none."""
-        if key not in self._jobs or self._jobs[key].identity != identity:
-            self._jobs[key] = Watched(identity, tell)
+        self._jobs[identity] = Watched(key, identity, tell)
         self._look(at_once=True)
-        return self._jobs[key].row is not None
+        return self._jobs[identity].row is not None
 
-    def knows(self, key: str, identity: str) -> bool:
-        return key in self._jobs and self._jobs[key].identity == identity
+    def knows(self, identity: str) -> bool:
+        return identity in self._jobs
 
-    def trouble(self, key: str) -> str:
+    def trouble(self, identity: str) -> str:
         """Why this step, which has not reported its end, will never do so; '' while it may."""
         self._look()
-        job = self._jobs[key]
+        job = self._jobs[identity]
         if not job.is_submitted:
             return ""
         if job.row is None or (job.refusal and job.row.is_over):
-            return job.refusal or "its job is no longer in the ledger: somebody has removed it."
+            return job.refusal or "the ledger has no job of this step: somebody has removed it, or it never came to be."
         if job.result is None or job.over_since is None:
             return ""
         over_s, engine = self._clock() - job.over_since, self._hpc._engine()
@@ -92,9 +93,13 @@ class JobWatch:
         return _silent(job.result) if over_s >= engine.target.patience.file_delay_s else ""
 
     def has_reported(self, key: str) -> None:
-        """The step has told Dagster how it ended; of its job only the figures are still to come."""
-        if key in self._jobs:
-            self._jobs[key].reported = True
+        """The step has told Dagster how it ended; of its job only the figures are still to come, and no further attempt."""
+        for job in self._jobs.values():
+            if job.step_key == key and not job.reported:
+                job.reported = True
+                if job.row is not None:
+                    with suppress(LedgerUnavailable):
+                        self._hpc._engine().ledger.observations.close(job.row)
 
     def cancel(self) -> str:
         """Cancel all jobs that are not over, by one command; what became of that."""
@@ -128,10 +133,10 @@ class JobWatch:
             self._read(engine.ledger.latest)
         except LedgerUnavailable:
             return  # a ledger that is silent changes nothing
-        for key, job in list(self._jobs.items()):
+        for job in list(self._jobs.values()):
             self._take_in(job, engine)
             if job.reported and (job.result is not None or job.row is None):
-                del self._jobs[key]
+                del self._jobs[job.identity]
         self._looked_at = self._clock()
 
     def _read(self, latest: Callable[[list[str]], dict[str, JobRow]]) -> None:

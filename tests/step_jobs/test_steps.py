@@ -83,11 +83,12 @@ def test_ranks_of_a_profile_are_room_for_the_step_which_is_executed_once(home: S
 
 
 def test_wrong_tags_are_told_all_at_once_before_anything_is_submitted(home: StepHome) -> None:
-    with home.executed("faulty") as result:
+    with home.executed("faulty", env_vars=["NOWHERE_SET"]) as result:
         assert not result.success
         errors = home.errors(result.run_id)
     assert "step misspelled: the tag 'dagster_hpc/profil' means nothing: did you mean 'dagster_hpc/profile'?" in errors
     assert "step mistyped: overrides has no key 'waltime': did you mean 'walltime'?" in errors
+    assert "env_vars names NOWHERE_SET, which is not set where the run is executed" in errors
     assert "nothing was submitted" in errors
     assert home.jobs() == []
 

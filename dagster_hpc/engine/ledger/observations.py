@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from dagster_hpc.engine.job import JobMetrics, JobState, RetryPlan
 from dagster_hpc.engine.ledger.database import Database, in_parts
-from dagster_hpc.engine.ledger.rows import Change, encoded_plan
+from dagster_hpc.engine.ledger.rows import Change, JobRow, encoded_plan
 from dagster_hpc.engine.ledger.schema import GOES_ON, JOBS, OPEN, OVER, in_state
 from dagster_hpc.engine.process import NOBODY
 
@@ -127,6 +127,12 @@ class Observations:
             return self._database.write(lambda connection: bool(connection.execute(statement).rowcount))
         except sa.exc.IntegrityError:  # of its identity: the same work has been asked for anew
             return False
+
+    def close(self, row: JobRow) -> None:
+        """What this job was for is done: however it ends, no further attempt is made."""
+        if row.retry is not None:
+            self._update([row.token], OPEN, retry=encoded_plan(row.retry.closed))
+            self.give_up([row.token], "what it was for was done")
 
     def _followers(self, tokens: Sequence[str]) -> list[str]:
         """The attempts that have taken the place of these."""
