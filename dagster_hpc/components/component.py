@@ -166,7 +166,8 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
             # One array job for many partitions. Without partitions too: Dagster takes a range only where all have it.
             "backfill_policy": dg.BackfillPolicy.single_run(),
             "check_specs": [
-                dg.AssetCheckSpec(name, asset=job.asset, blocking=check.blocking) for name, check in job.checks.items()
+                dg.AssetCheckSpec(name, asset=job.asset, blocking=check.blocking, description=check.said(name))
+                for name, check in job.checks.items()
             ],
         }
         return hpc_asset(
