@@ -13,7 +13,7 @@ from typing_extensions import Self
 
 from dagster_hpc.assets.asset import HPCAsset, hpc_asset
 from dagster_hpc.components.automation import ScheduleField
-from dagster_hpc.components.body import body_of, parameters_of
+from dagster_hpc.components.body import body_of, ins_of
 from dagster_hpc.components.faults import Fault, faults_of, faults_of_requests, refuse
 from dagster_hpc.components.job import Job
 from dagster_hpc.components.place import Profile, Target
@@ -84,6 +84,8 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """The component as it is written; what is wrong with it is told with its lines."""
+        if attributes is None:
+            raise ConfigurationError("the file has no attributes", advice="write the jobs under `attributes: jobs:`.")
         made = super().load(attributes, context)
         folder = folder_of(context)
         refuse([*made.faults(), *faults_of(made.jobs, folder)], context.resolution_context)
@@ -152,7 +154,7 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
     def _asset(self, job: Job, folder: Path, runner: str) -> HPCAsset:
         options: dict[str, Any] = {
             "key": job.asset,
-            "ins": {name: dg.AssetIn(key) for key, name in parameters_of(job).items()},
+            "ins": ins_of(job),
             "deps": job.deps,
             "description": job.description,
             "group_name": job.group_name,

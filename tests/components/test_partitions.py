@@ -47,6 +47,16 @@ def test_a_run_of_several_partitions_is_one_array_and_the_next_job_gathers_them(
     assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
 
 
+def test_what_gathers_takes_the_partitions_that_are_there(project: Project, instance: dg.DagsterInstance) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    for key in ("n2", "h2"):
+        run(definitions, instance, "energy", partition=key)
+    result = run(definitions, instance, "report")
+    report = Path(result.output_for_node("report")["report"]).read_text()
+    assert report == "energy of h2\nenergy of n2\n"
+
+
 def test_one_run_of_all_partitions_makes_the_gathering_asset_too(project: Project, instance: dg.DagsterInstance) -> None:
     project.write(STUDY)
     definitions = project.load()
