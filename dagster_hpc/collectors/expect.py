@@ -54,6 +54,10 @@ class Expect(dg.Resolvable):
         }  # fmt: skip
         return {name: bound for name, bound in said.items() if bound is not None}
 
+    def said(self, check: str) -> str:
+        """The check of this name in words: `residual less_than 1e-06`."""
+        return " ".join([self.value or check, ", ".join(f"{name} {bound}" for name, bound in self.conditions.items())])
+
     def holds(self, value: Any) -> bool:
         """Whether a value is as it has to be."""
         return all(_TESTS[name](value, bound) for name, bound in self.conditions.items())
@@ -67,7 +71,7 @@ class Expect(dg.Resolvable):
             severity=dg.AssetCheckSeverity[self.severity],
             metadata={
                 "value": shown_value(value),
-                "expected": text(", ".join(f"{name} {bound}" for name, bound in self.conditions.items())),
+                "expected": text(self.said(check)),
             },
         )
 

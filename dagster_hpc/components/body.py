@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,12 @@ def parameters_of(job: Job) -> dict[dg.AssetKey, str]:
     return {key: f"upstream_{number}" for number, key in enumerate(job.upstream, start=1)}
 
 
+def ins_of(job: Job) -> dict[str, dg.AssetIn]:
+    """The upstream assets whose values it is given. One without partitions gathers those that are there."""
+    metadata = {"allow_missing_partitions": True} if job.partitions_def is None else {}
+    return {name: dg.AssetIn(key, metadata=metadata) for key, name in parameters_of(job).items()}
+
+
 def body_of(job: Job, folder: Path) -> Body:
     """The function that says what to run. `folder`: where the files of the job lie."""
     parameters = parameters_of(job)
@@ -36,7 +43,8 @@ def body_of(job: Job, folder: Path) -> Body:
     body.__doc__ = job.description
     taken = [inspect.Parameter(name, _Kind) for name in ("context", *parameters.values())]
     body.__signature__ = inspect.Signature(taken)  # type: ignore[attr-defined]
-    body.made_from = (job.script, job.executable, job.args, [_content(folder / name) for name in job.files])  # type: ignore[attr-defined]
+    files = [_digest(folder / name) for name in job.files]
+    body.made_from = (job.script, job.executable, job.args, files)  # type: ignore[attr-defined]
     return body
 
 
@@ -53,8 +61,8 @@ def files_of(job: Job, folder: Path) -> dict[str, Path]:
     return {Path(name).name: folder / name for name in job.files}
 
 
-def _content(path: Path) -> str:
-    return path.read_bytes().hex()
+def _digest(path: Path) -> str:
+    return sha256(path.read_bytes()).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -5,19 +5,18 @@
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import dagster as dg
 from pydantic import BaseModel
 from typing_extensions import Self
 
-from dagster_hpc.assets.asset import HPCAsset, hpc_asset
+from dagster_hpc.components.asset import asset_of
 from dagster_hpc.components.automation import ScheduleField
-from dagster_hpc.components.body import body_of, parameters_of
-from dagster_hpc.components.faults import Fault, faults_of, faults_of_requests, refuse
+from dagster_hpc.components.faults import Fault, errors_at, faults_of, faults_of_requests, refuse
 from dagster_hpc.components.job import Job
+from dagster_hpc.components.partitions import distinct
 from dagster_hpc.components.place import Profile, Target
-from dagster_hpc.components.readings import collect_of, files_read
 from dagster_hpc.components.repeating import Retry
 from dagster_hpc.components.scaffolder import JobScaffolder
 from dagster_hpc.engine.errors import ConfigurationError
@@ -84,33 +83,33 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Self:
         """The component as it is written; what is wrong with it is told with its lines."""
+        if attributes is None:
+            raise ConfigurationError("the file has no attributes", advice="write the jobs under `attributes: jobs:`.")
         made = super().load(attributes, context)
-        folder = folder_of(context)
-        refuse([*made.faults(), *faults_of(made.jobs, folder)], context.resolution_context)
-        try:
+        folder, where = folder_of(context), context.resolution_context
+        refuse([*made.faults(), *faults_of(made.jobs, folder)], where)
+        with errors_at(["target"], where):
             own = made.own_runner()
-        except ConfigurationError as error:
-            raise ConfigurationError(
-                [Fault(["target"], fault).located(context.resolution_context) for fault in error.faults], advice=error.advice
-            ) from error
         if own is not None:
-            refuse([*faults_of_requests(made.jobs, folder, own, made.usual_profile)], context.resolution_context)
+            refuse([*faults_of_requests(made.jobs, folder, own, made.usual_profile)], where)
         return made
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The assets, with the schedule, the sensor and the runner that they need."""
         name, own = name_of(context), self.own_runner()
         key = self.runner if own is None else f"hpc_{name}"
-        schedules, sensors = [], []
+        folder, schedules, sensors = folder_of(context), [], []
         if self.schedule:
-            keys, partitions = [job.asset for job in self.jobs], self._all_partitions
-            schedules.append(self.schedule.definition(name, keys, partitions[0] if partitions else None))
+            partitions = next(iter(distinct(job.partitions_def for job in self.jobs)), None)
+            schedules.append(self.schedule.definition(name, [job.asset for job in self.jobs], partitions))
         if any(job.detached for job in self.jobs):
             # It starts no job, and without it nobody hears of those that are detached.
             running = dg.DefaultSensorStatus.RUNNING
             sensors.append(build_hpc_job_sensor(f"{name}_jobs", runner=key, default_status=running))
         return dg.Definitions(
-            assets=[self._asset(job, folder_of(context), key) for job in self.jobs],
+            assets=[
+                asset_of(job, folder, runner=key, profile=self.usual_profile, retry=self.retry) for job in self.jobs
+            ],
             schedules=schedules,
             sensors=sensors,
             resources={} if own is None else {key: own},
@@ -137,51 +136,9 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
         faults = []
         if isinstance(self.target, HPCTarget) and not self.work_root:
             faults.append(Fault(["target"], "a target that is written here needs a work_root: the folder for its jobs"))
-        if self.schedule and len(self._all_partitions) > 1:
+        if self.schedule and len(distinct(job.partitions_def for job in self.jobs)) > 1:
             faults.append(Fault(["schedule"], "one schedule is for jobs with the same partitions: use two files"))
         return faults
-
-    @property
-    def _all_partitions(self) -> list[dg.PartitionsDefinition[Any]]:
-        found: list[dg.PartitionsDefinition[Any]] = []
-        for job in self.jobs:
-            if job.partitions_def is not None and job.partitions_def not in found:
-                found.append(job.partitions_def)
-        return found
-
-    def _asset(self, job: Job, folder: Path, runner: str) -> HPCAsset:
-        options: dict[str, Any] = {
-            "key": job.asset,
-            "ins": {name: dg.AssetIn(key) for key, name in parameters_of(job).items()},
-            "deps": job.deps,
-            "description": job.description,
-            "group_name": job.group_name,
-            "owners": job.owners,
-            "tags": job.tags,
-            "kinds": set(job.kinds),
-            "metadata": job.metadata,
-            "pool": job.pool,
-            "automation_condition": job.automation_condition,
-            "partitions_def": job.partitions_def,
-            # One array job for many partitions. Without partitions too: Dagster takes a range only where all have it.
-            "backfill_policy": dg.BackfillPolicy.single_run(),
-            "check_specs": [
-                dg.AssetCheckSpec(name, asset=job.asset, blocking=check.blocking) for name, check in job.checks.items()
-            ],
-        }
-        return hpc_asset(
-            job.profile or self.usual_profile,
-            outputs={**job.outputs, **files_read(job.values, job.outputs)},
-            collect=collect_of(job.values, job.checks, job.outputs),
-            overrides=job.overrides,
-            timeout=job.timeout,
-            runner=runner,
-            max_running=job.max_running,
-            detached=job.detached,
-            retry=self.retry if job.retry is None else job.retry,
-            resume=job.resume,
-            **options,
-        )(body_of(job, folder))
 
 
 def folder_of(context: dg.ComponentLoadContext) -> Path:

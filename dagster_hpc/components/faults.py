@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -103,3 +104,13 @@ def refuse(faults: Sequence[Fault], context: dg.ResolutionContext) -> None:
     """One error for all of them."""
     if faults:
         raise ConfigurationError([fault.located(context) for fault in faults])
+
+
+@contextmanager
+def errors_at(path: Sequence[str | int], context: dg.ResolutionContext) -> Iterator[None]:
+    """The faults of an error inside the block are told as standing there."""
+    try:
+        yield
+    except ConfigurationError as error:
+        faults = [Fault(path, fault).located(context) for fault in error.faults]
+        raise ConfigurationError(faults, advice=error.advice) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Any, Literal, TypeAlias
 
 import dagster as dg
@@ -58,3 +59,12 @@ Partitions: TypeAlias = Annotated[
         ],
     ),
 ]
+
+
+def distinct(given: Iterable[Partitions]) -> list[dg.PartitionsDefinition[Any]]:
+    """Each of these once, without the places where there is none."""
+    found: list[dg.PartitionsDefinition[Any]] = []
+    for each in given:
+        if each is not None and each not in found:
+            found.append(each)
+    return found

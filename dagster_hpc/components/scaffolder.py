@@ -38,7 +38,9 @@ class JobScaffolder(dg.Scaffolder[Any]):
         """Write it, or add it to a file that is there."""
         name = "".join(letter if letter.isalnum() else "_" for letter in request.target_path.name)
         first = _FIRST.format(type_name=request.type_name, name=name)
-        if request.append:
+        if request.scaffold_format == "python":
+            dg.scaffold_component(request)
+        elif request.append:
             with request.target_path.open("a", encoding="utf-8") as file:
                 file.write(f"---\n{first}")
         else:

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from tests.components.project import Project, run
+from tests.docs.pages import page
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
 
@@ -47,6 +48,13 @@ def test_kestras_flow_runs_on_slurm_and_tells_its_final_state(
     said = {name: value.value for name, value in made.metadata.items()}
     assert (said["state"], said["exit_code"]) == ("COMPLETED", 0)
     assert said["job_id"]
+
+
+def test_the_pipeline_of_the_readme_is_copied_in_thirty_lines() -> None:
+    (pipeline,) = (block for block in page("README.md").blocks if "HPCJobComponent" in block.text)
+    assert len(pipeline.text.splitlines()) <= 30
+    for word in ("schedule:", "plot:", "retry:", "checks:", "partitions_def:"):
+        assert word in pipeline.text
 
 
 def test_an_example_is_yaml_that_dagster_takes() -> None:

@@ -107,6 +107,12 @@ def test_a_target_that_is_written_here_needs_a_folder_for_its_jobs(project: Proj
     assert f"{path}:3: a target that is written here needs a work_root" in complaint(project)
 
 
+def test_a_file_without_attributes_says_what_is_missing(project: Project) -> None:
+    path = project.write("jobs: [{asset: a, script: echo}]")
+    path.write_text("type: dagster_hpc.HPCJobComponent\n")
+    assert "write the jobs under `attributes: jobs:`" in complaint(project)
+
+
 def test_of_a_target_only_what_is_wrong_with_its_own_kind_is_told(project: Project) -> None:
     head = "type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: slurm, queue: regular}"
     path = project.write("work_root: $WORK\njobs: [{asset: a, script: echo}]", head=head)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from tests.components.project import HEAD, Project, run
 
@@ -137,6 +138,7 @@ def test_profile_overrides_and_retries_reach_the_job(project: Project, instance:
 def test_a_project_with_a_runner_of_its_own_needs_no_target(project: Project, instance: dg.DagsterInstance) -> None:
     (project.defs / "resources.py").write_text(project.filled("""
 import dagster as dg
+import pytest
 from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget
 
 @dg.definitions
@@ -174,3 +176,32 @@ def test_two_components_of_one_file_have_runners_of_their_own(project: Project) 
     path.write_text(f"{path.read_text()}---\n{second}")
     assert sorted(project.load().resources or {}) == ["hpc_pipeline", "hpc_pipeline_1"]
 
+
+
+def test_what_holds_for_all_jobs_stands_once_under_post_processing(
+    project: Project, instance: dg.DagsterInstance
+) -> None:
+    path = project.write("jobs: [{asset: one, script: echo 1 >n, outputs: {n: n}}, {asset: two, script: echo}]")
+    everywhere = "post_processing: {assets: [{target: '*', attributes: {group_name: climate}}]}\n"
+    path.write_text(path.read_text() + everywhere)
+    definitions = project.load()
+    graph = definitions.resolve_asset_graph()
+    assert {graph.get(dg.AssetKey(key)).group_name for key in ("one", "two")} == {"climate"}
+    assert output(run(definitions, instance), "one", "n") == "1\n"
+
+
+def test_a_variable_of_the_environment_fills_a_target_and_a_profile(
+    project: Project, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PLACE", project.filled("$SPOOL"))
+    monkeypatch.setenv("WHO", "007")
+    head = 'type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: local, spool: "{{ env.PLACE }}"}'
+    project.write(
+        """
+      work_root: $WORK
+      profile: {environments: {WHO: "agent {{ env.WHO }}"}}
+      jobs: [{asset: who, script: 'echo "$WHO" >who.txt', outputs: {who: who.txt}}]
+    """,
+        head=head,
+    )
+    assert output(run(project.load(), instance), "who", "who") == "agent 007\n"

@@ -10,7 +10,8 @@ import pytest
 
 from dagster_hpc import HPCJobRunner
 from tests.components.project import Project, run
-from tests.partitions.runs import arrays, materializations
+from tests.partitions.runs import arrays, materializations, metadata_of
+from tests.systems.daemon import wait_until
 
 STUDY = """
   jobs:
@@ -44,6 +45,16 @@ def test_a_run_of_several_partitions_is_one_array_and_the_next_job_gathers_them(
     result = run(definitions, instance, "report")
     report = Path(result.output_for_node("report")["report"]).read_text()
     assert report == "energy of h2\nenergy of li h\nenergy of n2\n"
+
+
+def test_what_gathers_takes_the_partitions_that_are_there(project: Project, instance: dg.DagsterInstance) -> None:
+    project.write(STUDY)
+    definitions = project.load()
+    for key in ("n2", "h2"):
+        run(definitions, instance, "energy", partition=key)
+    result = run(definitions, instance, "report")
+    report = Path(result.output_for_node("report")["report"]).read_text()
+    assert report == "energy of h2\nenergy of n2\n"
 
 
 def test_one_run_of_all_partitions_makes_the_gathering_asset_too(project: Project, instance: dg.DagsterInstance) -> None:
@@ -149,3 +160,32 @@ def test_a_file_with_a_detached_job_brings_the_sensor_that_reports_it(project: P
     assert isinstance(sensor, dg.SensorDefinition)
     assert (sensor.name, sensor.default_status) == ("pipeline_jobs", dg.DefaultSensorStatus.RUNNING)
     assert sensor.required_resource_keys == {"hpc_pipeline"}
+
+
+def test_the_sensor_of_the_file_reports_a_detached_job_with_its_values_and_checks(
+    project: Project, instance: dg.DagsterInstance
+) -> None:
+    project.write("""
+      jobs:
+        - asset: made
+          detached: true
+          script: echo "7 steps" | tee said.txt
+          outputs: {said: said.txt}
+          values: {steps: {pattern: '(\\d+) steps'}}
+          checks: {steps: {at_most: 5}}
+    """)
+    definitions = project.load()
+    run(definitions, instance)
+
+    def reported() -> bool:
+        context = dg.build_sensor_context(instance=instance, definitions=definitions, resources=definitions.resources)
+        with context:
+            definitions.resolve_sensor_def("pipeline_jobs").evaluate_tick(context)
+        return bool(materializations(instance, "made"))
+
+    wait_until(reported, 60, lambda: str(runner_of(definitions).jobs()))
+    ((made,),) = materializations(instance, "made").values()
+    assert metadata_of(made)["steps"] == 7
+    key = dg.AssetCheckKey(dg.AssetKey("made"), "steps")
+    record, *_ = instance.event_log_storage.get_asset_check_execution_history(key, limit=10)  # the newest
+    assert record.status.value == "FAILED"

@@ -9,11 +9,13 @@ from functools import lru_cache
 
 import click
 import pytest
+from dagster import Resolvable
 
 import dagster_hpc
 from dagster_hpc import (
     ExecutionProfile,
     HPCError,
+    HPCJobComponent,
     HPCJobConfig,
     HPCJobRunner,
     JobHandle,
@@ -26,6 +28,9 @@ from dagster_hpc import (
     job_metadata,
 )
 from dagster_hpc.cli.main import main
+from dagster_hpc.components.automation import Schedule
+from dagster_hpc.components.job import Job
+from dagster_hpc.components.readings import Check, Reading
 from dagster_hpc.engine.job import FINAL_STATES
 from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start
 from dagster_hpc.engine.target import Patience
@@ -71,6 +76,11 @@ def test_every_field_of_the_launchpad_is_on_the_page_of_profiles() -> None:
 @pytest.mark.parametrize("target", [LocalTarget, SlurmTarget])
 def test_every_field_of_a_target_has_a_row(target: type[LocalTarget] | type[SlurmTarget]) -> None:
     assert set(target.model_fields) - rows("targets.md") == set()
+
+
+@pytest.mark.parametrize("written", [HPCJobComponent, Job, Reading, Check, Schedule], ids=lambda one: one.__name__)
+def test_every_field_of_a_defs_yaml_is_on_its_page(written: type[Resolvable]) -> None:
+    assert set(written.model().model_fields) - words("pipeline-without-python.md") == set()
 
 
 def test_every_field_of_the_runner_has_a_row() -> None:

@@ -168,3 +168,11 @@ dagster_hpc.HPCJobRunner
 print(DagsterLibraryRegistry.get()["dagster-hpc"] == dagster_hpc.__version__)
 """
     assert python(code, tmp_path).split() == ["False", "True"]
+
+
+def test_dg_finds_the_component_of_the_wheel(site: Path, tmp_path: Path) -> None:
+    code = """
+from dagster.components.core.package_entry import discover_entry_point_package_objects
+print(sorted(f"{key.namespace}.{key.name}" for key in discover_entry_point_package_objects()))
+"""
+    assert "'dagster_hpc.HPCJobComponent'" in python(code, tmp_path, site)
