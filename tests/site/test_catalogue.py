@@ -164,6 +164,14 @@ def test_a_variable_that_is_not_set_here_matters_to_its_target_only(
         site.runner("cluster")
 
 
+def test_a_variable_in_the_path_of_a_profile_matters_to_the_targets_that_it_is_for(folder: Path) -> None:
+    site = load(SITE + '[profiles.image]\ncontainer = "$NOWHERE/a.sif"\ntargets = ["cluster"]\n')
+
+    assert "image" not in site.runner("debug").profiles
+    with pytest.raises(ConfigurationError, match=r"'\$NOWHERE/a.sif' names \$NOWHERE, which is not set here"):
+        site.runner("cluster")
+
+
 def test_a_daemon_without_user_has_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USER", raising=False)
     assert load(SITE.replace("$WHO", "${USER}")).runner().folder == f"/scratch/{getuser()}/dagster"
