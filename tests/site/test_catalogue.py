@@ -318,6 +318,10 @@ def test_a_circle_is_told_once_where_it_is(folder: Path, names: str) -> None:
         ('targets = "cluster"', "site.toml:1: targets is 'cluster', and has to be a table: [targets.NAME]"),
         ("[targets]\na = 1", "site.toml:2: targets has a = 1, and has to have tables only: [targets.NAME]"),
         ("[target.a]", "site.toml:1: the site has no key 'target': did you mean 'targets'?"),
+        (
+            'work_root = "/w"\n[targets.a]\nkind = "local"\n[profiles.p]\nenvironments.TOKEN = 1234',
+            "site.toml:5: environments.TOKEN: input should be a valid string",
+        ),
         ("reuse = 'running'", "site.toml:1: the site has no target: begin one with a line [targets.NAME]"),
         (
             'work_root = "/w"\nreuse = "perhaps"\n[targets.a]\nkind = "local"',
@@ -337,6 +341,7 @@ def test_a_circle_is_told_once_where_it_is(folder: Path, names: str) -> None:
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line(folder: Path, text: str, fault: str) -> None:
     assert any(said.startswith(fault) for said in faults(text)), faults(text)
+    assert "1234" not in "".join(faults(text))  # which may be a secret
 
 
 # -- the environment
