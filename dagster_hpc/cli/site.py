@@ -10,7 +10,7 @@ import click
 
 from dagster_hpc.cli.options import json_option
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.site.files import read_file, read_site
+from dagster_hpc.site.files import read_files, read_site
 from dagster_hpc.site.settings import Settings
 
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -123,6 +123,6 @@ def import_(files: tuple[Path, ...]) -> None:
 
 
 def _settings(file: Path | None) -> Settings:
-    return read_file(file) if file else read_site(os.environ, Path.cwd())
+    return read_files([file]) if file else read_site(os.environ, Path.cwd())
 
 

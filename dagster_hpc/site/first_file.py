@@ -26,26 +26,31 @@ The site of dagster-hpc: where jobs run, and how. `dagster-hpc site new` wrote i
 def first_file(machine: Machine, work_root: str) -> str:
     """The text of the file."""
     name = "here" if machine.kind == "local" else TARGET
-    queues = machine.survey.queues
-    cpu, gpu = _cpu_queue(queues), _gpu_queue(queues)
-    target: dict[str, Any] = {"kind": machine.kind, "description": _description(machine)}
-    target |= {"queue_cpu": cpu.name} if cpu else {}
-    target |= {"queue_gpu": gpu.name} if gpu else {}
-    projects = machine.survey.projects
-    for key in ("project_cpu", *(["project_gpu"] if gpu else [])):
-        target |= {key: projects[0]} if projects else {}
-    target |= dict(machine.survey.fields)
-    limits = {queue.name: limits_in_words(queue) for queue in queues}
-    if any(limits.values()):
-        target["limits"] = {queue: said for queue, said in limits.items() if said}
+    target = _target(machine)
     values = {
         "default_target": name,
         "default_profile": "small",
         "work_root": work_root,
         "targets": {name: target},
-        "profiles": _profiles(machine, cpu),
+        "profiles": _profiles(machine, _cpu_queue(machine.survey.queues)),
     }
     return toml_text(values, _comments(machine, name, target))
+
+
+def _target(machine: Machine) -> dict[str, Any]:
+    queues, project = machine.survey.queues, next(iter(machine.survey.projects), "")
+    cpu, gpu = _cpu_queue(queues), _gpu_queue(queues)
+    said = {
+        "kind": machine.kind,
+        "description": _description(machine),
+        "queue_cpu": cpu.name if cpu else "",
+        "queue_gpu": gpu.name if gpu else "",
+        "project_cpu": project,
+        "project_gpu": project if gpu else "",
+        **machine.survey.fields,
+        "limits": {queue.name: limits for queue in queues if (limits := limits_in_words(queue))},
+    }
+    return {key: value for key, value in said.items() if value}
 
 
 def limits_in_words(queue: Queue) -> dict[str, Any]:
@@ -79,8 +84,8 @@ def _gpu_queue(queues: Sequence[Queue]) -> Queue | None:
 def _profiles(machine: Machine, queue: Queue | None) -> dict[str, Any]:
     """Some to begin with, such as fit into the queue."""
     most_s, cores = (queue and queue.walltime_s) or _HOUR_S, (queue and queue.cores_per_node) or 2
-    try_, work = (format_walltime(min(most_s, wanted_s)) for wanted_s in (_HOUR_S // 12, _HOUR_S))
-    profiles: dict[str, Any] = {"small": {"description": "One core for some minutes: for a try.", "walltime": try_}}
+    brief, work = (format_walltime(min(most_s, wanted_s)) for wanted_s in (_HOUR_S // 12, _HOUR_S))
+    profiles: dict[str, Any] = {"small": {"description": "One core for some minutes: for a try.", "walltime": brief}}
     if machine.kind == "sge" and "parallel_environment" not in machine.survey.fields:
         return profiles  # there a job has one core
     threads = {"description": "One program with several threads.", "ompthreads": min(4, cores), "walltime": work}

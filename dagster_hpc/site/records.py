@@ -65,8 +65,7 @@ def record(
         for part in error.errors():
             path = tuple(part["loc"])
             if path:
-                name = ".".join(str(key) for key in path)
-                found.append(Fault(own.place(*path), f"{name}: {_message(part)} (given: {part['input']!r})"))
+                found.append(Fault(own.place(*path), f"{'.'.join(map(str, path))}: {_message(part)}{_given(part)}"))
             elif not unread:  # which the record as a whole complains of, too
                 found.append(Fault(own.origin, f"{where}: {_message(part)}"))
     faults.mistakes += found + unread
@@ -76,6 +75,11 @@ def record(
 def _message(part: Mapping[str, Any]) -> str:
     words: str = part["msg"].removeprefix("Value error, ")
     return words[:1].lower() + words[1:]
+
+
+def _given(part: Mapping[str, Any]) -> str:
+    """The value that is wrong; it may be a secret where it was to be in the environment of jobs."""
+    return "" if part["loc"][0] == "environments" else f" (given: {part['input']!r})"
 
 
 def _error_of(read: Callable[[str], Any], text: str) -> ValueError | None:

@@ -164,6 +164,14 @@ def test_a_variable_that_is_not_set_here_matters_to_its_target_only(
         site.runner("cluster")
 
 
+def test_a_variable_in_the_path_of_a_profile_matters_to_the_targets_that_it_is_for(folder: Path) -> None:
+    site = load(SITE + '[profiles.image]\ncontainer = "$NOWHERE/a.sif"\ntargets = ["cluster"]\n')
+
+    assert "image" not in site.runner("debug").profiles
+    with pytest.raises(ConfigurationError, match=r"'\$NOWHERE/a.sif' names \$NOWHERE, which is not set here"):
+        site.runner("cluster")
+
+
 def test_a_daemon_without_user_has_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("USER", raising=False)
     assert load(SITE.replace("$WHO", "${USER}")).runner().folder == f"/scratch/{getuser()}/dagster"
@@ -310,6 +318,10 @@ def test_a_circle_is_told_once_where_it_is(folder: Path, names: str) -> None:
         ('targets = "cluster"', "site.toml:1: targets is 'cluster', and has to be a table: [targets.NAME]"),
         ("[targets]\na = 1", "site.toml:2: targets has a = 1, and has to have tables only: [targets.NAME]"),
         ("[target.a]", "site.toml:1: the site has no key 'target': did you mean 'targets'?"),
+        (
+            'work_root = "/w"\n[targets.a]\nkind = "local"\n[profiles.p]\nenvironments.TOKEN = 1234',
+            "site.toml:5: environments.TOKEN: input should be a valid string",
+        ),
         ("reuse = 'running'", "site.toml:1: the site has no target: begin one with a line [targets.NAME]"),
         (
             'work_root = "/w"\nreuse = "perhaps"\n[targets.a]\nkind = "local"',
@@ -329,6 +341,7 @@ def test_a_circle_is_told_once_where_it_is(folder: Path, names: str) -> None:
 )  # fmt: skip
 def test_a_mistake_is_told_with_its_line(folder: Path, text: str, fault: str) -> None:
     assert any(said.startswith(fault) for said in faults(text)), faults(text)
+    assert "1234" not in "".join(faults(text))  # which may be a secret
 
 
 # -- the environment
