@@ -155,6 +155,11 @@ def test_modules_among_the_inputs_are_found(hpc: HPCJobRunner) -> None:
     assert hpc.call(doubled, 4, profile="small", inputs={"beside.py": "def doubled(x): return 2 * x\n"}) == 8
 
 
+def test_a_function_beside_assets_travels_without_dagster(hpc: HPCJobRunner, module: Any) -> None:
+    exec("import sys\nimport dagster as dg\ndef imported(x: dg.Config): return 'dagster' in sys.modules", vars(module))
+    assert hpc.call(module.imported, 0, profile="small") is False
+
+
 # -- another version of the function there
 
 
@@ -169,6 +174,13 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def test_a_module_that_is_not_installed_is_found_in_the_folder_it_has_here(hpc: HPCJobRunner, module: Any) -> None:
+    assert hpc.call(module.grown, profile="small") == 1
+
+
+def test_so_is_one_that_was_loaded_from_a_file_that_is_on_no_path(
+    hpc: HPCJobRunner, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[1:])
     assert hpc.call(module.grown, profile="small") == 1
 
 
