@@ -48,12 +48,14 @@ class CallFuture:
         After `timeout` seconds `WaitTimeout`: the job goes on.
         """
         until = None if timeout is None else SYSTEM_CLOCK.monotonic() + timeout
-        failed = self._failed_before(until)
+        with self.hpc._interruptible([self.handle], self.context):
+            failed = self._failed_before(until)
         if failed is not None:
             self.cancel()  # some systems let a job wait for ever whose predecessor has failed
         (result,) = self.hpc.wait_all([self.handle], context=self.context, timeout=_left(until))
         if not result.succeeded:
-            _raise(error_of(result) if failed is None else failure_of(_never_begun(result, failed)), self.context)
+            error = failure_of(_never_begun(result, failed)) if failed else error_of(result, self.hpc.concealed)
+            _raise(error, self.context)
         return value_of(result)
 
     def exception(self, timeout: float | None = None) -> Exception | None:
@@ -98,7 +100,8 @@ def values_of(futures: Sequence[CallFuture], timeout: float | None, *, return_ex
         return []
     hpc, context = futures[0].hpc, futures[0].context
     results = hpc.wait_all([future.handle for future in futures], context=context, timeout=timeout)
-    errors = {index: error_of(result) for index, result in enumerate(results) if not result.succeeded}
+    failed = ((index, result) for index, result in enumerate(results) if not result.succeeded)
+    errors = {index: error_of(result, hpc.concealed) for index, result in failed}
     if errors and not return_exceptions:
         _raise(next(iter(errors.values())), context)
     return [_as_raised(errors[index]) if index in errors else value_of(result) for index, result in enumerate(results)]

@@ -198,6 +198,17 @@ def test_a_module_that_is_not_there_is_an_error(hpc: HPCJobRunner, module: Any) 
         hpc.call(module.grown, profile="small")
 
 
+def test_a_secret_is_told_in_no_traceback(hpc: HPCJobRunner) -> None:
+    def reveals() -> None:
+        raise RuntimeError("wrong password " + os.environ["PASSWORD"])
+
+    profile = ExecutionProfile(environments={"PASSWORD": "hunter2000"}, secret_environments=["PASSWORD"])
+    with pytest.raises(RuntimeError) as told:
+        hpc.call(reveals, profile=profile)
+    assert "wrong password" in str(told.value.__cause__)
+    assert "hunter2000" not in str(told.value.__cause__)
+
+
 # -- the same call once more
 
 
