@@ -69,6 +69,7 @@ def hpc_python_asset(
             collect=_nothing if returns in (None, NoneType) else _value, timeout=timeout, runner=runner,
             max_running=max_running, detached=detached, check_names=checks, retry=retry, failure=error_of,
         )  # fmt: skip
+        options["kinds"] = {"python", *(options.get("kinds") or ())}
         if _is_type_of_value(returns):
             options.setdefault("dagster_type", resolve_dagster_type(returns))
         return defined(recipe, _steps, options)

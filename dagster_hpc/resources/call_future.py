@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dagster_hpc.engine.clock import SYSTEM_CLOCK
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, failure_of
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, WaitTimeout, failure_of
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.python_calls.outcome import VALUE_PATH, CallFailed, error_of, value_of
 from dagster_hpc.resources.step import Context, as_dagster_failure
@@ -37,7 +38,7 @@ class CallFuture:
     handle: JobHandle
     called: str  # the name of the function
     context: Context | None = None
-    before: Sequence[CallFuture] = ()  # those whose values it needs
+    before: Sequence[CallFuture] = ()  # those whose values it needs, and that were not over when it was submitted
 
     def __str__(self) -> str:
         return f"the future of {self.called} (job {self.handle.job_id or self.handle.token})"
@@ -59,9 +60,11 @@ class CallFuture:
         return value_of(result)
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """What `result` would raise, or None."""
+        """What `result` would raise, or None; `WaitTimeout` is raised here too, for then it is not known."""
         try:
             self.result(timeout)
+        except WaitTimeout:
+            raise
         except Exception as error:  # noqa: BLE001  # a user's function may raise anything
             return error
         return None
@@ -84,14 +87,29 @@ class CallFuture:
 
     def _failed_before(self, until: float | None) -> CallFuture | None:
         """The first of the calls before it, and before those, that has ended badly; they are waited for."""
-        for future in self.before:
-            failed = future._failed_before(until)
-            if failed is not None:
-                return failed
-            row = self.hpc._engine().follow(future.handle, Listener(), timeout_s=_left(until))
+        engine, calls = self.hpc._engine(), _in_order(self)
+        known = engine.ledger.last_attempts([call.handle.token for call in calls]) if len(calls) > 1 else {}
+        if known and known[self.handle.token].state.is_success:
+            return None
+        for call in calls[:-1]:
+            row = known[call.handle.token]
+            if not row.is_over:
+                row = engine.follow(call.handle, Listener(), timeout_s=_left(until))
             if not row.state.is_success:
-                return future
+                return call
         return None
+
+
+def _in_order(last: CallFuture) -> list[CallFuture]:
+    """A call and all before it, each after those whose values it needs."""
+    needs: dict[CallFuture, Sequence[CallFuture]] = {}
+    found = [last]
+    while found:
+        call = found.pop()
+        if call not in needs:
+            needs[call] = call.before
+            found += call.before
+    return list(TopologicalSorter(needs).static_order())
 
 
 def values_of(futures: Sequence[CallFuture], timeout: float | None, *, return_exceptions: bool) -> list[Any]:

@@ -59,6 +59,7 @@ def test_an_asset_becomes_a_job_by_another_decorator(hpc: HPCJobRunner) -> None:
     assert said == [([1, 8, 27], 36)] * 2
     (row,) = hpc.jobs()
     assert (row.asset_key, row.name) == ("powers", "powers")
+    assert decorator(powers).specs_by_key[dg.AssetKey("powers")].kinds == {"hpc", "python"}
 
 
 def test_the_module_of_an_asset_need_not_be_on_the_node(
