@@ -21,10 +21,10 @@ ROUNDS = int(os.environ.get("BENCH_ROUNDS", "3"))
 SCRIPT = "#!/bin/bash\n#SBATCH --ntasks=1 --time=1 --output=/dev/null\ntrue\n"
 
 
-def bare_loop(folder: Path) -> float:
+def bare_loop(folder: Path, body: str = "true") -> float:
     """What a scientist's own script does: sbatch in a loop, then squeue each second until all are gone."""
     script = folder / "bare.slurm"
-    script.write_text(SCRIPT)
+    script.write_text(SCRIPT.replace("true", body))
     begun = time.monotonic()
     ids = [_sbatch("--parsable", str(script)) for _ in range(JOBS)]
     _until_gone(ids)

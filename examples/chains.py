@@ -9,8 +9,9 @@ def add_funct(a, b):
     return a + b
 
 
-future = 0
-for i in range(4, 8):
-    future = hpc.submit_call(add_funct, i, future, profile="one")
-if "submit" not in sys.argv:
-    print(future.result())
+if __name__ == "__main__":
+    future = 0
+    for i in range(4, 8):
+        future = hpc.submit_call(add_funct, i, future, profile="one")
+    if "submit" not in sys.argv:
+        print(future.result())

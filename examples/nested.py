@@ -11,4 +11,5 @@ def parallel_workflow(n):
         return [f.result() for f in futures]
 
 
-print(hpc.call(parallel_workflow, 4, profile="four"))
+if __name__ == "__main__":
+    print(hpc.call(parallel_workflow, 4, profile="four"))

@@ -148,4 +148,4 @@ def run(launch: Launch, commands: Sequence[Command]) -> list[JobResult]:
     if len(results) > 1:
         return refuse_failures(results)
     with as_dagster_failure(context):
-        return [recipe.ended_well(results[0])]
+        return [launch.ended_well(results[0])]

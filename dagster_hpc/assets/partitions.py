@@ -15,7 +15,7 @@ import dagster as dg
 from dagster_hpc.assets.collected import collected
 from dagster_hpc.assets.one_partition import OnePartition, check_given_out, given_out
 from dagster_hpc.assets.partition_failures import Failures
-from dagster_hpc.assets.recipe import Launch, Recipe
+from dagster_hpc.assets.recipe import Launch
 from dagster_hpc.dagster_values import table
 from dagster_hpc.engine.job import JobHandle, JobResult
 from dagster_hpc.resources.command import Command
@@ -44,7 +44,7 @@ def materialize_partitions(launch: Launch) -> Iterator[Any]:
             continue
         try:
             with failures.of(share.one.key):
-                yield from _materialize(launch.recipe, share, checks, there)
+                yield from _materialize(launch, share, checks, there)
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as interrupt:
             completed.throw(interrupt)  # the jobs that are still under way hear of it
         share.results.clear()
@@ -109,12 +109,12 @@ def _as_completed(launch: Launch, shares: Sequence[Share]) -> Generator[tuple[Sh
             cast(Generator[JobResult, None, None], results).throw(interrupt)
 
 
-def _materialize(recipe: Recipe, share: Share, checks: Checks, there: list[JobResult]) -> Iterator[Any]:
+def _materialize(launch: Launch, share: Share, checks: Checks, there: list[JobResult]) -> Iterator[Any]:
     """Tell Dagster of this partition. `there`: the results that it has received so."""
     results = [replace(share.results[place], index=index) for index, place in enumerate(sorted(share.results))]
     for result in results:
-        recipe.ended_well(result)
-    found = collected(recipe, results, single=share.single)
+        launch.ended_well(result)
+    found = collected(launch.recipe, results, single=share.single)
     yield from share.one.materialized(found)
     there += map(_without_texts, results)
     for check in found.checks:

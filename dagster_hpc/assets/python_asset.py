@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from types import FunctionType, NoneType
+from types import NoneType
 from typing import Any, get_origin
 
 import dagster as dg
@@ -69,6 +69,7 @@ def hpc_python_asset(
             collect=_nothing if returns in (None, NoneType) else _value, timeout=timeout, runner=runner,
             max_running=max_running, detached=detached, check_names=checks, retry=retry, failure=error_of,
         )  # fmt: skip
+        options["kinds"] = {"python", *(options.get("kinds") or ())}
         if _is_type_of_value(returns):
             options.setdefault("dagster_type", resolve_dagster_type(returns))
         return defined(recipe, _steps, options)
@@ -86,16 +87,15 @@ class _PythonLaunch(Launch):
             arguments["config"] = plain_config(arguments["config"])
         step = _step_context(given["context"]) if "context" in self.recipe.parameters else None
         function = self.recipe.function
-        travels = not is_importable(function)  # where it is written the definition of the asset stands in its place
         with as_dagster_failure(self.context):
             command = call_command(
                 self.hpc,
-                _bare(function) if travels else function,
+                function,
                 (),
                 arguments,
                 JobRequest(**self.recipe.request(self.config)),
                 step=step,
-                by_value=travels,
+                by_value=not is_importable(function),  # under its name stands the definition of the asset
             )
         return Wanted([replace(command, name=None)], single=True)  # it is called like its asset
 
@@ -109,15 +109,6 @@ def _step_context(context: dg.AssetExecutionContext) -> StepContext:
     keys = [str(key) for key in context.partition_keys] if several else []
     run = step_of(context)
     return StepContext(asset_key_of(context), keys, run.run_id if run else None)
-
-
-def _bare(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function without its annotations and defaults, which name what belongs to Dagster; all its arguments are given."""
-    if not isinstance(function, FunctionType):
-        return function
-    bare = FunctionType(function.__code__, function.__globals__, function.__name__, None, function.__closure__)
-    bare.__module__, bare.__qualname__ = function.__module__, function.__qualname__
-    return bare
 
 
 def _value(result: JobResult) -> Any:

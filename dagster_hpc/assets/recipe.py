@@ -22,6 +22,13 @@ from dagster_hpc.resources.retry import Resume, RetryRule
 _ATTRIBUTE = "hpc_recipe"
 
 
+Conceal = Callable[[str], str]  # hides secrets in what a job has told
+
+
+def _of_job(result: JobResult, conceal: Conceal) -> JobFailed:
+    return failure_of(result)  # whose texts were read without them
+
+
 @dataclass
 class Recipe:
     """One `hpc_asset`: its function, and how its commands are run and read. `collect` may be set after the definition."""
@@ -41,7 +48,7 @@ class Recipe:
     resume: Resume | None = None
     check_names: Sequence[str] = field(default=())  # those that `collect` answers
     config_type: type[HPCJobConfig] = HPCJobConfig
-    failure: Callable[[JobResult], JobFailed] = failure_of  # the error of a job that has ended badly
+    failure: Callable[[JobResult, Conceal], JobFailed] = _of_job  # the error of a job that has ended badly
     decorator: str = "hpc_asset"
 
     @classmethod
@@ -55,12 +62,6 @@ class Recipe:
     @property
     def name(self) -> str:
         return self.function.__name__
-
-    def ended_well(self, result: JobResult) -> JobResult:
-        """This result, if its job has ended well; else the error that it is."""
-        if not result.succeeded:
-            raise self.failure(result)
-        return result
 
     def request(self, config: HPCJobConfig) -> RequestOptions:
         """How its commands are run, as this launch wants it."""
@@ -110,6 +111,12 @@ class Launch:
         if len(commands) == 1:
             return [self.hpc.submit(commands[0], context=self.context, **request)]
         return self.hpc.submit_all(commands, context=self.context, max_running=self.recipe.max_running, **request)
+
+    def ended_well(self, result: JobResult) -> JobResult:
+        """This result, if its job has ended well; else the error that it is."""
+        if not result.succeeded:
+            raise self.recipe.failure(result, self.hpc.concealed)
+        return result
 
 
 def _wanted(said: Any, name: str) -> Wanted:

@@ -6,6 +6,7 @@ import base64
 import json
 import pickle
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,13 +35,13 @@ class CallFailed(JobFailed):
 
     default_advice = "read the traceback; it is in stderr.log of the work directory too."
 
-    def __init__(self, result: JobResult, called: str, told: _Told) -> None:
-        self.result, self.traceback, self.exception = result, told.traceback, told.raised()
+    def __init__(self, result: JobResult, called: str, told: _Told, conceal: Callable[[str], str]) -> None:
+        self.result, self.traceback, self.exception = result, conceal(told.traceback), told.raised()
         where = f"in {result.handle}" + (f", on rank {told.rank}" if told.rank else "")
         if told.type:
-            message = f"{called} raised {told.type}: {told.words} ({where})\n{told.traceback.rstrip()}"
+            message = f"{called} raised {told.type}: {conceal(told.words)} ({where})\n{self.traceback.rstrip()}"
         else:
-            message = f"{called} did not come to its end: {told.words} ({where})"
+            message = f"{called} did not come to its end: {conceal(told.words)} ({where})"
         HPCError.__init__(self, message, advice=self.default_advice, work_dir=result.handle.work_dir)
 
 
@@ -94,8 +95,8 @@ def metadata_of(result: JobResult) -> dict[str, Any]:
     return dict(_read(result, str(path))) if path.exists() else {}
 
 
-def error_of(result: JobResult) -> JobFailed:
-    """Why a call has not ended well: what it raised; else what became of its job."""
+def error_of(result: JobResult, conceal: Callable[[str], str]) -> JobFailed:
+    """Why a call has not ended well: what it raised, without secrets; else what became of its job."""
     if result.state is not JobState.FAILED:
         return failure_of(result)
     folder = Path(result.handle.work_dir, worker.FOLDER)
@@ -106,7 +107,7 @@ def error_of(result: JobResult) -> JobFailed:
         told = _told(folder)
     if told is None:
         return failure_of(result)
-    return CallFailed(result, json.loads((folder / worker.CALL).read_bytes())["called"], told)
+    return CallFailed(result, json.loads((folder / worker.CALL).read_bytes())["called"], told, conceal)
 
 
 def _told(folder: Path) -> _Told | None:

@@ -9,7 +9,9 @@ import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from types import FunctionType, ModuleType
 from typing import Any
 
 from dagster_hpc.engine.errors import ConfigurationError
@@ -50,12 +52,15 @@ def packed(
 ) -> Packed:
     """The files of a call. `stand`: what stands for an argument that is the value of an earlier call.
 
-    `by_value`: the function travels by value, and all that its module defines, wherever the node could import it.
+    `by_value`: the function travels by value, with what its module defines; all its arguments are given. So does one whose
+    module imports Dagster, which a node need not have.
     """
     function, args, kwargs = _without_partial(function, args, kwargs or {})
     called = name_of(function)
-    modules = [function.__module__] if by_value else []
-    by_name = not by_value and is_importable(function)
+    by_name = not by_value and is_importable(function) and not _beside_assets(function)
+    modules: list[str] = []
+    if isinstance(function, FunctionType) and (by_value or (not by_name and is_importable(function))):
+        modules, function = [function.__module__], _bare(function, defaults=not by_value)
     carried: dict[str, bytes] = {}
     taken = None if by_name else pickled(function, f"the function {called}", stand=stand, modules=modules)
     if taken is not None:
@@ -73,7 +78,7 @@ def packed(
         "ranks": ranks,
         "context": context is not None,
     }
-    told = {"folders": project_folders(), "context": vars(context) if context else None}
+    told = {"folders": project_folders(function if by_name else None), "context": vars(context) if context else None}
     carried[worker.CIRCUMSTANCES] = json.dumps(told).encode()
     counted = {worker.WORKER: Path(worker.__file__).read_bytes(), worker.CALL: json.dumps(call).encode()}
     return Packed(_plain_name(function), _in_folder(counted), _in_folder(carried), needs)
@@ -86,18 +91,30 @@ def name_of(function: Any) -> str:
     return name if module in (None, "builtins", "__main__") else f"{module}.{name}"
 
 
-def project_folders() -> list[str]:
-    """Where this process finds modules that are not installed; a node that sees the same folders finds them there."""
+def project_folders(function: Any = None) -> list[str]:
+    """Where this process finds modules that are not installed; a node that sees the same folders finds them there.
+
+    First that of the function's own module, which need not be on the path: Dagster loads files from anywhere.
+    """
     roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
-    folders = [os.path.abspath(entry) for entry in sys.path]  # '' is the current folder
-    own = [
+    own = [] if function is None else _folder_of(sys.modules[function.__module__])
+    folders = [os.path.abspath(entry) for entry in (*own, *sys.path)]  # '' is the current folder
+    project = [
         folder
         for folder in folders
         if os.path.isdir(folder)
         and not any(part in _INSTALLED for part in Path(folder).parts)
         and not any(Path(folder).is_relative_to(root) for root in roots)
     ]
-    return list(dict.fromkeys(own))
+    return list(dict.fromkeys(project))
+
+
+def _folder_of(module: ModuleType) -> list[str]:
+    """The folder from which this module is imported by its whole name; none for what is built in."""
+    if not getattr(module, "__file__", None):
+        return []
+    path = Path(str(module.__file__))
+    return [str((path.parent if path.stem == "__init__" else path).parents[module.__name__.count(".")])]
 
 
 def _without_partial(
@@ -121,6 +138,23 @@ def _arguments(
         for name, value in named:
             pickled(value, f"{name} of {called}", stand=stand, modules=modules)
         raise
+
+
+def _beside_assets(function: Any) -> bool:
+    """Whether its module holds anything of Dagster, and the function can travel without it."""
+    values = vars(sys.modules[function.__module__]).values()
+    named = (each.__name__ if isinstance(each, ModuleType) else getattr(each, "__module__", None) for each in values)
+    uses = any(str(name).split(".")[0] in ("dagster", "dagster_hpc") for name in named)
+    return uses and isinstance(function, FunctionType) and find_spec("cloudpickle") is not None
+
+
+def _bare(function: FunctionType, *, defaults: bool) -> FunctionType:
+    """The function without its annotations, which may name what is not on the node; nor its defaults, where none is used."""
+    given = function.__defaults__ if defaults else None
+    bare = FunctionType(function.__code__, function.__globals__, function.__name__, given, function.__closure__)
+    bare.__module__, bare.__qualname__ = function.__module__, function.__qualname__
+    bare.__kwdefaults__ = function.__kwdefaults__ if defaults else None
+    return bare
 
 
 def _digest_by_name(function: Any) -> str | None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from graphlib import TopologicalSorter
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from dagster_hpc.engine.clock import SYSTEM_CLOCK
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, failure_of
+from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, WaitTimeout, failure_of
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.python_calls.outcome import VALUE_PATH, CallFailed, error_of, value_of
 from dagster_hpc.resources.step import Context, as_dagster_failure
@@ -37,7 +38,7 @@ class CallFuture:
     handle: JobHandle
     called: str  # the name of the function
     context: Context | None = None
-    before: Sequence[CallFuture] = ()  # those whose values it needs
+    before: Sequence[CallFuture] = ()  # those whose values it needs, and that were not over when it was submitted
 
     def __str__(self) -> str:
         return f"the future of {self.called} (job {self.handle.job_id or self.handle.token})"
@@ -48,18 +49,22 @@ class CallFuture:
         After `timeout` seconds `WaitTimeout`: the job goes on.
         """
         until = None if timeout is None else SYSTEM_CLOCK.monotonic() + timeout
-        failed = self._failed_before(until)
+        with self.hpc._interruptible([self.handle], self.context):
+            failed = self._failed_before(until)
         if failed is not None:
             self.cancel()  # some systems let a job wait for ever whose predecessor has failed
         (result,) = self.hpc.wait_all([self.handle], context=self.context, timeout=_left(until))
         if not result.succeeded:
-            _raise(error_of(result) if failed is None else failure_of(_never_begun(result, failed)), self.context)
+            error = failure_of(_never_begun(result, failed)) if failed else error_of(result, self.hpc.concealed)
+            _raise(error, self.context)
         return value_of(result)
 
     def exception(self, timeout: float | None = None) -> Exception | None:
-        """What `result` would raise, or None."""
+        """What `result` would raise, or None; `WaitTimeout` is raised here too, for then it is not known."""
         try:
             self.result(timeout)
+        except WaitTimeout:
+            raise
         except Exception as error:  # noqa: BLE001  # a user's function may raise anything
             return error
         return None
@@ -82,14 +87,29 @@ class CallFuture:
 
     def _failed_before(self, until: float | None) -> CallFuture | None:
         """The first of the calls before it, and before those, that has ended badly; they are waited for."""
-        for future in self.before:
-            failed = future._failed_before(until)
-            if failed is not None:
-                return failed
-            row = self.hpc._engine().follow(future.handle, Listener(), timeout_s=_left(until))
+        engine, calls = self.hpc._engine(), _in_order(self)
+        known = engine.ledger.last_attempts([call.handle.token for call in calls]) if len(calls) > 1 else {}
+        if known and known[self.handle.token].state.is_success:
+            return None
+        for call in calls[:-1]:
+            row = known[call.handle.token]
+            if not row.is_over:
+                row = engine.follow(call.handle, Listener(), timeout_s=_left(until))
             if not row.state.is_success:
-                return future
+                return call
         return None
+
+
+def _in_order(last: CallFuture) -> list[CallFuture]:
+    """A call and all before it, each after those whose values it needs."""
+    needs: dict[CallFuture, Sequence[CallFuture]] = {}
+    found = [last]
+    while found:
+        call = found.pop()
+        if call not in needs:
+            needs[call] = call.before
+            found += call.before
+    return list(TopologicalSorter(needs).static_order())
 
 
 def values_of(futures: Sequence[CallFuture], timeout: float | None, *, return_exceptions: bool) -> list[Any]:
@@ -98,7 +118,8 @@ def values_of(futures: Sequence[CallFuture], timeout: float | None, *, return_ex
         return []
     hpc, context = futures[0].hpc, futures[0].context
     results = hpc.wait_all([future.handle for future in futures], context=context, timeout=timeout)
-    errors = {index: error_of(result) for index, result in enumerate(results) if not result.succeeded}
+    failed = ((index, result) for index, result in enumerate(results) if not result.succeeded)
+    errors = {index: error_of(result, hpc.concealed) for index, result in failed}
     if errors and not return_exceptions:
         _raise(next(iter(errors.values())), context)
     return [_as_raised(errors[index]) if index in errors else value_of(result) for index, result in enumerate(results)]

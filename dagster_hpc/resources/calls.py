@@ -16,6 +16,7 @@ from dagster_hpc.resources.command import Circumstances, Command
 from dagster_hpc.resources.env_vars import with_env_values
 from dagster_hpc.resources.request import JobRequest
 from dagster_hpc.resources.step import Context, as_dagster_failure, step_of
+from dagster_hpc.resources.submission import Element
 
 if TYPE_CHECKING:
     from dagster_hpc.resources.job_runner import HPCJobRunner
@@ -43,8 +44,9 @@ def submit_call(
 
     with as_dagster_failure(context):
         command = call_command(hpc, function, args, kwargs, request, stand=stand)
-        before = tuple(dict.fromkeys(futures))
-        after = [future.handle for future in before if not future.is_over()]
+        before = tuple(future for future in dict.fromkeys(futures) if not future.is_over())
+        _refuse_other_targets(hpc, before)
+        after = [future.handle for future in before]
         handle = hpc._submitting(context).one(command, _with_value(hpc, request, context), after=after)
     return CallFuture(hpc, handle, name_of(function), context, before)
 
@@ -69,8 +71,8 @@ def map_calls(
 
     with as_dagster_failure(context):
         commands = [call_command(hpc, function, each, kwargs, request, stand=stand) for each in arguments]
-        options = {**vars(_with_value(hpc, request, context)), "profile": request.profile}
-        handles = hpc.submit_all(commands, context=context, max_running=max_running, **options)
+        elements = [Element(command) for command in commands]
+        handles = hpc._submitting(context).array(elements, _with_value(hpc, request, context), max_running)
     return [CallFuture(hpc, handle, name_of(function), context) for handle in handles]
 
 
@@ -97,6 +99,15 @@ def call_command(
         name=call.name,
         inputs={**call.counted, **{name: Circumstances(content) for name, content in call.carried.items()}},
     )
+
+
+def _refuse_other_targets(hpc: HPCJobRunner, futures: Sequence[CallFuture]) -> None:
+    """No scheduler waits for a job of another one."""
+    here = hpc._engine().identify().key if futures else ""
+    faults = [f"{each} runs on {each.handle.target}, for which no job on {here} can wait" for each in futures
+              if each.handle.target != here]  # fmt: skip
+    if faults:
+        raise ConfigurationError(faults, advice="hand over its result(), or call both on one target.")
 
 
 def _with_value(hpc: HPCJobRunner, request: JobRequest, context: Context | None) -> JobRequest:

@@ -325,7 +325,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
             self._runner = Runner(
                 self.where.engine_target(self._patience),
                 Ledger(self.ledger_url and env_value(self.ledger_url)),
-                conceal=lambda printed: without_values(printed, self._secrets),
+                conceal=self.concealed,
             )
             for profile in self.profiles.values():
                 self.conceal_from_now_on(profile.secret_values())
@@ -336,6 +336,10 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         if interpreter not in self._interpreters:
             self._interpreters[interpreter] = self._engine().target.host.run(interpreter.question())
         return self._interpreters[interpreter]
+
+    def concealed(self, printed: str) -> str:
+        """What a job has printed, without the secrets of this runner."""
+        return without_values(printed, self._secrets)
 
     def conceal_from_now_on(self, secrets: Iterable[str]) -> None:
         """Mask these values in all that jobs print into logs, results and metadata."""

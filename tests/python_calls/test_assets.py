@@ -11,6 +11,7 @@ import dagster as dg
 import pytest
 
 from dagster_hpc import ConfigurationError, HPCJobConfig, HPCJobRunner, hpc_python_asset
+from dagster_hpc.testing import Play, PlayedRunner
 from tests.assets.steps import checks_of, failure_of, materialize, metadata_of
 from tests.detached.conftest import Lab
 from tests.partitions.runs import arrays, run_range
@@ -58,6 +59,7 @@ def test_an_asset_becomes_a_job_by_another_decorator(hpc: HPCJobRunner) -> None:
     assert said == [([1, 8, 27], 36)] * 2
     (row,) = hpc.jobs()
     assert (row.asset_key, row.name) == ("powers", "powers")
+    assert decorator(powers).specs_by_key[dg.AssetKey("powers")].kinds == {"hpc", "python"}
 
 
 def test_the_module_of_an_asset_need_not_be_on_the_node(
@@ -238,6 +240,13 @@ def test_a_retried_step_takes_the_value_that_is_there(hpc: HPCJobRunner, tmp_pat
     result = materialize([kept], hpc)
     assert result.success
     assert Path(trace).read_text() == "x"
+
+
+def test_in_a_test_of_a_pipeline_it_returns_what_the_test_says(tmp_path: Path) -> None:
+    hpc = PlayedRunner(tmp_path)
+    hpc.play("powers", Play(returns=[1, 4, 9]))
+    result = materialize([numbers, hpc_python_asset(profile="small")(powers)], hpc)
+    assert result.output_for_node("powers") == [1, 4, 9]
 
 
 def test_called_directly_it_is_the_function(hpc: HPCJobRunner) -> None:

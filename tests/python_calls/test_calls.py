@@ -155,6 +155,11 @@ def test_modules_among_the_inputs_are_found(hpc: HPCJobRunner) -> None:
     assert hpc.call(doubled, 4, profile="small", inputs={"beside.py": "def doubled(x): return 2 * x\n"}) == 8
 
 
+def test_a_function_beside_assets_travels_without_dagster(hpc: HPCJobRunner, module: Any) -> None:
+    exec("import sys\nimport dagster as dg\ndef imported(x: dg.Config): return 'dagster' in sys.modules", vars(module))
+    assert hpc.call(module.imported, 0, profile="small") is False
+
+
 # -- another version of the function there
 
 
@@ -172,6 +177,13 @@ def test_a_module_that_is_not_installed_is_found_in_the_folder_it_has_here(hpc: 
     assert hpc.call(module.grown, profile="small") == 1
 
 
+def test_so_is_one_that_was_loaded_from_a_file_that_is_on_no_path(
+    hpc: HPCJobRunner, module: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "path", sys.path[1:])
+    assert hpc.call(module.grown, profile="small") == 1
+
+
 def test_another_version_of_the_function_there_is_an_error(hpc: HPCJobRunner, module: Any, tmp_path: Path) -> None:
     (tmp_path / "installed").mkdir()
     (tmp_path / "installed" / "crystals.py").write_text("def grown():\n    return 2\n")
@@ -184,6 +196,17 @@ def test_a_module_that_is_not_there_is_an_error(hpc: HPCJobRunner, module: Any) 
     Path(module.__file__).rename(Path(module.__file__).with_name("renamed.py"))
     with pytest.raises(CallFailed, match=r"it cannot be imported on the node: No module named 'crystals'"):
         hpc.call(module.grown, profile="small")
+
+
+def test_a_secret_is_told_in_no_traceback(hpc: HPCJobRunner) -> None:
+    def reveals() -> None:
+        raise RuntimeError("wrong password " + os.environ["PASSWORD"])
+
+    profile = ExecutionProfile(environments={"PASSWORD": "hunter2000"}, secret_environments=["PASSWORD"])
+    with pytest.raises(RuntimeError) as told:
+        hpc.call(reveals, profile=profile)
+    assert "wrong password" in str(told.value.__cause__)
+    assert "hunter2000" not in str(told.value.__cause__)
 
 
 # -- the same call once more

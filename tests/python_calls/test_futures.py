@@ -11,7 +11,16 @@ from typing import Any
 
 import pytest
 
-from dagster_hpc import CallFailed, CallFuture, ConfigurationError, HPCJobRunner, JobCancelled, JobOutOfMemory
+from dagster_hpc import (
+    CallFailed,
+    CallFuture,
+    ConfigurationError,
+    HPCJobRunner,
+    JobCancelled,
+    JobOutOfMemory,
+    LocalTarget,
+    WaitTimeout,
+)
 from dagster_hpc.testing import Play, PlayedRunner
 from tests.python_calls import functions
 from tests.systems.needs import REPOSITORY
@@ -66,6 +75,32 @@ def test_a_value_that_was_removed_is_named(hpc: HPCJobRunner) -> None:
     Path(first.handle.work_dir, ".call", "value.pickle").unlink()
     with pytest.raises(CallFailed, match=r"it needs the value of _operator\.add .* which is not there"):
         hpc.call(operator.add, first, 1, profile="small")
+
+
+def test_calls_that_share_what_they_need_are_each_waited_for_once(hpc: HPCJobRunner, tmp_path: Path) -> None:
+    older: Any = hpc.submit_call(functions.waits_for, str(tmp_path / "go"), 1, profile="small")
+    newer: Any = hpc.submit_call(operator.add, older, 0, profile="small")
+    for _ in range(6):
+        older, newer = newer, hpc.submit_call(operator.add, older, newer, profile="small")
+    (tmp_path / "go").touch()
+    assert newer.result() == 21
+
+
+def test_a_job_on_another_target_cannot_be_waited_for(hpc: HPCJobRunner, tmp_path: Path) -> None:
+    elsewhere = HPCJobRunner(
+        target=LocalTarget(spool=str(tmp_path / "other")), profiles=hpc.profiles, work_root=str(tmp_path / "work"),
+    )  # fmt: skip
+    future = elsewhere.submit_call(functions.waits_for, str(tmp_path / "never"), 1, profile="small")
+    with pytest.raises(ConfigurationError, match=r"for which no job on local@.* can wait"):
+        hpc.submit_call(operator.add, future, 1, profile="small")
+    future.cancel()
+
+
+def test_the_end_of_patience_is_no_exception_of_the_call(hpc: HPCJobRunner, tmp_path: Path) -> None:
+    future = hpc.submit_call(functions.waits_for, str(tmp_path / "never"), 1, profile="small")
+    with pytest.raises(WaitTimeout):
+        future.exception(timeout=0.2)
+    future.cancel()
 
 
 def test_a_future_can_be_cancelled(hpc: HPCJobRunner, tmp_path: Path) -> None:
