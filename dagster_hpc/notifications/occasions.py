@@ -14,7 +14,6 @@ Kind = Literal["failed", "succeeded", "stuck", "near_walltime", "late"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 _STUCK_S = 300.0  # a reason that says "never" for a moment only is no reason to write to anybody
-_OUTPUTS_COME_S = 300.0  # a job that ended well may have left no outputs, which shows when its result is collected
 
 
 @dataclass(frozen=True)
@@ -46,14 +45,6 @@ def kind_of(job: EndedJob) -> Kind | None:
     if all(row.state.is_success or _was_wanted(row) for row in job.rows):
         return None
     return "failed"
-
-
-def may_change(job: EndedJob, now: float) -> bool:
-    """Whether it may turn out soon that a job which ended well has not left what it was to leave."""
-    return any(
-        row.state.is_success and row.outputs and row.collected_at is None and now - row.updated_at < _OUTPUTS_COME_S
-        for row in job.rows
-    )
 
 
 def under_way(rows: Iterable[JobRow], on: Collection[Kind], limits: Limits, now: float) -> list[Occasion]:

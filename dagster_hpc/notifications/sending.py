@@ -11,7 +11,7 @@ from dagster_hpc.engine.process import new_owner
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.notifications.channels import Channel, NotSent
 from dagster_hpc.notifications.message import Message, message_of, summary_of
-from dagster_hpc.notifications.occasions import Kind, Limits, Occasion, kind_of, may_change, under_way
+from dagster_hpc.notifications.occasions import Kind, Limits, Occasion, kind_of, under_way
 from dagster_hpc.sensors.ended_job import EndedJob, Wanted
 
 _ONE_BY_ONE = 5  # more are one summary: after an outage nobody reads a hundred mails
@@ -50,7 +50,7 @@ class Desk:
         found, unwanted = list[Occasion](), list[Subject]()
         for rows in notices.ended(watcher, self.engine.target.key):
             job = EndedJob(tuple(rows))
-            if may_change(job, now):
+            if job.may_change(now):
                 continue
             kind = kind_of(job) if self.wanted.wants(job) else None
             if kind is not None and kind in self.on:

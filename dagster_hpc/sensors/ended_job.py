@@ -12,6 +12,8 @@ from dagster._core.definitions.events import CoercibleToAssetKey
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Subject, end_of
 
+_OUTPUTS_COME_S = 300.0  # whether the outputs of a job are there shows when its result is collected
+
 
 @dataclass(frozen=True)
 class JobOrArray:
@@ -71,6 +73,13 @@ class EndedJob(JobOrArray):
     def state(self) -> JobState:
         """COMPLETED if all of it has ended well."""
         return self.first.state
+
+    def may_change(self, now: float) -> bool:
+        """Whether it may turn out soon that a job which ended well has not left what it was to leave."""
+        return any(
+            row.state.is_success and row.outputs and row.collected_at is None and now - row.updated_at < _OUTPUTS_COME_S
+            for row in self.rows
+        )
 
     @property
     def tags(self) -> dict[str, str]:

@@ -73,7 +73,8 @@ def build_job_ended_sensor(
             return dg.SkipReason(f"hears of the jobs of {key} that end from now on")
         # Dagster has kept the cursor together with the requests of the last evaluation: those are safe now.
         notices.note(watcher, _subjects(context.cursor))
-        ended = [EndedJob(tuple(rows)) for rows in notices.ended(watcher, key)]
+        now = engine.ledger.now()
+        ended = [job for rows in notices.ended(watcher, key) if not (job := EndedJob(tuple(rows))).may_change(now)]
         notices.note(watcher, [subject for job in ended if not wanted.wants(job) for subject in job.subjects])
         news = [job for job in ended if wanted.wants(job)][:_AT_ONCE]
         cursor = json.dumps([subject for job in news for subject in job.subjects]) if news else ""

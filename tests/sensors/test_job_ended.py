@@ -7,8 +7,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_hpc import Command, EndedJob, HPCJobRunner, JobFailed, build_job_ended_sensor
+from dagster_hpc import Command, EndedJob, HPCJobRunner, JobFailed, JobState, build_job_ended_sensor
 from tests.sensors.conftest import Watch
+from tests.systems.daemon import wait_until
 
 
 @dg.asset
@@ -105,3 +106,13 @@ def test_the_request_is_what_the_user_makes_of_the_job(watch: Watch, hpc: HPCJob
     (made,) = watching.requests()
     assert (made.tags["from"], made.tags["dagster_hpc/job_name"]) == ("md-1", "md-1")
     assert made.run_key == hpc.jobs()[0].token
+
+
+def test_a_job_that_may_have_left_no_outputs_is_not_called_a_success_yet(watching: Watch, hpc: HPCJobRunner) -> None:
+    handle = hpc.submit(Command.shell("true", name="md-1"), profile="small", outputs={"energies": "energies.txt"})
+    wait_until(lambda: not hpc.polled(5).ledger.jobs(live=True), 60, lambda: str(hpc.jobs()))
+    assert hpc.jobs()[0].state is JobState.COMPLETED
+    assert watching.requests() == []
+    hpc.polled(5).ledger.observations.collected(handle.token, ["energies"], None)  # whoever waits has found out
+    (request,) = watching.requests()
+    assert request.tags["dagster_hpc/state"] == "FAILED"
