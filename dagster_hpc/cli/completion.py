@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 import click
-from click.shell_completion import CompletionItem, get_completion_class
 
 from dagster_hpc.engine.errors import HPCError
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from dagster_hpc.engine.ledger import Ledger
 
 _PROGRAM, _VARIABLE = "dagster-hpc", "_DAGSTER_HPC_COMPLETE"
@@ -20,7 +21,7 @@ _INSTALL = {
     "zsh": 'eval "$(dagster-hpc completion zsh)" in ~/.zshrc, after compinit',
     "fish": "dagster-hpc completion fish > ~/.config/fish/completions/dagster-hpc.fish",
 }
-Complete = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
 @click.command()
@@ -32,6 +33,8 @@ def completion(ctx: click.Context, shell: str) -> None:
     For good: eval "$(dagster-hpc completion bash)" in ~/.bashrc; the same with zsh in ~/.zshrc, after compinit; or
     dagster-hpc completion fish > ~/.config/fish/completions/dagster-hpc.fish.
     """
+    from click.shell_completion import get_completion_class
+
     found = get_completion_class(shell)
     assert found is not None
     click.echo(f"# {_INSTALL[shell]}")
@@ -42,6 +45,8 @@ def complete_job(ctx: click.Context, parameter: click.Parameter, start: str) -> 
     """Tokens and job ids, the newest first; an array by its token once, and its elements once that is typed."""
 
     def look(ledger: Ledger) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         from dagster_hpc.cli.display import printable, subject
 
         items: dict[str, str] = {}
@@ -60,6 +65,8 @@ def complete_known(column: Literal["target", "asset_key", "run_id"]) -> Complete
     """What stands in a column of the ledger."""
 
     def complete(ctx: click.Context, parameter: click.Parameter, start: str) -> list[CompletionItem]:
+        from click.shell_completion import CompletionItem
+
         return _of_ledger(ctx, lambda ledger: [CompletionItem(word) for word in ledger.known(column, start, _MOST)])
 
     return complete

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.asking import Asking, warn
 from dagster_hpc.cli.completion import complete_job
 from dagster_hpc.cli.lookup import find_jobs, is_array, open_ledger, target_of
 from dagster_hpc.cli.options import ask_option, json_option
-from dagster_hpc.engine.errors import HPCError, SchedulerUnavailable
+from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState, tail
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def explain(url: str | None, word: str, ask: bool, as_json: bool) -> None:
     ledger = open_ledger(url)
     rows = find_jobs(ledger, word)
     if ask and any(not row.state.is_final for row in rows):
-        _look(ledger, rows[0])
+        Asking(ledger).ask(rows[:1])
         rows = ledger.rows([row.token for row in rows])
     explained = [(some, *_explained(ledger, some, ask)) for some in _alike(rows)]
     if as_json:
@@ -49,17 +50,6 @@ def explain(url: str | None, word: str, ask: bool, as_json: bool) -> None:
         return
     for number, (some, facts, said) in enumerate(explained):
         click.echo(("\n" if number else "") + _page(some, facts, said))
-
-
-def _look(ledger: Ledger, row: JobRow) -> None:
-    """Ask the scheduler for the states of the target's jobs, unless somebody just has: as any waiter does."""
-    from dagster_hpc.engine.runner import Runner
-    from dagster_hpc.engine.target import Listener
-
-    try:
-        Runner(target_of(row), ledger, Listener(on_warning=_warn)).tick()
-    except HPCError as error:
-        _warn(error.message)
 
 
 def _alike(rows: Sequence[JobRow]) -> list[list[JobRow]]:
@@ -98,9 +88,9 @@ def _outlook(row: JobRow) -> Outlook:
         call = target.scheduler.outlook(row.job_id or "")
         return target.scheduler.read_outlook(target.host.run(call)) if call else Outlook()
     except FileNotFoundError as error:
-        _warn(f"the scheduler cannot be asked from here: {error}")
-    except SchedulerUnavailable as error:
-        _warn(error.message)
+        warn(f"the scheduler cannot be asked from here: {error}")
+    except HPCError as error:
+        warn(str(error))
     return Outlook()
 
 
@@ -151,7 +141,3 @@ def _page(rows: Sequence[JobRow], facts: Facts, said: Explanation) -> str:
     if said.remedies:
         lines += ["  What you can do:", *(f"    - {printable(remedy)}" for remedy in said.remedies)]
     return "\n".join(lines)
-
-
-def _warn(message: str) -> None:
-    click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)

@@ -17,6 +17,7 @@ import click
 
 from dagster_hpc.cli.adopt import adopt
 from dagster_hpc.cli.advise import advise
+from dagster_hpc.cli.asking import Asking, warn
 from dagster_hpc.cli.completion import complete_job, completion
 from dagster_hpc.cli.dag import dag
 from dagster_hpc.cli.explain import explain
@@ -114,7 +115,7 @@ def jobs(url: str | None, /, limit: int, refresh: bool, as_json: bool, **filters
             click.echo("[]")
         return
     if refresh:
-        _refresh(ledger)
+        Asking(ledger).ask(ledger.jobs(live=True), now=True)
     rows = Filter(**filters).choose(ledger, limit + 1)
     more, rows = len(rows) > limit, rows[:limit]
     unreceived = owed(ledger, rows)
@@ -265,19 +266,6 @@ def _cancel(ledger: Ledger, rows: Sequence[JobRow]) -> dict[str, str]:
     return refused
 
 
-def _refresh(ledger: Ledger) -> None:
-    from dagster_hpc.engine.runner import Runner
-    from dagster_hpc.engine.target import Listener
-
-    listener = Listener(on_warning=_warn)
-    for name, rows in by_target(ledger.jobs(live=True)).items():
-        try:
-            ledger.leases.hurry(name, 0.0)
-            Runner(target_of(rows[0]), ledger, listener).tick()
-        except HPCError as error:
-            _warn(str(error))
-
-
 def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
     from dagster_hpc.engine.job import JobHandle
     from dagster_hpc.engine.runner import Runner
@@ -287,7 +275,7 @@ def _follow(ledger: Ledger, row: JobRow, only_stderr: bool) -> None:
         if stream == "stderr" or not only_stderr:
             click.echo(line, err=stream == "stderr" and not only_stderr)
 
-    listener = Listener(on_output=on_output, on_warning=_warn)
+    listener = Listener(on_output=on_output, on_warning=warn)
     ended = Runner(target_of(row), ledger, listener).follow(row.handle(), listener)
     click.echo(f"{ended.token} is over: {ended.state}{f', {ended.reason}' if ended.reason else ''}", err=True)
     if not ended.state.is_success:
@@ -454,7 +442,3 @@ def _checks(
         for name, executor in executors(module).items() if target is None else ():
             for check in examine_steps(executor):
                 yield f"steps_of_{name}", check
-
-
-def _warn(message: str) -> None:
-    click.echo(f"{click.style('warning:', fg='yellow')} {message}", err=True)

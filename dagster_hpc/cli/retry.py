@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from dagster_hpc.cli.asking import Asking
 from dagster_hpc.cli.completion import complete_job
-from dagster_hpc.cli.lookup import NotFound, Stop, by_target, find_jobs, open_ledger, target_of
+from dagster_hpc.cli.lookup import NotFound, Stop, find_jobs, open_ledger, target_of
 from dagster_hpc.cli.options import json_option
 from dagster_hpc.engine import jobdir
-from dagster_hpc.engine.errors import HPCError
 from dagster_hpc.engine.job import JobState, RetryPlan
 from dagster_hpc.engine.units import parse_memory, parse_walltime
 
@@ -43,7 +42,7 @@ def retry(url: str | None, word: str, walltime: str | None, memory: str | None, 
     rows = _meant(ledger, word)
     refused = {row.token: why for row in rows if (why := _begin(ledger, row, changes))}
     made = [row for row in rows if row.token not in refused]
-    _poll(ledger, made)
+    Asking(ledger).ask(made, now=True)
     now = {row.token: row for row in ledger.rows([row.token for row in rows])}
     reports = [_report(ledger, now[row.token], refused.get(row.token, "")) for row in rows]
     if as_json:
@@ -103,18 +102,6 @@ def _begin(ledger: Ledger, row: JobRow, changes: dict[str, Any]) -> str:
     if ledger.observations.try_again(row.token, plan):
         return ""
     return "is not tried again: the same work is with another job by now, or this one goes on already"
-
-
-def _poll(ledger: Ledger, rows: Sequence[JobRow]) -> None:
-    """Make the attempts now, unless somebody else is at it just then."""
-    from dagster_hpc.engine.runner import Runner
-
-    for name, some in by_target(rows).items():
-        ledger.leases.hurry(name, 0.0)
-        try:
-            Runner(target_of(some[0]), ledger).tick()
-        except HPCError as error:
-            click.echo(f"{click.style('warning:', fg='yellow')} {error.message}", err=True)
 
 
 def _report(ledger: Ledger, row: JobRow, refusal: str) -> dict[str, str | None]:

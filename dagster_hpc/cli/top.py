@@ -7,20 +7,20 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import click
 
-from dagster_hpc.cli.lookup import by_target, open_ledger, target_of
+from dagster_hpc.cli.asking import Asking
+from dagster_hpc.cli.lookup import open_ledger
 from dagster_hpc.cli.options import ask_option, json_option
-from dagster_hpc.engine.errors import HPCError
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from dagster_hpc.engine.ledger import Ledger
+    from dagster_hpc.engine.ledger import JobRow, Ledger
     from dagster_hpc.usage.live import LiveView
 
 _HEAD = 6  # lines of the screen that are no jobs
@@ -45,8 +45,8 @@ def top(url: str | None, once: bool, every: float, ask: bool, as_json: bool) -> 
     ledger = open_ledger(url)
     if once or as_json or not sys.stdout.isatty():
         if ask:
-            _Poll(ledger).once()
-        view = _look(ledger, _ALL)
+            Asking(ledger).ask(ledger.jobs(live=True))
+        view = _view(ledger, ledger.jobs(live=True), _ALL)
         click.echo(to_json(view.to_dict()) if as_json else _text(view))
         return
     poll = _Poll(ledger)
@@ -56,34 +56,25 @@ def top(url: str | None, once: bool, every: float, ask: bool, as_json: bool) -> 
 
 
 class _Poll:
-    """Asks the schedulers of all live jobs, when that is due: beside the display, which a slow one is not to stop."""
+    """Asks the schedulers of what is shown, when that is due: beside the display, which a slow one is not to stop."""
 
     def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
+        self.rows: list[JobRow] = []  # that are shown
         self.trouble = ""
+        self._told: list[str] = []
+        self._asking = Asking(ledger, self._told.append)
 
     def go_on(self, every_s: float) -> None:
         while True:
-            self.once()
+            self._told.clear()
+            self._asking.ask(self.rows)
+            self.trouble = " ".join(self._told)
             time.sleep(every_s)
 
-    def once(self) -> None:
-        from dagster_hpc.engine.runner import Runner
-        from dagster_hpc.engine.target import Listener
 
-        troubles: list[str] = []
-        try:
-            for rows in by_target(self._ledger.jobs(live=True)).values():
-                Runner(target_of(rows[0]), self._ledger, Listener(on_warning=troubles.append)).tick()
-        except HPCError as error:
-            troubles.append(error.message)
-        self.trouble = " ".join(troubles)
-
-
-def _look(ledger: Ledger, most: int) -> LiveView:
+def _view(ledger: Ledger, rows: Sequence[JobRow], most: int) -> LiveView:
     from dagster_hpc.usage.live import live_view
 
-    rows = ledger.jobs(live=True)
     arrays = {row.batch for row in rows if row.array_index is not None}
     return live_view(rows, ledger.ended_elements(sorted(arrays)), time.time(), most)
 
@@ -97,7 +88,8 @@ def _watch(ledger: Ledger, every_s: float, poll: _Poll) -> None:
         while True:
             began = time.monotonic()
             room = max(3, shutil.get_terminal_size().lines - _HEAD)
-            parts: list[RenderableType] = [_screen(_look(ledger, room))]
+            poll.rows = ledger.jobs(live=True)
+            parts: list[RenderableType] = [_screen(_view(ledger, poll.rows, room))]
             parts.append(Text(poll.trouble, style="yellow") if poll.trouble else Text("q ends", style="dim"))
             live.update(Group(*parts), refresh=True)
             if pressed(max(every_s, _RELAX * (time.monotonic() - began))) in ("q", "Q"):

@@ -83,7 +83,7 @@ REMEDIES: Mapping[str, Sequence[tuple[str, str]]] = {
             "keeps the queue short.",
         ),
         (
-            r"\((?!\w*Per(?:Job|Node))(QOS|Assoc)?(Max|Grp)\w*(Cpu|CPU|Node|Mem|GRES|TRES)\w*\)",
+            r"\((?!\w*(?:PerJob|PerNode|Minutes|RunMin))(QOS|Assoc)?(Max|Grp)\w*(Cpu|CPU|Node|Mem|GRES|TRES)\w*\)",
             "It starts when jobs that count in this limit end, or at once if it asks for less than is left of it; "
             "another qos or account has another limit: `sacctmgr show qos`.",
         ),

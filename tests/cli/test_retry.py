@@ -132,3 +132,19 @@ def test_sizes_that_are_none_are_wrong_usage(terminal: Terminal, words: tuple[st
 def test_an_unknown_word_is_not_found(terminal: Terminal) -> None:
     terminal.keep(row("abcdefgh"))
     assert terminal.run("retry", "nowhere2").returncode == 3
+
+
+def test_the_same_request_takes_the_result_of_the_new_attempt(terminal: Terminal) -> None:
+    """As a step does that is executed again after its run has failed."""
+    mark = terminal.folder / "mark"
+    ran = f"test -e {mark} || {{ touch {mark}; exit 7; }}; echo once >>{terminal.folder}/ran"
+    command = Command.shell(ran, name="work")
+    handle = terminal.hpc.submit(command, profile="small", key="same")
+    terminal.run("logs", "-f", handle.token)
+    (report,) = terminal.json("retry", handle.token)
+    terminal.run("logs", "-f", report["next_token"])
+
+    result = terminal.hpc.run(command, profile="small", key="same")
+
+    assert result.handle.token == report["next_token"]
+    assert (terminal.folder / "ran").read_text() == "once\n"
