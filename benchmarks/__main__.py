@@ -23,12 +23,13 @@ NAMES = (
     "detached",
     "slurm_jobs",
     "partitions",
+    "steps",
     "dice_files",
     "dice_batch",
     "embedded",
     "sqd_loop",
 )
-NEED_SLURM = {"slurm_jobs", "partitions"}
+NEED_SLURM = {"slurm_jobs", "partitions", "steps"}
 
 
 @contextmanager
