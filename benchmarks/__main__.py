@@ -24,12 +24,13 @@ NAMES = (
     "slurm_jobs",
     "partitions",
     "python_calls",
+    "steps",
     "dice_files",
     "dice_batch",
     "embedded",
     "sqd_loop",
 )
-NEED_SLURM = {"slurm_jobs", "partitions", "python_calls"}
+NEED_SLURM = {"slurm_jobs", "partitions", "python_calls", "steps"}
 
 
 @contextmanager
