@@ -14,21 +14,24 @@ from dagster_hpc.resources.retry import Resume, RetryRule
 class _Written(dg.Model):
     @model_validator(mode="before")
     @classmethod
-    def _on_is_a_word(cls, given: Any) -> Any:
-        # YAML takes the key `on` for the truth value.
-        return {("on" if key is True else key): each for key, each in given.items()} if isinstance(given, dict) else given
+    def _on_is_no_word(cls, given: Any) -> Any:
+        if isinstance(given, dict) and True in given:
+            raise ValueError("YAML takes the word `on` for a truth value: write `after`, as in {after: [TIMEOUT]}")
+        return given
 
 
-def _model(config: type[BaseModel]) -> type[BaseModel]:
+def _model(config: type[BaseModel], **renamed: str) -> type[BaseModel]:
+    """The fields of a config, of which some have another name in YAML."""
     fields: dict[str, Any] = {
-        name: (field.annotation, FieldInfo.merge_field_infos(field, description=field.description))
+        renamed.get(name, name): (field.annotation, FieldInfo.merge_field_infos(field, description=field.description))
         for name, field in config.model_fields.items()
     }
     return create_model(config.__name__, __base__=_Written, __doc__=config.__doc__, **fields)
 
 
 def _rule(model: BaseModel) -> RetryRule:
-    return RetryRule(**model.model_dump(exclude_unset=True))
+    said = model.model_dump(exclude_unset=True)
+    return RetryRule(on=said.pop("after", []), **said)
 
 
 def _rules(context: dg.ResolutionContext, given: Any) -> list[RetryRule] | None:
@@ -49,9 +52,9 @@ else:  # Dagster takes no type whose fields have bounds
         Any,
         dg.Resolver(
             _rules,
-            model_field_type=Literal["usual"] | list[_model(RetryRule)],
+            model_field_type=Literal["usual"] | list[_model(RetryRule, on="after")],
             description="After which ends a job is submitted again, and with what more; usual: what is right for most.",
-            examples=["usual", [{"on": ["TIMEOUT"], "walltime": 2, "most_walltime": "24:00:00"}]],
+            examples=["usual", [{"after": ["TIMEOUT"], "walltime": 2, "most_walltime": "24:00:00"}]],
         ),
     ]
     Resuming = Annotated[

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from tests.components.project import Project
-
-Write = Callable[..., Project]
 
 
 @pytest.fixture

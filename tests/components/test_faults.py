@@ -89,7 +89,8 @@ def test_what_the_target_would_refuse_is_refused_when_the_file_is_loaded(project
         ("profile: {num_node: 2}\njobs: [{asset: a, script: echo}]", "num_node"),
         ("jobs: [{asset: a, script: echo, automation_condition: eagre}]", "did you mean 'eager'"),
         ("jobs: [{asset: a, script: echo, partitions_def: {type: dayly, start_date: '2026-01-01'}}]", "partitions_def"),
-        ("retry: [{on: [TIMOUT]}]\njobs: [{asset: a, script: echo}]", "did you mean 'TIMEOUT'"),
+        ("retry: [{after: [TIMOUT]}]\njobs: [{asset: a, script: echo}]", "did you mean 'TIMEOUT'"),
+        ("retry: [{on: [TIMEOUT]}]\njobs: [{asset: a, script: echo}]", "YAML takes the word `on` for a truth value"),
     ],
 )
 def test_a_mistyped_field_or_word_is_an_error_with_its_line(

@@ -124,7 +124,7 @@ def test_profile_overrides_and_retries_reach_the_job(project: Project, instance:
             echo "$GREETING" >said.txt
             [ -e FLAG ] || { touch FLAG; exit 3; }
           overrides: {ompthreads: 1}
-          retry: [{exit_codes: [3]}]
+          retry: [{after: [FAILED], exit_codes: [3]}]
           outputs: {said: said.txt}
     """.replace("FLAG", str(project.root / "flag")))
     result = run(project.load(), instance)
