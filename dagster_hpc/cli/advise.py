@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from dagster_hpc.usage.advice import Advice
 
 
-@click.command()
+@click.command(short_help="Advise on walltime and memory, from past jobs.")
 @moment_option("--since", "90d", "From jobs that were asked for since then.")
 @click.option("--by", type=click.Choice(["profile", "asset"]), default="profile", show_default=True)
 @click.option("--margin", type=click.IntRange(0), default=20, show_default=True, help="So much more, in per cent.")

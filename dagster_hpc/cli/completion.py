@@ -24,7 +24,7 @@ _INSTALL = {
 Complete = Callable[[click.Context, click.Parameter, str], "list[CompletionItem]"]
 
 
-@click.command()
+@click.command(short_help="Make bash, zsh or fish complete this command.")
 @click.argument("shell", type=click.Choice(list(_INSTALL)))
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> None:

@@ -9,7 +9,7 @@ import click
 from dagster_hpc.cli.options import json_option, module_option
 
 
-@click.command()
+@click.command(short_help="Print the assets of a code location as a tree.")
 @module_option
 @click.option("--dot", "language", flag_value="dot", help="In the language of Graphviz: … | dot -Tsvg >assets.svg.")
 @click.option("--mermaid", "language", flag_value="mermaid", help="In the language of Mermaid, for a page of Markdown.")

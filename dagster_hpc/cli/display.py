@@ -47,8 +47,20 @@ def job_record(row: JobRow, *, owed: bool = False) -> dict[str, Any]:
         "state": row.state.value,
         "owed": owed,
         "scheduler": scheduler_kind(row),
+        **_given(row),
         "outputs": {name: posixpath.join(row.work_dir, path) for name, path in row.outputs.items()},
         "metrics": _finite(row.metrics.to_dict()),
+    }
+
+
+def _given(row: JobRow) -> dict[str, Any]:
+    """What it was given, and to whom; nothing of it is known of a job that an older version submitted."""
+    plan = row.retry or RetryPlan()
+    return {
+        "profile": plan.profile or None,
+        "user": plan.user or None,
+        "walltime_s": plan.walltime_s or None,
+        "memory_per_node_mib": plan.memory_mib,
     }
 
 
@@ -111,7 +123,7 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
 
     `recipients` are the steps of Dagster runs that its result was returned to.
     """
-    m, now = row.metrics, time.time()
+    m, given, now = row.metrics, row.retry or RetryPlan(), time.time()
     scheduler = scheduler_kind(row)
     code = "" if row.exit_code is None else f", exit code {row.exit_code}"
     place = [
@@ -130,6 +142,7 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
         "job id": row.job_id or "none yet" if not row.state.is_final else row.job_id or "none",
         "copies": f"also taken as {', '.join(row.copies)}; only the one that has the lock runs" if row.copies else "",
         "target": " ".join(part for part in place if part),
+        "profile": given.profile,
         "asset": row.asset_key,
         "partition": row.partition_key,
         "run": row.run_id,
@@ -150,6 +163,8 @@ def job_page(row: JobRow, recipients: Sequence[Recipient] = ()) -> str:
         "cost": _quantity(m.node_hours, lambda value: f"{value:.4g} node hours"),
         "size": _size(m.nodes, m.cores),
         "nodes": m.node_list,
+        "walltime": format_walltime(given.walltime_s) if given.walltime_s else "",
+        "memory": f"{given.memory_mib} MiB per node" if given.memory_mib else "",
     }
     lines = [click.style(printable(row.name), bold=True), f"  {'state':<12} {coloured(row.state)}{code}"]
     lines += [f"  {label:<12} {printable(value)}" for label, value in facts.items() if value]

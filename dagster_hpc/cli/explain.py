@@ -25,7 +25,7 @@ _LAST_LINES, _LAST_BYTES = 8, 8192
 _WAITS = (JobState.PENDING, JobState.HELD, JobState.SUSPENDED)
 
 
-@click.command()
+@click.command(short_help="Say why a job waits or failed, and what to do.")
 @click.argument("word", shell_complete=complete_job)
 @ask_option
 @json_option

@@ -1,7 +1,7 @@
 """`dagster-hpc`: the jobs that Dagster has submitted, for somebody at a terminal.
 
 `jobs`, `show`, `logs` and `cancel` read the ledger and start quickly: they import neither Dagster nor what it needs.
-`render` and `doctor` look at the resources of a code location, and import it.
+`render`, `doctor` and `dag` look at a code location, and import it.
 """
 
 from __future__ import annotations

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 _BY = ("asset", "profile", "user", "target")
 
 
-@click.group(invoke_without_command=True, subcommand_metavar="")
+@click.group(
+    invoke_without_command=True, subcommand_metavar="", short_help="Report what jobs used of what they asked for."
+)
 @moment_option("--since", "7d", "Jobs that were asked for since then: 7d and 12h are so long ago, 2026-11-01 is a day.")
 @moment_option("--until", None, "And before then (default: now).")
 @click.option("--by", multiple=True, type=click.Choice(_BY), help="A table by this; may be repeated (default: asset).")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _LEAST_OF_A_RUN = 4  # letters of a run's id that are enough to mean it
 
 
-@click.command()
+@click.command(short_help="Submit failed jobs again, linked to the old ones.")
 @click.argument("word", metavar="JOB|RUN", shell_complete=complete_job)
 @click.option("--walltime", metavar="TIME", help="With another walltime, as in 02:00:00 or 90m.")
 @click.option("--memory", metavar="SIZE", help="With another memory_per_node, as in 16G.")

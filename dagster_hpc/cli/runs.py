@@ -13,7 +13,7 @@ _STATUSES = ("running", "failed", "succeeded")
 _ID = 8  # so many letters tell runs apart, as Dagster's own pages show them
 
 
-@click.command()
+@click.command(short_help="List the Dagster runs that have jobs.")
 @click.option("--last", type=click.IntRange(1), default=20, show_default=True, help="At most so many, the newest.")
 @moment_option("--since", None, "Only runs whose jobs were asked for since then: 7d, 12h, 2026-11-01.")
 @click.option("--status", type=click.Choice(_STATUSES), help="Only runs whose jobs stand so.")

@@ -28,7 +28,7 @@ _ALL = 1_000_000
 _RELAX = 10  # a look at the ledger is made again after ten times what it took, at the earliest
 
 
-@click.command()
+@click.command(short_help="Watch the jobs that are under way.")
 @click.option("--once", is_flag=True, help="Print it once and end, for scripts.")
 @click.option("--every", type=click.FloatRange(0.5), default=2.0, show_default=True, help="Seconds between two looks.")
 @ask_option

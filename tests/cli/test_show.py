@@ -103,3 +103,12 @@ def test_an_array_is_shown_as_its_elements(terminal: Terminal) -> None:
         assert [each["state"] for each in terminal.json("show", word)["elements"]] == ["COMPLETED", "FAILED"]
     assert terminal.json("show", str(element.job_id))["exit_code"] == 3
     assert terminal.json("show", element.token)["array_index"] == 1
+
+
+def test_what_a_job_was_given_is_shown(terminal: Terminal) -> None:
+    handle = terminal.hpc.run(Command.shell("true"), profile="small").handle
+
+    record, page = terminal.json("show", handle.token), terminal.run("show", handle.token).stdout
+
+    assert (record["profile"], record["memory_per_node_mib"]) == ("small", 64)
+    assert "64 MiB per node" in page
