@@ -13,11 +13,10 @@ from dagster_hpc.assets.binding import bound, with_optional_outputs
 from dagster_hpc.assets.collected import collected, refuse_failures
 from dagster_hpc.assets.definition import HPCDefinition
 from dagster_hpc.assets.detached import submit_detached
-from dagster_hpc.assets.options import AssetOptions, refuse_unknown, without_beta_warnings
+from dagster_hpc.assets.options import AssetOptions, refuse_bare, refuse_unknown, without_beta_warnings
 from dagster_hpc.assets.partition_types import accept_ranges
 from dagster_hpc.assets.partitions import covers_several, materialize_partitions
 from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
-from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobResult
 from dagster_hpc.resources.command import Command, InputFile
 from dagster_hpc.resources.profile import ExecutionProfile
@@ -92,9 +91,8 @@ def hpc_asset(
         def bit_histogram(samples: str) -> Command:
             return Command("bitcount", args=["--input", samples])
     """
+    refuse_bare("hpc_asset", profile)
     refuse_unknown("hpc_asset", options, AssetOptions, inspect.signature(hpc_asset).parameters)
-    if not isinstance(profile, str):
-        raise ConfigurationError("hpc_asset takes the name of a profile first", advice="write `@hpc_asset()`, or name one.")
     checks = [spec.name for spec in options.get("check_specs") or ()]
 
     def decorate(function: Body) -> HPCAsset:

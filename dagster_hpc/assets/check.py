@@ -20,6 +20,7 @@ from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.dagster_values import failure
 from dagster_hpc.engine.job import JobResult, exit_words, failure_of
 from dagster_hpc.resources.command import InputFile
+from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.retry import Resume, RetryRule
 
 _NO_SUCH_PROGRAM = (126, 127)  # of a shell: the program could not be started, and has answered nothing
@@ -36,7 +37,7 @@ class HPCAssetCheck(HPCDefinition, dg.AssetChecksDefinition):
 def hpc_asset_check(
     *,
     asset: KeyWords | dg.AssetsDefinition | dg.SourceAsset,
-    profile: str = "",
+    profile: str | ExecutionProfile = "",
     outputs: Mapping[str, str] | None = None,
     inputs: Mapping[str, InputFile] | None = None,
     overrides: Mapping[str, Any] | None = None,

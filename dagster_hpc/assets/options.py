@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -112,6 +113,14 @@ def refuse_unknown(decorator: str, given: Mapping[str, Any], known: type, own: I
         faults = [f"{decorator} takes no config_schema: its config is an HPCJobConfig, which you may subclass"]
     if faults:
         raise ConfigurationError(faults, advice=f"the options are {', '.join(sorted(names))}.")
+
+
+def refuse_bare(decorator: str, profile: object) -> None:
+    """A decorator that is written without its parentheses takes the function for its profile."""
+    if inspect.isfunction(profile):
+        raise ConfigurationError(
+            f"{decorator} takes the name of a profile first", advice=f"write `@{decorator}()`, or name one."
+        )
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from dagster._core.types.dagster_type import resolve_dagster_type
 from typing_extensions import Unpack
 
 from dagster_hpc.assets.asset import HPCAsset, defined, steps_of
-from dagster_hpc.assets.options import AssetOptions, refuse_unknown
+from dagster_hpc.assets.options import AssetOptions, refuse_bare, refuse_unknown
 from dagster_hpc.assets.plain_config import launch_config, plain_config
 from dagster_hpc.assets.recipe import Launch, Recipe, Wanted
 from dagster_hpc.assets.signature import parameters_of, return_annotation
@@ -24,13 +24,14 @@ from dagster_hpc.python_calls.pack import StepContext
 from dagster_hpc.python_calls.pickling import is_importable
 from dagster_hpc.resources.calls import call_command
 from dagster_hpc.resources.command import InputFile
+from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest
 from dagster_hpc.resources.retry import RetryRule
 from dagster_hpc.resources.step import as_dagster_failure, asset_key_of, step_of
 
 
 def hpc_python_asset(
-    profile: str,
+    profile: str | ExecutionProfile = "",
     *,
     inputs: Mapping[str, InputFile] | None = None,
     outputs: Mapping[str, str] | None = None,
@@ -57,6 +58,7 @@ def hpc_python_asset(
             context.log.info("%d numbers", len(numbers))
             return [number**2 for number in numbers]
     """
+    refuse_bare("hpc_python_asset", profile)
     refuse_unknown("hpc_python_asset", options, AssetOptions, inspect.signature(hpc_python_asset).parameters)
     checks = [spec.name for spec in options.get("check_specs") or ()]
 

@@ -15,6 +15,7 @@ from dagster_hpc.components.asset import asset_of
 from dagster_hpc.components.automation import ScheduleField
 from dagster_hpc.components.faults import Fault, errors_at, faults_of, faults_of_requests, refuse
 from dagster_hpc.components.job import Job
+from dagster_hpc.components.notifications import NotificationsField
 from dagster_hpc.components.partitions import distinct
 from dagster_hpc.components.place import Profile, Target
 from dagster_hpc.components.repeating import Retry
@@ -71,6 +72,7 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
     profile: Profile = None
     retry: Retry = None
     schedule: ScheduleField = None
+    notifications: NotificationsField = None
 
     @classmethod
     def get_spec(cls) -> dg.ComponentTypeSpec:
@@ -106,6 +108,8 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
             # It starts no job, and without it nobody hears of those that are detached.
             running = dg.DefaultSensorStatus.RUNNING
             sensors.append(build_hpc_job_sensor(f"{name}_jobs", runner=key, default_status=running))
+        if self.notifications:
+            sensors.append(self.notifications.sensor(f"{name}_notifications", [job.asset for job in self.jobs], key))
         return dg.Definitions(
             assets=[
                 asset_of(job, folder, runner=key, profile=self.usual_profile, retry=self.retry) for job in self.jobs

@@ -39,7 +39,7 @@ def _profile_model(name: str, leave_out: tuple[str, ...] = ()) -> type[BaseModel
     return create_model(name, __base__=dg.Model, **{**fields, "walltime": walltime})
 
 
-def _given(context: dg.ResolutionContext, model: BaseModel) -> dict[str, Any]:
+def filled_in(context: dg.ResolutionContext, model: BaseModel) -> dict[str, Any]:
     """The fields that somebody has written, with their templates filled in and all else as it stands."""
     said = model.model_dump(exclude_unset=True, exclude_none=True)
     return {name: _filled(context.at_path(name), value) for name, value in said.items()}
@@ -54,7 +54,7 @@ def _filled(context: dg.ResolutionContext, value: Any) -> Any:
 
 
 def _overrides(context: dg.ResolutionContext, model: Any) -> dict[str, Any]:
-    said = _given(context, model) if isinstance(model, BaseModel) else dict(model or {})
+    said = filled_in(context, model) if isinstance(model, BaseModel) else dict(model or {})
     return {**said, "walltime": str(said["walltime"])} if "walltime" in said else said
 
 
@@ -70,7 +70,7 @@ def _profile(context: dg.ResolutionContext, given: Any) -> str | ExecutionProfil
 def _target(context: dg.ResolutionContext, given: Any) -> str | HPCTarget | None:
     if given is None or isinstance(given, str | HPCTarget):
         return given
-    said = _given(context, given)
+    said = filled_in(context, given)
     try:
         return target_class(said.pop("kind"))(**said)
     except ValidationError as error:

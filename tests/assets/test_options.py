@@ -11,7 +11,16 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_hpc import AssetOptions, Command, ConfigurationError, HPCAsset, hpc_asset, hpc_asset_check, hpc_multi_asset
+from dagster_hpc import (
+    AssetOptions,
+    Command,
+    ConfigurationError,
+    HPCAsset,
+    hpc_asset,
+    hpc_asset_check,
+    hpc_multi_asset,
+    hpc_python_asset,
+)
 from dagster_hpc.assets.options import CheckOptions, MultiAssetOptions
 
 _HOUR = timedelta(hours=1)
@@ -153,6 +162,8 @@ def test_copies_that_dagster_makes_are_still_an_hpc_asset() -> None:
     assert renamed() == Command("count")
 
 
-def test_a_decorator_without_its_parentheses_says_so() -> None:
-    with pytest.raises(ConfigurationError, match=r"write `@hpc_asset\(\)`"):
-        hpc_asset(lambda: None)  # type: ignore[arg-type]
+@pytest.mark.parametrize("decorator", [hpc_asset, hpc_multi_asset, hpc_python_asset])
+def test_a_decorator_without_its_parentheses_says_so(decorator: Callable[..., Any]) -> None:
+    with pytest.raises(ConfigurationError) as raised:
+        decorator(lambda: None)
+    assert f"write `@{decorator.__name__}()`" in raised.value.advice
