@@ -16,7 +16,7 @@ from dagster_hpc.assets.asset import Body, HPCAsset, run
 from dagster_hpc.assets.binding import bound
 from dagster_hpc.assets.collected import answered, metadata_of, said_of
 from dagster_hpc.assets.detached import refuse_detached
-from dagster_hpc.assets.options import AnyDep, MultiAssetOptions, refuse_bare, refuse_unknown, without_beta_warnings
+from dagster_hpc.assets.options import AnyDep, MultiAssetOptions, refuse_unknown, without_beta_warnings
 from dagster_hpc.assets.partitions import refuse_range
 from dagster_hpc.assets.recipe import Launch, Recipe, compute_of
 from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
@@ -59,7 +59,6 @@ def hpc_multi_asset(
         def counts(samples: str) -> Command:
             return Command.shell("cat >all; tr -cd 1 <all | wc -c >1.txt; tr -cd 0 <all | wc -c >0.txt", stdin=samples)
     """
-    refuse_bare("hpc_multi_asset", profile)
     refuse_unknown("hpc_multi_asset", options, MultiAssetOptions, inspect.signature(hpc_multi_asset).parameters)
     described = [_described(dg.AssetSpec(spec) if isinstance(spec, str) else spec) for spec in specs]
     names = names_of([spec.key for spec in described])

@@ -162,7 +162,7 @@ def test_copies_that_dagster_makes_are_still_an_hpc_asset() -> None:
     assert renamed() == Command("count")
 
 
-@pytest.mark.parametrize("decorator", [hpc_asset, hpc_multi_asset, hpc_python_asset])
+@pytest.mark.parametrize("decorator", [hpc_asset, hpc_python_asset])
 def test_a_decorator_without_its_parentheses_says_so(decorator: Callable[..., Any]) -> None:
     with pytest.raises(ConfigurationError) as raised:
         decorator(lambda: None)
