@@ -70,9 +70,8 @@ def known_target(runner: HPCJobRunner) -> HPCTarget | None:
 
 
 def _work_of(profile: ExecutionProfile) -> dict[str, Any]:
-    """Its fields but those that only say something to people."""
-    words = ("description", "mail_to", "mail_on")
-    return {name: value for name, value in shown_fields(profile).items() if name not in words}
+    """Its fields but those that say who gets a mail."""
+    return {name: value for name, value in shown_fields(profile).items() if not name.startswith("mail_")}
 
 
 def code_version(recipe: Recipe, runner: HPCJobRunner, target: HPCTarget) -> str:
