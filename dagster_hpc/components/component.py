@@ -25,6 +25,7 @@ from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.targets.base import HPCTarget
 from dagster_hpc.sensors import build_hpc_job_sensor
+from dagster_hpc.site.catalogue import Site
 
 _told = dg.Resolver.default
 
@@ -121,18 +122,15 @@ class HPCJobComponent(dg.Component, dg.Resolvable):
 
     @property
     def usual_profile(self) -> str | ExecutionProfile:
-        """That of a job which names none."""
-        return self.profile or ExecutionProfile()
+        """That of a job which names none: of a runner that is made elsewhere, its default."""
+        return self.profile or (ExecutionProfile() if isinstance(self.target, HPCTarget) else "")
 
     def own_runner(self) -> HPCJobRunner | None:
         """The runner of a target that is written or named here; None where the project has one."""
         if self.target is None:
             return None
         if isinstance(self.target, str):
-            from dagster_hpc.site.catalogue import Site  # type: ignore[import-untyped, import-not-found, unused-ignore]
-
-            named: HPCJobRunner = Site.load().runner(self.target)
-            return named
+            return Site.load().runner(self.target)
         return HPCJobRunner(target=self.target, work_root=self.work_root or "")
 
     def faults(self) -> list[Fault]:

@@ -34,7 +34,7 @@ _READ_BY: Mapping[str, Callable[[str], Any]] = {
     **dict.fromkeys(("memory_per_node", "max_memory_per_node", "most_memory"), parse_memory),
     "signal_before_end": parse_signal,
 }
-_PATHS = ("work_root", "ledger_url", "template", "container")
+_PATHS = ("work_root", "ledger_url", "template", "container", "python")
 _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})", re.ASCII)
 
 
