@@ -41,7 +41,7 @@ _TRUE = Command("/bin/true")
 
 def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]:
     """All checks of one runner, each as soon as it is done."""
-    target = hpc.target.engine_target()
+    target = hpc.where.engine_target()
     yield from _scheduler(hpc, target.host)
     yield from work_root(Path(hpc.folder), is_shared=not _is_local(hpc))
     yield Check("ledger", ledger(hpc.ledger_url or ledger_url))
@@ -61,7 +61,11 @@ def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]
 
 def _scheduler(hpc: HPCJobRunner, host: Host) -> Iterator[Check]:
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
-    for probe in probes(hpc.target.scheduler, _demands(hpc), host.user):
+    questions = probes(hpc.where.scheduler, _demands(hpc), host.user)
+    if held := hpc.where.held():
+        inside, spec = held
+        questions = probes(inside.scheduler, [Demand(spec.queue, spec.project, {spec.name: spec})], host.user) + questions
+    for probe in questions:
         if probe.call.argv not in answers:
             answers[probe.call.argv] = _ask(host, probe.call)
         answer = answers[probe.call.argv]
@@ -92,7 +96,7 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
         route = hpc.target.route(profile.resource_class)
         specs = demands.setdefault((route.queue, route.project), {})
         with suppress(HPCError):  # the profile's own check says so
-            specs[name] = resolve(_TRUE, profile, hpc.target)
+            specs[name] = resolve(_TRUE, profile, hpc.where)
     if not demands:
         route = hpc.target.route("cpu")
         demands[route.queue, route.project] = {}
@@ -103,8 +107,8 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
 
 
 def _template(hpc: HPCJobRunner) -> Finding:
-    given = hpc.target.engine_target().template
-    path = Path(given) if given else templates_folder() / hpc.target.scheduler.template
+    given = hpc.where.engine_target().template
+    path = Path(given) if given else templates_folder() / hpc.where.scheduler.template
     try:
         path.read_bytes()
     except OSError as error:
@@ -120,7 +124,7 @@ def _profile(hpc: HPCJobRunner, name: str) -> Finding:
     profile = hpc.profiles[name]
     try:
         hpc.render(_TRUE, profile=name)
-        spec = resolve(_TRUE, profile, hpc.target)
+        spec = resolve(_TRUE, profile, hpc.where)
     except HPCError as error:
         return Finding("fail", error.message.replace("\n", " "), error.advice)
     if _is_local(hpc) and spec.launcher != "single" and shutil.which(spec.launcher) is None:

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from dagster_hpc.step_batch import spool
@@ -40,9 +41,9 @@ class Holder:
         cores: int,
         walltime_s: float,
         idle_s: float,
+        start: Callable[[Submission, int, float], Any],
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
-        start: Callable[[Submission, int, float], Any] = Running,
     ) -> None:
         self._folder, self._cores, self._idle_s = folder, cores, idle_s
         self._now, self._clock, self._start = now, clock, start
@@ -200,9 +201,11 @@ def main() -> int:
         signal.signal(number, lambda number, _: told.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    umask = os.umask(0o077)  # what is written here is for this user alone; what programs write, as they ask
     holder = Holder(
-        Folder(asked.spool), asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle
-    )
+        Folder(asked.spool), asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle,
+        start=partial(Running, umask=umask),
+    )  # fmt: skip
     print(f"{holder.name} holds {_cores(asked)} cores for the steps in {asked.spool}", flush=True)
     while holder.round():
         if select.select([ready], [], [], holder.pause_s)[0]:

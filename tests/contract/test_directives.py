@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dagster_hpc import (
+    Allocation,
     Command,
     ConfigurationError,
     Dependency,
@@ -57,7 +58,11 @@ TARGETS: dict[str, HPCTarget] = {
     "lsf": LSFTarget(**CHARGED),
     "sge": SGETarget(**CHARGED, **SGE),
     "flux": FluxTarget(**CHARGED),
-}
+    "steps": Allocation(
+        inside=SlurmTarget(**CHARGED), folder="/scratch/steps",
+        profile=ExecutionProfile(num_nodes=2, mpiprocs=8, gpus_per_node=4, memory_per_node="8G", walltime="12:00:00"),
+    ),
+}  # fmt: skip
 
 # Each wish alone, on top of a plain profile: fields of the profile, and what the script must then show of it somewhere.
 WISHES: dict[str, tuple[dict[str, Any], str]] = {
@@ -230,7 +235,7 @@ def test_directives_are_lines_that_the_system_reads(name: str) -> None:
     """They stand before the first line that is no comment: none of these systems reads on after that."""
     lines = render(TARGETS[name], ExecutionProfile()).splitlines()
     marks = [
-        number for number, line in enumerate(lines) if re.match(r"#(SBATCH|PBS|PJM|BSUB|\$|[Ff]lux:) ?|# flux:", line)
+        number for number, line in enumerate(lines) if re.match(r"#(SBATCH|STEP|PBS|PJM|BSUB|\$|[Ff]lux:) ?|# flux:", line)
     ]
     assert marks
     assert all(line.startswith("#") or not line for line in lines[: max(marks)])
