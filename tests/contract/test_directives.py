@@ -70,8 +70,9 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "ranks": ({"mpiprocs": 5, "launcher": "mpiexec"}, r"\b5\b"),
     "threads": ({"ompthreads": 7}, r"OMP_NUM_THREADS=7\b"),
     "cores": ({"ompthreads": 7}, r"^#.*\b7\b"),
-    "gpus": ({"gpus_per_node": 3}, r"^#.*\b3\b"),
-    "memory": ({"memory_per_node": "4321M"}, r"^#.*4321|^#.*4531"),
+    # A step asks its launcher for its part of the allocation, not a scheduler in a directive.
+    "gpus": ({"gpus_per_node": 3}, r"^(#|srun ).*\b3\b"),
+    "memory": ({"memory_per_node": "4321M"}, r"^(#|srun ).*(4321|4531)"),
     "walltime": ({"walltime": "03:00:00"}, r"^#.*(0?3:00(:00)?|\b180m?\b|\b10800s?\b)"),
     "exclusive": ({"exclusive": True}, r"^#.*(excl|-x\b)"),
     "qos": ({"qos": "urgent"}, r"^#.*urgent"),
