@@ -33,6 +33,7 @@ class Running:
     def __init__(self, submission: Submission, index: int, now: float, *, umask: int) -> None:
         self.submission, self.index = submission, index
         self._stop: tuple[str, str] | None = None  # state and reason, if we end it
+        self._ended: End | None = None
         self._kill_at = float("inf")
         self._ends_at = now + submission.walltime_s if submission.walltime_s else float("inf")
         self._warn_at = self._ends_at - submission.signal_before_s if submission.signal else float("inf")
@@ -46,12 +47,15 @@ class Running:
             self._signal(signal.SIGTERM)
 
     def look(self, now: float) -> End | None:
-        """Do what is due; how it ended, once it has."""
+        """Do what is due; how it ended, once it has, however often it is asked."""
+        if self._ended is not None:
+            return self._ended
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid:
             self._process.returncode = 0  # we have waited ourselves
             self._signal(signal.SIGKILL)  # what the script has left behind
-            return self._end(status, usage)
+            self._ended = self._end(status, usage)
+            return self._ended
         if now >= self._warn_at:
             self._warn_at = float("inf")
             os.kill(self._process.pid, signal.Signals[f"SIG{self.submission.signal}"])
