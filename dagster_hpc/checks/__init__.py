@@ -25,6 +25,7 @@ _HOME = {
     "lsf": "lsf",
     "sge": "sge",
     "flux": "flux",
+    "steps": "steps",
 }
 
 

@@ -43,7 +43,7 @@ _TRUE = Command("/bin/true")
 
 def examine(hpc: HPCJobRunner, ledger_url: str | None = None) -> Iterator[Check]:
     """All checks of one runner, each as soon as it is done."""
-    target = hpc.target.engine_target()
+    target = hpc.where.engine_target()
     yield from scheduler_checks(hpc)
     yield from work_root(Path(hpc.folder), is_shared=not _is_local(hpc))
     yield Check("ledger", ledger(hpc.ledger_url or ledger_url))
@@ -68,15 +68,19 @@ def examine_steps(executor: HPCExecutorDefinition) -> Iterator[Check]:
 
 def is_reached(hpc: HPCJobRunner) -> bool:
     """Whether the commands of its scheduler are on this machine."""
-    asked = probes(hpc.target.scheduler, [], "")
+    asked = probes(hpc.where.scheduler, [], "")
     return all(shutil.which(probe.call.argv[0]) for probe in asked if probe.if_missing == "fail")
 
 
 def scheduler_checks(hpc: HPCJobRunner) -> Iterator[Check]:
     """What its scheduler says of itself, and of what the profiles ask for."""
-    host = hpc.target.engine_target().host
+    host = hpc.where.engine_target().host
     answers: dict[tuple[str, ...], Answer | None] = {}  # several probes may read one answer
-    for probe in probes(hpc.target.scheduler, _demands(hpc), host.user):
+    questions = probes(hpc.where.scheduler, _demands(hpc), host.user)
+    if held := hpc.where.held():
+        inside, spec = held
+        questions = probes(inside.scheduler, [Demand(spec.queue, spec.project, {spec.name: spec})], host.user) + questions
+    for probe in questions:
         if probe.call.argv not in answers:
             answers[probe.call.argv] = asked_of(host, probe.call)
         answer = answers[probe.call.argv]
@@ -108,7 +112,7 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
         route = hpc.target.route(profile.resource_class)
         specs = demands.setdefault((route.queue, route.project), {})
         with suppress(HPCError):  # the profile's own check says so
-            specs[name] = resolve(_TRUE, profile, hpc.target)
+            specs[name] = resolve(_TRUE, profile, hpc.where)
     if not demands:
         route = hpc.target.route("cpu")
         demands[route.queue, route.project] = {}
@@ -119,8 +123,8 @@ def _demands(hpc: HPCJobRunner) -> list[Demand]:
 
 
 def _template(hpc: HPCJobRunner) -> Finding:
-    given = hpc.target.engine_target().template
-    path = Path(given) if given else templates_folder() / hpc.target.scheduler.template
+    given = hpc.where.engine_target().template
+    path = Path(given) if given else templates_folder() / hpc.where.scheduler.template
     try:
         path.read_bytes()
     except OSError as error:
@@ -136,7 +140,7 @@ def profile_finding(hpc: HPCJobRunner, name: str) -> Finding:
     profile = hpc.profiles[name]
     try:
         hpc.render(_TRUE, profile=name)
-        spec = resolve(_TRUE, profile, hpc.target)
+        spec = resolve(_TRUE, profile, hpc.where)
     except HPCError as error:
         return Finding("fail", error.message.replace("\n", " "), error.advice)
     if _is_local(hpc) and spec.launcher != "single" and shutil.which(spec.launcher) is None:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from dagster_hpc.engine.errors import SubmitRefused
+from dagster_hpc.engine.errors import SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobState, Request
 from dagster_hpc.engine.ledger import JobRow
@@ -69,6 +69,12 @@ class Keeper:
 
     def __call__(self, work: Workplace) -> float | None:
         """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
+        try:
+            return self._keep(work)
+        except OSError as error:  # a file system that does not answer says nothing
+            raise SchedulerUnavailable(f"the queue of steps in {self._folder} cannot be seen: {error}") from error
+
+    def _keep(self, work: Workplace) -> float | None:
         waiting = work.target.host.list(f"{self._folder}/{spool.QUEUE}")
         numbers = self._numbers(work.target.host)
         if not (waiting or numbers.begun or numbers.alive):
@@ -77,7 +83,7 @@ class Keeper:
         runner.tick()
         if self._keep_those_that_nobody_kept(numbers, work):
             numbers = self._numbers(work.target.host)
-        generations = [self._generation(number, work) for number in numbers.alive]
+        generations = self._generations(numbers.alive, work)
         for each in generations:
             if each.has_ended:
                 self._say_that_it_is_over(each, work)
@@ -128,15 +134,20 @@ class Keeper:
     def _identity(self, number: int) -> str:
         return hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
 
-    def _generation(self, number: int, work: Workplace) -> Generation:
+    def _generations(self, numbers: Iterable[int], work: Workplace) -> list[Generation]:
+        """Those of these that the ledger knows: it may have been lost, or what is over taken out of it."""
+        return [found for number in numbers if (found := self._generation(number, work)) is not None]
+
+    def _generation(self, number: int, work: Workplace) -> Generation | None:
         host, holders = work.target.host, f"{self._folder}/{spool.HOLDERS}"
         token = (host.read(f"{self._folder}/{spool.ALLOCATIONS}/{number}") or b"").decode()
+        rows = work.ledger.jobs(batch=token)
+        if not rows:
+            return None
         lives = tuple(name for name in host.list(holders) if name.partition(".")[0] == token)
         said = [set(host.list(f"{holders}/{name}")) for name in lives]
-        row = work.ledger.job(token)
-        return Generation(
-            number, row, lives, bool(said) and spool.DRAINS in said[-1], any(spool.USED in each for each in said)
-        )
+        drains, used = bool(said) and spool.DRAINS in said[-1], any(spool.USED in each for each in said)
+        return Generation(number, rows[0], lives, drains, used)
 
     def _say_that_it_is_over(self, ended: Generation, work: Workplace) -> None:
         """Its end, for its steps, and then that this is done. Who takes a result of it takes none of its work."""
@@ -167,7 +178,7 @@ class Keeper:
 
     def _without_what_waits_in_vain(self, last: int, waiting: Sequence[str], work: Workplace) -> list[str]:
         """Let steps fail for which several jobs were submitted, and ended badly before they took any step; the others."""
-        tried = [self._generation(number, work) for number in range(max(1, last - _MOST_IN_VAIN + 1), last + 1)]
+        tried = self._generations(range(max(1, last - _MOST_IN_VAIN + 1), last + 1), work)
         if len(tried) < _MOST_IN_VAIN or not all(each.was_in_vain for each in tried):
             return list(waiting)
         since, row = tried[0].row.created_at, tried[-1].row

@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from dagster_hpc.step_batch import spool
@@ -40,9 +41,9 @@ class Holder:
         cores: int,
         walltime_s: float,
         idle_s: float,
+        start: Callable[[Submission, int, float], Any],
         now: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
-        start: Callable[[Submission, int, float], Any] = Running,
     ) -> None:
         self._folder, self._cores, self._idle_s = folder, cores, idle_s
         self._now, self._clock, self._start = now, clock, start
@@ -92,9 +93,9 @@ class Holder:
     def _look_after_steps(self) -> None:
         for key, running in list(self._running.items()):
             if end := running.look(self._now()):
+                self._note_end(running.submission, running.index, end)  # again, where the file system did not take it
                 del self._running[key]
                 self._changed_at = self._now()
-                self._note_end(running.submission, running.index, end)
 
     def _hear_wishes(self) -> None:
         for wish in self._folder.list(f"{self._place}/wishes") if self._running or not self._gives_back else ():
@@ -148,17 +149,18 @@ class Holder:
 
     def _start_step(self, submission: Submission, index: int) -> bool:
         """Take this step and start it. False: somebody else has taken it."""
+        if not self._is_used:
+            self._folder.create(f"{self._place}/{spool.USED}", b"")
+            self._is_used = True
         if not self._folder.link(f"{self._place}/name", f"{spool.STEPS}/{submission.token}/{index}"):
             return False
-        self._changed_at = self._now()
-        if not self._is_used:
-            self._is_used = True
-            self._folder.create(f"{self._place}/{spool.USED}", b"")
-        self._note(submission, index, state="RUNNING", started_at=self._clock(), host=socket.gethostname())
+        self._changed_at, started_at = self._now(), self._clock()
         try:
             self._running[submission.token, index] = self._start(submission, index, self._now())
         except OSError as error:
             self._note_end(submission, index, End("FAILED", f"could not start: {error}"))
+            return True
+        self._note(submission, index, state="RUNNING", started_at=started_at, host=socket.gethostname())
         return True
 
     def _note_end(self, submission: Submission, index: int, end: End) -> None:
@@ -200,11 +202,13 @@ def main() -> int:
         signal.signal(number, lambda number, _: told.append(number))
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    umask = os.umask(0o077)  # what is written here is for this user alone; what programs write, as they ask
     holder = Holder(
-        Folder(asked.spool), asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle
-    )
+        Folder(asked.spool), asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle,
+        start=partial(Running, umask=umask),
+    )  # fmt: skip
     print(f"{holder.name} holds {_cores(asked)} cores for the steps in {asked.spool}", flush=True)
-    while holder.round():
+    while _round(holder):
         if select.select([ready], [], [], holder.pause_s)[0]:
             os.read(ready, 4096)
         if told:
@@ -214,6 +218,16 @@ def main() -> int:
             return 128 + told[0]
     print(f"{holder.name} is given back", flush=True)
     return 0
+
+
+def _round(holder: Holder) -> bool:
+    """A round; where the file system does not answer, or is full, nothing of it is lost: it is done again."""
+    try:
+        return holder.round()
+    except OSError as error:
+        print(f"{holder.name} tries again: {error}", file=sys.stderr, flush=True)
+        time.sleep(_QUIET_S)
+        return True
 
 
 def _cores(asked: argparse.Namespace) -> int:

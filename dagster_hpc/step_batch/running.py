@@ -12,8 +12,7 @@ from dagster_hpc.step_batch.folder import Folder
 from dagster_hpc.step_batch.spool import Submission
 
 _GRACE_S = 10.0  # from TERM to KILL
-_UMASK = f"{os.umask(0o077):04o}"  # of the held job, and so of its steps; what is written here is for this user alone
-_NOT_FOR_STEPS = ("HPC_", "PYTHONPATH")  # what the held job's own script has set
+_OF_THE_HOLDER = "HPC_"  # begins what the held job's own script has set
 
 
 @dataclass(frozen=True)
@@ -29,15 +28,16 @@ class End:
 
 
 class Running:
-    """A step that was started, and is looked at now and then."""
+    """A step that was started, and is looked at now and then. `umask`: of the programs, as the held job was given it."""
 
-    def __init__(self, submission: Submission, index: int, now: float) -> None:
+    def __init__(self, submission: Submission, index: int, now: float, *, umask: int) -> None:
         self.submission, self.index = submission, index
         self._stop: tuple[str, str] | None = None  # state and reason, if we end it
+        self._ended: End | None = None
         self._kill_at = float("inf")
         self._ends_at = now + submission.walltime_s if submission.walltime_s else float("inf")
         self._warn_at = self._ends_at - submission.signal_before_s if submission.signal else float("inf")
-        self._process = _start(submission, index)
+        self._process = _start(submission, index, umask)
 
     def stop(self, state: str, reason: str, now: float) -> None:
         """Tell it to end, and see to it. What it ended by is said once."""
@@ -47,12 +47,15 @@ class Running:
             self._signal(signal.SIGTERM)
 
     def look(self, now: float) -> End | None:
-        """Do what is due; how it ended, once it has."""
+        """Do what is due; how it ended, once it has, however often it is asked."""
+        if self._ended is not None:
+            return self._ended
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid:
             self._process.returncode = 0  # we have waited ourselves
             self._signal(signal.SIGKILL)  # what the script has left behind
-            return self._end(status, usage)
+            self._ended = self._end(status, usage)
+            return self._ended
         if now >= self._warn_at:
             self._warn_at = float("inf")
             os.kill(self._process.pid, signal.Signals[f"SIG{self.submission.signal}"])
@@ -78,13 +81,13 @@ class Running:
             return  # all of it has ended
 
 
-def _start(submission: Submission, index: int) -> subprocess.Popen[bytes]:
+def _start(submission: Submission, index: int, umask: int) -> subprocess.Popen[bytes]:
     # The engine's own lock, by which it closes what is never to begin: the script reads whose it is.
     directory = os.path.dirname(os.path.dirname(submission.script))
     place = os.path.join(directory, str(index)) if submission.elements else directory
     Folder(place).create(".job/lock", f"{submission.id_of(index)}\n".encode(), durable=False)
-    environment = {key: value for key, value in os.environ.items() if not key.startswith(_NOT_FOR_STEPS)}
-    environment |= {"STEP_ID": submission.id_of(index), "STEP_INDEX": str(index), "STEP_UMASK": _UMASK}
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(_OF_THE_HOLDER)}
+    environment |= {"STEP_ID": submission.id_of(index), "STEP_INDEX": str(index), "STEP_UMASK": f"{umask:04o}"}
     output = submission.output.replace("%a", str(index))
     with open(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab") as log:
         return subprocess.Popen(

@@ -129,51 +129,53 @@ def records(folder: Folder, token: str) -> list[dict[str, Any]] | None:
     if submission is None:
         return None
     is_queued = folder.has(f"{QUEUE}/{token}")  # looked at first: it leaves the queue when all are taken
-    place = f"{STEPS}/{token}"
-    names = folder.list(place)
-    logs = {name[: -len(".log")] for name in names if name.endswith(".log")}
-    over = {holder: _json(folder.read(f"{HOLDERS}/{holder}/{OVER}")) for holder in logs}
-    told = {holder: told_by(folder, token, holder) for holder in logs}  # after that: who is over writes no more
+    names = folder.list(f"{STEPS}/{token}")
     if is_queued and all(str(index) in names for index in submission.indices):
-        leave_queue(folder, token)
-    waits = (folder.read(WAITS) or b"").decode() if is_queued else ""
+        leave_queue(folder, token)  # its last step was taken by one who does not take it out, or did not live to
+    holders = [name[: -len(".log")] for name in names if name.endswith(".log")]
+    told = {holder: _told_by(folder, token, holder) for holder in holders}
+    waits = {"state": "PENDING", "reason": (folder.read(WAITS) or b"").decode()} if is_queued else {}
     found = []
     for index in submission.indices:
-        known: dict[str, Any] = {}
-        if str(index) in names:
-            known = {"state": "RUNNING"}
-            holder = next((one for one in told if index in told[one]), "")
-            if not holder:  # a taken step of which nobody has said anything yet
-                text = (folder.read(f"{place}/{index}") or b"").decode()
-                if text.startswith("{"):
-                    verdict = json.loads(text)
-                    known = {**verdict, "ended_at": verdict.pop("at")}
-                else:
-                    holder = text
-                    over[holder] = _json(folder.read(f"{HOLDERS}/{holder}/{OVER}"))
-                    told[holder] = told_by(folder, token, holder)
-            if holder:
-                known = {**known, "holder": holder, **told.get(holder, {}).get(index, {})}
-                if known["state"] == "RUNNING" and over.get(holder):
-                    known = {**known, **over[holder]}
-                elif known["state"] == "RUNNING" and folder.has(f"{HOLDERS}/{holder}/{LOST}"):
-                    known = {}  # as any job of which there is no trace
-        elif is_queued:
-            known = {"state": "PENDING", "reason": waits}
-        if known:
-            known = {"id": submission.id_of(index), "name": submission.name, "cores": submission.cores, **known}
-            found.append({"array_id": token, "submitted_at": submission.submitted_at, **known})
+        if known := _taken(folder, token, index, told) if str(index) in names else waits:
+            one = {"id": submission.id_of(index), "array_id": token, "name": submission.name, "cores": submission.cores}
+            found.append({**one, "submitted_at": submission.submitted_at, **known})
     return found
 
 
-def told_by(folder: Folder, token: str, holder: str) -> dict[int, dict[str, Any]]:
-    """What this holder says of each step of this submission that it took. A line that is not whole yet says nothing."""
-    told: dict[int, dict[str, Any]] = {}
+class _Told(NamedTuple):
+    """What is known of the steps of a submission that one holder took."""
+
+    events: dict[int, dict[str, Any]]  # what it says of each
+    over: dict[str, Any]  # what its end was for those that it ran; empty before that
+    lost: bool
+
+
+def _told_by(folder: Folder, token: str, holder: str) -> _Told:
+    place = f"{HOLDERS}/{holder}"
+    over = _json(folder.read(f"{place}/{OVER}"))  # before its log: who is over writes no more
+    events: dict[int, dict[str, Any]] = {}
     for line in (folder.read(f"{STEPS}/{token}/{holder}.log") or b"").split(b"\n")[:-1]:
         event = _json(line)
         if "step" in event:
-            told.setdefault(event.pop("step"), {}).update(event)
-    return told
+            events.setdefault(event.pop("step"), {}).update(event)
+    return _Told(events, over, folder.has(f"{place}/{LOST}"))
+
+
+def _taken(folder: Folder, token: str, index: int, told: dict[str, _Told]) -> dict[str, Any]:
+    """What has become of a step that is taken; nothing where there is no trace of it any more."""
+    holder = next((name for name, each in told.items() if index in each.events), "")
+    if not holder:  # nobody has said anything of it yet
+        text = (folder.read(f"{STEPS}/{token}/{index}") or b"").decode()
+        if text.startswith("{"):
+            verdict = json.loads(text)
+            return {**verdict, "ended_at": verdict["at"]}
+        holder = text
+        told[holder] = _told_by(folder, token, holder)
+    known = {"state": "RUNNING", "holder": holder, **told[holder].events.get(index, {})}
+    if known["state"] != "RUNNING":
+        return known
+    return {} if told[holder].lost and not told[holder].over else {**known, **told[holder].over}
 
 
 def _json(text: bytes | None) -> dict[str, Any]:

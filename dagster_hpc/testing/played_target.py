@@ -30,7 +30,7 @@ def played(target: Target, system: PlayedSystem) -> Target:
     """The same target, but that its scheduler is this one: scripts are those of the target, answers those of the test."""
     scheduler = target.scheduler
     kind = type(f"Played{type(scheduler).__name__}", (_Played, type(scheduler)), {"system_here": system})
-    return replace(target, scheduler=kind(**vars(scheduler)), host=_PlayedHost(system))
+    return replace(target, scheduler=kind(**vars(scheduler)), host=_PlayedHost(system), keep=None)
 
 
 class _PlayedHost(LocalHost):

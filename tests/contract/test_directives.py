@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from dagster_hpc import (
+    Allocation,
     Command,
     ConfigurationError,
     Dependency,
@@ -57,7 +58,11 @@ TARGETS: dict[str, HPCTarget] = {
     "lsf": LSFTarget(**CHARGED),
     "sge": SGETarget(**CHARGED, **SGE),
     "flux": FluxTarget(**CHARGED),
-}
+    "steps": Allocation(
+        inside=SlurmTarget(**CHARGED), folder="/scratch/steps",
+        profile=ExecutionProfile(num_nodes=2, mpiprocs=8, gpus_per_node=4, memory_per_node="8G", walltime="12:00:00"),
+    ),
+}  # fmt: skip
 
 # Each wish alone, on top of a plain profile: fields of the profile, and what the script must then show of it somewhere.
 WISHES: dict[str, tuple[dict[str, Any], str]] = {
@@ -65,8 +70,9 @@ WISHES: dict[str, tuple[dict[str, Any], str]] = {
     "ranks": ({"mpiprocs": 5, "launcher": "mpiexec"}, r"\b5\b"),
     "threads": ({"ompthreads": 7}, r"OMP_NUM_THREADS=7\b"),
     "cores": ({"ompthreads": 7}, r"^#.*\b7\b"),
-    "gpus": ({"gpus_per_node": 3}, r"^#.*\b3\b"),
-    "memory": ({"memory_per_node": "4321M"}, r"^#.*4321|^#.*4531"),
+    # A step asks its launcher for its part of the allocation, not a scheduler in a directive.
+    "gpus": ({"gpus_per_node": 3}, r"^(#|srun ).*\b3\b"),
+    "memory": ({"memory_per_node": "4321M"}, r"^(#|srun ).*(4321|4531)"),
     "walltime": ({"walltime": "03:00:00"}, r"^#.*(0?3:00(:00)?|\b180m?\b|\b10800s?\b)"),
     "exclusive": ({"exclusive": True}, r"^#.*(excl|-x\b)"),
     "qos": ({"qos": "urgent"}, r"^#.*urgent"),
@@ -231,7 +237,7 @@ def test_directives_are_lines_that_the_system_reads(name: str) -> None:
     """They stand before the first line that is no comment: none of these systems reads on after that."""
     lines = render(TARGETS[name], ExecutionProfile()).splitlines()
     marks = [
-        number for number, line in enumerate(lines) if re.match(r"#(SBATCH|PBS|PJM|BSUB|\$|[Ff]lux:) ?|# flux:", line)
+        number for number, line in enumerate(lines) if re.match(r"#(SBATCH|STEP|PBS|PJM|BSUB|\$|[Ff]lux:) ?|# flux:", line)
     ]
     assert marks
     assert all(line.startswith("#") or not line for line in lines[: max(marks)])

@@ -69,6 +69,7 @@ class Plan:
     command_dies: float = 0.0  # a command of the queue breaks off in the middle, or its answer is lost
     holder_dies: float = 0.0  # with its job, at something that it does to a file
     node_loss: float = 0.0
+    unreadable: tuple[float, float] | None = None  # no host can read the files: from when, and for how long
 
 
 def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
@@ -98,6 +99,7 @@ def plan_of(seed: int, points: Sequence[str] = ()) -> Plan:
         seed, clients, lies, work_s=r.choice((1.0, 20.0, 55.0)), code=r.choice((0, 0, 3)),
         file_delay=sometimes(0.3, 30.0), command_dies=sometimes(0.4, 0.3), holder_dies=sometimes(0.4, 0.02),
         node_loss=sometimes(0.3, 0.5),
+        unreadable=(r.uniform(0, 200), r.uniform(5, 90)) if r.random() < 0.15 else None,
     )  # fmt: skip
 
 
@@ -263,6 +265,9 @@ class World:
         with simulated_processes(self.time), self.storage.told_to(self.time.note if self.time.tell else None):
             for number, client in enumerate(self.plan.clients):
                 self._enter(f"p{number}", client)
+            if self.plan.unreadable:
+                begins, seconds = self.plan.unreadable
+                self.time.at(begins, lambda: setattr(self.files, "unreadable_until", begins + seconds))
             self.time.run(lambda: False, limit=_FAULTS_END)
             self.plan.lies.stop()
             self.files.delay = 0.0

@@ -202,6 +202,23 @@ def test_a_held_job_that_was_started_again_has_lost_its_steps_and_takes_others(f
     assert again.names == ["b_0"]
 
 
+def test_an_end_that_the_file_system_did_not_take_is_written_again(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue(folder, "a")
+    held = Held(folder)
+    held.holder.round()
+    held.started[0].end = End("COMPLETED", exit_code=0)
+    with monkeypatch.context() as full:
+        full.setattr(folder, "append", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            held.holder.round()
+    assert states(folder, "a") == ["RUNNING"]
+
+    held.holder.round()
+    assert states(folder, "a") == ["COMPLETED"]
+
+
 def test_half_a_line_of_a_log_says_nothing_yet(folder: Folder) -> None:
     queue(folder, "a")
     Held(folder).holder.round()

@@ -63,6 +63,9 @@ class Allocation(HPCTarget):
         folder = os.path.join(work_root, ".allocations", script_stem(self.name or self.default_name))
         return type(self)(**{**fields, "folder": folder})
 
+    def held(self) -> tuple[HPCTarget, JobSpec]:
+        return self.inside, self._held()
+
     @property
     def scheduler(self) -> Scheduler:
         held = self._held()

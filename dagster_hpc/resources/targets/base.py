@@ -115,6 +115,10 @@ class HPCTarget(dg.ConfigurableResource):  # type: ignore[type-arg]
         """This target as a runner with this work_root uses it."""
         return self
 
+    def held(self) -> tuple[HPCTarget, JobSpec] | None:
+        """The job in which all jobs of this target run, and where that goes; None where each is a job by itself."""
+        return None
+
     def options(self) -> Mapping[str, str | Sequence[str]]:
         """What only this kind of system knows, for its template."""
         return {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,7 +17,7 @@ from dagster_hpc.engine.schedulers.steps.words import NO_JOB, NO_SPOOL, state_of
 def identity(answer: Answer) -> str:
     """The name of this queue."""
     name = answer.stdout.strip()
-    if answer.code != 0 or not name:
+    if answer.code != 0 or not re.fullmatch(r"[a-z2-9]{6}", name):
         raise SchedulerUnavailable(f"the queue of steps does not say which one it is: {answer.words}")
     return name
 
