@@ -83,7 +83,7 @@ class StepJobs:
 
     def _spec(self, key: str, script: str, profile: ExecutionProfile) -> JobSpec:
         """One process on the first node, whatever the launcher: a step is executed once, and may start ranks itself."""
-        spec = resolve(Command.shell(script, name=key), profile, self.hpc.target, folder=self.hpc.folder)
+        spec = resolve(Command.shell(script, name=key), profile, self.hpc.where, folder=self.hpc.folder)
         self.hpc.conceal_from_now_on(value for _, value in spec.secret_environment)
         return replace(spec, launcher="single", launcher_options=())
 

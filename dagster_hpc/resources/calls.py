@@ -91,7 +91,7 @@ def call_command(
     profile = with_env_values(hpc.profile(request.profile, request.overrides))
     ranks = profile.num_nodes * profile.mpiprocs
     call = packed(function, args, kwargs, ranks=ranks, context=step, by_value=by_value, stand=stand)
-    words = with_env_values(hpc.target).interpreter(profile)
+    words = hpc.where.interpreter(profile)
     _refuse_mismatch(hpc, call, words, profile)
     return Command(
         words[0],

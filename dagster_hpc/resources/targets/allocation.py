@@ -45,8 +45,9 @@ class Allocation(HPCTarget):
         default=60.0, ge=0, description="Seconds without a step that waits or runs, after which it is given back."
     )
     python: str = Field(
-        default="python3",
-        description="Python on the compute nodes, 3.9 or later, for the program that holds it: a path, or a name on PATH.",
+        default="",
+        description="Python on the compute nodes, 3.9 or later, for the program that holds it and for functions: absolute "
+        "path, key of the executable_map, or a word found in PATH. Empty: that of the target inside.",
     )
     poll_interval: float = Field(
         default=2.0, gt=0, description="Seconds between two looks at the steps while they change: it reads a few files."
@@ -100,6 +101,11 @@ class Allocation(HPCTarget):
         """From its own map, else from that of the target inside."""
         return super().executable(key) if key in self.executable_map else self.inside.executable(key)
 
+    def interpreter(self, profile: ExecutionProfile) -> tuple[str, ...]:
+        """Its own, else that of the target inside."""
+        said = self.python or profile.python
+        return super().interpreter(profile) if said else self.inside.interpreter(profile)
+
     def engine_target(self, patience: Patience | None = None) -> Target:
         inner = self.inside.engine_target()
         keeper = Keeper(self._folder, inner, self._request)
@@ -115,9 +121,10 @@ class Allocation(HPCTarget):
 
         # Any launcher that starts several ranks: this one starts none, and the steps bring their own.
         profile = self.profile.with_overrides({"launcher": "mpirun", "mpi_options": []})
-        whole = resolve(Command("/usr/bin/env", name="allocation"), profile, self.inside)
+        python, *more = self.interpreter(self.profile)
+        whole = resolve(Command(python, name="allocation"), profile, self.inside)
         words = [
-            self.python, "-m", f"{_PACKAGE}.step_batch.holder", "--spool", self._folder,
+            *more, "-m", f"{_PACKAGE}.step_batch.holder", "--spool", self._folder,
             "--cores", str(whole.nodes * whole.cores_per_node), "--walltime", str(whole.walltime_s),
             "--idle", f"{self.idle:g}",
         ]  # fmt: skip
