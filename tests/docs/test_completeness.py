@@ -40,7 +40,7 @@ from tests.docs.pages import PAGES, page
 from tests.systems.needs import REPOSITORY
 
 RESULT = JobResult(JobHandle("k7m2x9qd", "1", "/", "local"), JobState.COMPLETED)
-VARIABLE = re.compile(r"DAGSTER_HPC_[A-Z_]+")
+VARIABLE = re.compile(r"\bDAGSTER_HPC_[A-Z_]+")
 
 
 def words(name: str) -> set[str]:
