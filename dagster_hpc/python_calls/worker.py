@@ -166,11 +166,11 @@ def _read(here: str, name: str) -> Dict[str, Any]:
 
 
 def _rank(ranks: int) -> int:
+    if ranks == 1:
+        return 0  # whatever the job was started in
     for variable in RANKS:
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])
-    if ranks == 1:
-        return 0
     try:
         from mpi4py import MPI
     except ImportError as error:
