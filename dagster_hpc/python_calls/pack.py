@@ -96,15 +96,15 @@ def project_folders(function: Any = None) -> list[str]:
 
     First that of the function's own module, which need not be on the path: Dagster loads files from anywhere.
     """
-    roots = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib")}
+    roots = tuple(sysconfig.get_path(name) for name in ("stdlib", "platstdlib"))
     own = [] if function is None else _folder_of(sys.modules[function.__module__])
     folders = [os.path.abspath(entry) for entry in (*own, *sys.path)]  # '' is the current folder
     project = [
         folder
         for folder in folders
         if os.path.isdir(folder)
-        and not any(part in _INSTALLED for part in Path(folder).parts)
-        and not any(Path(folder).is_relative_to(root) for root in roots)
+        and not any(part in _INSTALLED for part in folder.split(os.sep))
+        and not folder.startswith(roots)
     ]
     return list(dict.fromkeys(project))
 

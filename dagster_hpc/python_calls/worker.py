@@ -4,19 +4,14 @@ This file is placed beside each call, in the folder `.call` of its job, and star
 else: neither this package nor Dagster has to be on the node.
 """
 
-import base64
 import copyreg
 import faulthandler
-import hashlib
 import importlib
-import inspect
 import json
-import logging
 import os
 import pickle
 import sys
 import time
-import traceback
 from contextlib import suppress
 from functools import partial
 from typing import Any, Dict, List, Optional, Sequence, Tuple  # as Python 3.6 writes them
@@ -56,6 +51,9 @@ def mismatch(wanted: Dict[str, Any], python: Sequence[int], cloudpickle: Optiona
 
 def digest_of(function: Any) -> Optional[str]:
     """A digest of the function's text; None where there is none to be had, as of one that is written in C."""
+    import hashlib
+    import inspect  # like the other late ones too slow for a call that does without it
+
     try:
         text = inspect.getsource(inspect.unwrap(function))
     except (OSError, TypeError):
@@ -78,7 +76,7 @@ class Context:
         self.asset_key: Optional[str] = told["asset_key"]
         self.run_id: Optional[str] = told["run_id"]
         self.partition_keys: List[str] = told["partition_keys"]
-        self.log = _logger()
+        self.log: Any = _logger()
         self.output_metadata: Dict[str, Any] = {}
         self._told_at = 0.0
 
@@ -104,8 +102,10 @@ class Context:
             self.log.info("%g of %g (%.0f %%)", done, total, 100.0 * done / total if total else 100.0)
 
 
-def _logger() -> logging.Logger:
+def _logger() -> Any:
     """Its lines go to the job's stderr, and from there to the log of the step."""
+    import logging
+
     log = logging.getLogger("dagster_hpc.call")
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -166,11 +166,11 @@ def _read(here: str, name: str) -> Dict[str, Any]:
 
 
 def _rank(ranks: int) -> int:
+    if ranks == 1:
+        return 0  # whatever the job was started in
     for variable in RANKS:
         if os.environ.get(variable, "").isdigit():
             return int(os.environ[variable])
-    if ranks == 1:
-        return 0
     try:
         from mpi4py import MPI
     except ImportError as error:
@@ -221,9 +221,9 @@ def _function(here: str, call: Dict[str, Any]) -> Any:
         function = found(call["module"], call["name"])
     except (ImportError, AttributeError) as error:
         raise CannotCall(f"it cannot be imported on the node: {error}") from error
-    there = digest_of(function)
-    if None not in (there, call["digest"]) and there != call["digest"]:
-        where = inspect.getsourcefile(inspect.unwrap(function))
+    there = digest_of(function) if call["digest"] else None
+    if there and there != call["digest"]:
+        where = getattr(sys.modules[call["module"]], "__file__", "?")
         raise CannotCall(f"the node has another version of it, in {where}: its text differs from the one here")
     return function
 
@@ -277,6 +277,8 @@ def told(error: BaseException) -> Dict[str, Any]:
         return _words(f"it called sys.exit({error.code!r}) and returned nothing")
     if isinstance(error, CannotCall):
         return _words(str(error))
+    import traceback
+
     lines = traceback.format_exception(type(error), error, _below_this_file(error))
     return dict(_words(str(error)), type=type(error).__name__, traceback="".join(lines), exception=_as_text(error))
 
@@ -295,6 +297,8 @@ def _below_this_file(error: BaseException) -> Any:
 
 def _as_text(error: BaseException) -> Optional[str]:
     """The exception itself, where it can be pickled and comes back the same kind."""
+    import base64
+
     with suppress(Exception):  # many cannot; the traceback tells of those
         content = pickle.dumps(error, PROTOCOL)
         if type(pickle.loads(content)) is type(error):
