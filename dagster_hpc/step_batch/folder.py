@@ -73,6 +73,11 @@ class Folder:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self._at(name))
 
+    def remove_empty(self, name: str) -> None:
+        """Remove this directory if there is nothing in it."""
+        with contextlib.suppress(OSError):
+            os.rmdir(self._at(name))
+
     def _at(self, name: str) -> str:
         return os.path.join(self.path, name)
 

@@ -203,8 +203,10 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
     umask = os.umask(0o077)  # what is written here is for this user alone; what programs write, as they ask
+    folder = Folder(asked.spool)
+    spool.tidy(folder)
     holder = Holder(
-        Folder(asked.spool), asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle,
+        folder, asked.name, cores=_cores(asked), walltime_s=asked.walltime, idle_s=asked.idle,
         start=partial(Running, umask=umask),
     )  # fmt: skip
     print(f"{holder.name} holds {_cores(asked)} cores for the steps in {asked.spool}", flush=True)

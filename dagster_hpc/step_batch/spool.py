@@ -123,6 +123,18 @@ def leave_queue(folder: Folder, token: str) -> bool:
     return True
 
 
+def tidy(folder: Folder) -> None:
+    """Forget the submissions whose directories were removed, as `dagster-hpc prune --directories` does: they are over."""
+    for token in folder.list(STEPS):
+        submission = read(folder, token)
+        if submission is None or folder.has(f"{QUEUE}/{token}") or folder.has(submission.script):
+            continue
+        # What says that there was such a submission goes last: a removal that breaks off can be repeated.
+        for name in sorted(folder.list(f"{STEPS}/{token}"), key=lambda name: name == "submission.json"):
+            folder.remove(f"{STEPS}/{token}/{name}")
+        folder.remove_empty(f"{STEPS}/{token}")
+
+
 def records(folder: Folder, token: str) -> list[dict[str, Any]] | None:
     """What is known of each step of this submission; None if there is no such submission."""
     submission = read(folder, token)

@@ -16,7 +16,9 @@ from dagster_hpc import (
     Command,
     ConfigurationError,
     ExecutionProfile,
+    FluxTarget,
     HPCJobRunner,
+    HPCTarget,
     JobFailed,
     JobState,
     LocalTarget,
@@ -187,7 +189,17 @@ def test_all_that_no_allocation_could_serve_is_told_at_once(tmp_path: Path) -> N
     assert place.held == []
 
 
-def test_a_launcher_that_does_not_find_room_by_itself_is_refused() -> None:
+@pytest.mark.parametrize(("inside", "launcher"), [(SlurmTarget(), "mpirun"), (PBSTarget(), "srun"), (FluxTarget(), "srun")])
+def test_a_launcher_that_is_not_that_of_the_allocation_is_refused(inside: HPCTarget, launcher: str) -> None:
+    hpc = HPCJobRunner(
+        target=Allocation(inside=inside, folder="/scratch/steps", profile=ExecutionProfile(mpiprocs=2, walltime="01:00:00")),
+        profiles={"step": ExecutionProfile()}, work_root="/scratch",
+    )  # fmt: skip
+    with pytest.raises(ConfigurationError, match=f"launcher '{launcher}'.*: choose"):
+        hpc.render(Command("/bin/x"), profile="step", overrides={"launcher": launcher})
+
+
+def test_several_nodes_need_a_launcher_that_finds_room_among_them() -> None:
     several = ExecutionProfile(num_nodes=2, walltime="01:00:00")
     assert "Flux or HyperQueue" in Allocation(inside=PBSTarget(), profile=several).faults("cpu")[0]
     assert Allocation(inside=LocalTarget(), profile=several).faults("cpu") == []

@@ -243,6 +243,19 @@ def test_a_submission_all_of_whose_steps_are_taken_leaves_the_queue_and_is_still
     assert spool.named(folder, "n_a") == ["a"]
 
 
+def test_what_was_pruned_is_forgotten_and_nothing_else(folder: Folder, tmp_path: Path) -> None:
+    there = tmp_path / "script.step"
+    there.touch()
+    for token, script in (("gone", "/no/such/script"), ("kept", str(there)), ("waits", "/no/such/script")):
+        spool.submit(folder, Submission(token, f"n_{token}", script, "/o", 0.0))
+    for token in ("gone", "kept"):
+        spool.end_waiting(folder, token, [0], "CANCELLED", "", at=0.0)
+
+    spool.tidy(folder)
+
+    assert folder.list(spool.STEPS) == ["kept", "waits"]
+
+
 @pytest.mark.parametrize("line", ["#STEP --cores=many", "#STEP --colour=red", ""])
 def test_a_script_that_is_not_understood_is_refused(line: str) -> None:
     with pytest.raises(Refused):

@@ -32,6 +32,8 @@ def step_faults(spec: JobSpec, system: str) -> list[str]:
         return [
             f"launcher {spec.launcher!r} would take the whole allocation, whatever else runs in it: choose {launcher!r}"
         ]
+    if not launcher and spec.launcher in WAITS_FOR_ROOM.values():
+        return [f"launcher {spec.launcher!r} finds no room inside {system}: choose mpirun or mpiexec"]
     if launcher == "flux" and spec.gpus_per_node:
         return ["gpus_per_node is not translated for steps of Flux: say it in mpi_options, as in --gpus-per-task=1"]
     return []
