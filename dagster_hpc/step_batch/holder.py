@@ -60,19 +60,15 @@ class Holder:
         """Do what is due. False: it is over, and has nothing running."""
         self._look_after_steps()
         self._hear_wishes()
-        drains = self._gives_back or self._now() >= self._until
-        if not drains:
-            drains = self._take()
+        is_closed = self._gives_back or self._now() >= self._until
+        drains = is_closed or self._take()
         if self._running:
             self._busy_at = self._now()
-        elif drains and (self._gives_back or self._now() >= self._until or not self._can_take_more()):
-            self._say_that_it_drains(True)
-            return False
-        elif self._now() - self._busy_at >= self._idle_s:
-            self._say_that_it_drains(True)  # before it is gone: a step that comes now is for the next allocation
-            return False
-        self._say_that_it_drains(drains)
-        return True
+        is_idle = self._now() - self._busy_at >= self._idle_s
+        ends = not self._running and (is_closed or is_idle or (drains and not self._can_take_more()))
+        # Said before it is gone: a step that comes now is for the next allocation.
+        self._say_that_it_drains(drains or ends)
+        return not ends
 
     @property
     def pause_s(self) -> float:

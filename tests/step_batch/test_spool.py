@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import subprocess
 import sys
@@ -267,6 +268,7 @@ def test_the_holder_needs_nothing_but_python_and_its_own_files(tmp_path: Path) -
     from dagster_hpc.resources.targets.allocation import _holder_files
 
     for name, content in _holder_files().items():
+        ast.parse(content, feature_version=(3, 9))
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     words = ["--spool", str(tmp_path / "spool"), "--name", "job", "--cores", "1", "--walltime", "60", "--idle", "0"]
