@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import click
 import sqlalchemy as sa
@@ -16,6 +16,9 @@ from dagster_hpc.engine.ledger import JobRow, Ledger
 from dagster_hpc.engine.ledger.database import default_url
 from dagster_hpc.engine.schedulers import from_json
 from dagster_hpc.engine.target import Target
+
+if TYPE_CHECKING:
+    from dagster_hpc.engine.workplace import Workplace
 
 _CANDIDATES = 20
 
@@ -97,7 +100,15 @@ def target_of(row: JobRow) -> Target:
             f"{row.token} runs on {lives_on} itself, under the scheduler embedded there",
             advice=f"run this command on {lives_on}.",
         )
-    return Target(name, scheduler, LocalHost(), cluster=row.cluster)
+    keep = _watch(scheduler) if scheduler.kind == "steps" else None
+    return Target(name, scheduler, LocalHost(), cluster=row.cluster, keep=keep)
+
+
+def _watch(steps: Any) -> Callable[[Workplace], float | None]:
+    """What whoever looks at steps does: tell them what has become of the job that held them."""
+    from dagster_hpc.engine.allocation import Watch
+
+    return Watch(steps.spool, target_of)
 
 
 def _local_host(row: JobRow, name: str) -> str:

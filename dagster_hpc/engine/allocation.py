@@ -60,12 +60,15 @@ class Generation:
         return self.has_ended and not self.row.state.is_success and not self.used
 
 
-class Keeper:
-    """Keeps the allocation whose spool is this folder. `inner`: where the jobs go that hold it; `request`: such a job."""
+class Watch:
+    """Tells the steps of an allocation what has become of the jobs that held it. `inner_of`: where such a job went.
 
-    def __init__(self, folder: str, inner: Target, request: Callable[[], Request]) -> None:
-        self._folder, self._inner, self._request = folder, inner, request
-        self._runner: Runner | None = None
+    It submits nothing: for those who know an allocation from the ledger only, and not what its next job would be.
+    """
+
+    def __init__(self, folder: str, inner_of: Callable[[JobRow], Target]) -> None:
+        self._folder, self._inner_of = folder, inner_of
+        self._runners: dict[str, Runner] = {}
 
     def __call__(self, work: Workplace) -> float | None:
         """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
@@ -75,14 +78,19 @@ class Keeper:
             raise SchedulerUnavailable(f"the queue of steps in {self._folder} cannot be seen: {error}") from error
 
     def _keep(self, work: Workplace) -> float | None:
-        waiting = work.target.host.list(f"{self._folder}/{spool.QUEUE}")
         numbers = self._numbers(work.target.host)
-        if not (waiting or numbers.begun or numbers.alive):
-            return None
-        runner = self._runner_on(work)
-        runner.tick()
-        if self._keep_those_that_nobody_kept(numbers, work):
-            numbers = self._numbers(work.target.host)
+        for each in self._generations(numbers.alive, work):
+            self._runner_on(self._inner_of(each.row), work).tick()
+        self._tell_what_has_ended(numbers, work)
+        return None
+
+    def _runner_on(self, inner: Target, work: Workplace) -> Runner:
+        if inner.key not in self._runners:
+            self._runners[inner.key] = Runner(inner, work.ledger, work.listener, work.clock)
+        return self._runners[inner.key]
+
+    def _tell_what_has_ended(self, numbers: Numbers, work: Workplace) -> list[Generation]:
+        """The generations that have not."""
         generations = self._generations(numbers.alive, work)
         for each in generations:
             if each.has_ended:
@@ -92,18 +100,7 @@ class Keeper:
         live = [each for each in generations if not each.has_ended]
         if len(live) < len(generations):
             work.ledger.leases.hurry(work.target.key, 0.0)  # what ran there has ended: it is told at once
-        if waiting and all(each.drains or each.is_lost for each in live):
-            waiting = self._without_what_waits_in_vain(numbers.last, waiting, work)
-            if waiting:
-                self._begin(numbers.begun or numbers.last + 1, runner, waiting, work)
-                return _SOON_S
-        self._say_why_steps_wait(live, waiting, work)
-        return self._inner.poll_interval_s if waiting or live else None
-
-    def _runner_on(self, work: Workplace) -> Runner:
-        if self._runner is None or self._runner.ledger is not work.ledger:
-            self._runner = Runner(self._inner, work.ledger, work.listener, work.clock)
-        return self._runner
+        return live
 
     def _numbers(self, host: Host) -> Numbers:
         names = host.list(f"{self._folder}/{spool.ALLOCATIONS}")
@@ -111,28 +108,6 @@ class Keeper:
         last = kept[-1] if kept else 0
         alive = tuple(number for number in kept if f"{number}.over" not in names)
         return Numbers(alive, last, last + 1 if f"{last + 1}.begins" in names else 0)
-
-    def _keep_those_that_nobody_kept(self, numbers: Numbers, work: Workplace) -> bool:
-        """Keep the tokens of jobs whose submitters did not live to do it, or were slower than another one's whole job."""
-        latest = (numbers.last - 1, numbers.last)
-        kept = {work.target.host.read(f"{self._folder}/{spool.ALLOCATIONS}/{number}") for number in latest}
-        found = False
-        for number in (numbers.last, numbers.last + 1):
-            for row in work.ledger.jobs(identity=self._identity(number)):
-                if row.token.encode() not in kept and row.state is not JobState.REFUSED:
-                    found |= self._keep_token(number, row.token, work)
-        return found
-
-    def _keep_token(self, number: int, token: str, work: Workplace) -> bool:
-        """Keep the token of a job of this generation, or of a later one if that is another's. False: it was kept."""
-        while not work.target.host.create(path := f"{self._folder}/{spool.ALLOCATIONS}/{number}", token.encode()):
-            if work.target.host.read(path) == token.encode():
-                return False
-            number += 1
-        return True
-
-    def _identity(self, number: int) -> str:
-        return hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
 
     def _generations(self, numbers: Iterable[int], work: Workplace) -> list[Generation]:
         """Those of these that the ledger knows: it may have been lost, or what is over taken out of it."""
@@ -163,6 +138,54 @@ class Keeper:
     def _mark(self, generation: Generation, name: str, content: bytes, work: Workplace) -> None:
         for life in generation.lives:
             work.target.host.create(f"{self._folder}/{spool.HOLDERS}/{life}/{name}", content)
+
+
+class Keeper(Watch):
+    """Keeps an allocation besides: a job is there while steps wait. `inner`: where it goes; `request`: such a job."""
+
+    def __init__(self, folder: str, inner: Target, request: Callable[[], Request]) -> None:
+        super().__init__(folder, lambda _: inner)
+        self._inner, self._request = inner, request
+
+    def _keep(self, work: Workplace) -> float | None:
+        waiting = work.target.host.list(f"{self._folder}/{spool.QUEUE}")
+        numbers = self._numbers(work.target.host)
+        if not (waiting or numbers.begun or numbers.alive):
+            return None
+        runner = self._runner_on(self._inner, work)
+        runner.tick()
+        if self._keep_those_that_nobody_kept(numbers, work):
+            numbers = self._numbers(work.target.host)
+        live = self._tell_what_has_ended(numbers, work)
+        if waiting and all(each.drains or each.is_lost for each in live):
+            waiting = self._without_what_waits_in_vain(numbers.last, waiting, work)
+            if waiting:
+                self._begin(numbers.begun or numbers.last + 1, runner, waiting, work)
+                return _SOON_S
+        self._say_why_steps_wait(live, waiting, work)
+        return self._inner.poll_interval_s if waiting or live else None
+
+    def _keep_those_that_nobody_kept(self, numbers: Numbers, work: Workplace) -> bool:
+        """Keep the tokens of jobs whose submitters did not live to do it, or were slower than another one's whole job."""
+        latest = (numbers.last - 1, numbers.last)
+        kept = {work.target.host.read(f"{self._folder}/{spool.ALLOCATIONS}/{number}") for number in latest}
+        found = False
+        for number in (numbers.last, numbers.last + 1):
+            for row in work.ledger.jobs(identity=self._identity(number)):
+                if row.token.encode() not in kept and row.state is not JobState.REFUSED:
+                    found |= self._keep_token(number, row.token, work)
+        return found
+
+    def _keep_token(self, number: int, token: str, work: Workplace) -> bool:
+        """Keep the token of a job of this generation, or of a later one if that is another's. False: it was kept."""
+        while not work.target.host.create(path := f"{self._folder}/{spool.ALLOCATIONS}/{number}", token.encode()):
+            if work.target.host.read(path) == token.encode():
+                return False
+            number += 1
+        return True
+
+    def _identity(self, number: int) -> str:
+        return hashlib.sha256(f"allocation {self._folder} {number}".encode()).hexdigest()[:32]
 
     def _begin(self, number: int, runner: Runner, waiting: Sequence[str], work: Workplace) -> None:
         """Submit the job of this generation, unless somebody has, and keep its token."""

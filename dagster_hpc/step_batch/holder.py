@@ -81,6 +81,11 @@ class Holder:
             running.stop("CANCELLED", "its allocation was told to end", self._now())
 
     @property
+    def is_at_work(self) -> bool:
+        """Whether a step still runs; one that has ended, and whose end is not written down yet, does not."""
+        return any(running.look(self._now()) is None for running in self._running.values())
+
+    @property
     def is_empty(self) -> bool:
         for key in [key for key, running in self._running.items() if running.look(self._now())]:
             del self._running[key]
@@ -206,7 +211,8 @@ def main() -> int:
         start=partial(Running, umask=umask),
     )  # fmt: skip
     print(f"{holder.name} holds {_cores(asked)} cores for the steps in {asked.spool}", flush=True)
-    while _round(holder):
+    patience = _Patience(holder, asked.idle)
+    while patience.round():
         if select.select([ready], [], [], holder.pause_s)[0]:
             os.read(ready, 4096)
         if told:
@@ -218,14 +224,27 @@ def main() -> int:
     return 0
 
 
-def _round(holder: Holder) -> bool:
-    """A round; where the file system does not answer, or is full, nothing of it is lost: it is done again."""
-    try:
-        return holder.round()
-    except OSError as error:
-        print(f"{holder.name} tries again: {error}", file=sys.stderr, flush=True)
-        time.sleep(_QUIET_S)
-        return True
+class _Patience:
+    """Rounds of a holder. Where the file system does not answer, or is full, nothing is lost: a round is done again.
+
+    With nothing running for as long as an allocation may be idle, it is given back all the same: its folder may be gone.
+    """
+
+    def __init__(self, holder: Holder, idle_s: float) -> None:
+        self._holder, self._idle_s = holder, idle_s
+        self._failing_since: float | None = None
+
+    def round(self) -> bool:
+        now = time.monotonic()
+        try:
+            goes_on = self._holder.round()
+        except OSError as error:
+            print(f"{self._holder.name} tries again: {error}", file=sys.stderr, flush=True)
+            self._failing_since = now if self._failing_since is None else self._failing_since
+            time.sleep(min(_QUIET_S, self._idle_s))
+            return self._holder.is_at_work or now - self._failing_since < self._idle_s
+        self._failing_since = None
+        return goes_on
 
 
 def _cores(asked: argparse.Namespace) -> int:

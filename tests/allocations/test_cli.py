@@ -37,6 +37,19 @@ def test_a_step_and_its_allocation_are_jobs_at_a_terminal(tmp_path: Path) -> Non
     assert place.is_given_back()
 
 
+def test_whoever_refreshes_sees_that_steps_ended_with_their_allocation(tmp_path: Path) -> None:
+    place = Place(tmp_path, idle=60.0)
+    step = place.hpc.submit(place.counted("exec sleep 300"), profile="step", args=["a"])
+    place.eventually(lambda: place.ran == ["a"])
+    hpc(place, "cancel", place.held[0].token)
+
+    def state() -> JobState:
+        hpc(place, "jobs", "--refresh")
+        return place.engine.ledger.job(step.token).state
+
+    assert JobState.CANCELLED in [state() for _ in range(10)]
+
+
 def test_an_allocation_of_another_ledger_keeps_nobody_waiting(tmp_path: Path) -> None:
     """The queue outlives the ledger: what it says of jobs that nobody knows is passed over."""
     place = Place(tmp_path)

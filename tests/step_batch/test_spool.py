@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import shutil
 import subprocess
 import sys
 import threading
@@ -261,6 +262,20 @@ def test_what_was_pruned_is_forgotten_and_nothing_else(folder: Folder, tmp_path:
 def test_a_script_that_is_not_understood_is_refused(line: str) -> None:
     with pytest.raises(Refused):
         parse(f"#!/bin/bash\n{line}\n", "/s", 0.0)
+
+
+def test_an_allocation_whose_folder_is_gone_is_given_back(tmp_path: Path) -> None:
+    folder = tmp_path / "spool"
+    spool.make(Folder(str(folder)))
+    words = ["--spool", str(folder), "--name", "job", "--cores", "1", "--walltime", "600", "--idle", "1"]
+    holder = subprocess.Popen([sys.executable, "-m", "dagster_hpc.step_batch.holder", *words], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True)  # fmt: skip
+    assert holder.stdout is not None
+    assert holder.stdout.readline().startswith("job.1 holds 1 cores")
+    shutil.rmtree(folder)
+
+    assert holder.wait(timeout=60) == 0
+    holder.stdout.close()
 
 
 def test_the_holder_needs_nothing_but_python_and_its_own_files(tmp_path: Path) -> None:
