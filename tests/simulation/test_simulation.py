@@ -115,6 +115,16 @@ def test_a_detached_job_is_reported_once_wherever_its_sensors_die() -> None:
     assert broken(detached_plans()) == []
 
 
+def doubled_plans() -> list[Plan]:
+    """A system that takes each submission twice, and somebody who cancels the job while both copies of it wait."""
+    actors = (Actor("run", "a", "h1"), Actor("cancel", "a", "h2", begins=10.0))
+    return [Plan(seed, actors, lies=Lies(doubled=1.0, waits_s=300.0)) for seed in range(12)]
+
+
+def test_a_cancelled_job_does_not_run_as_its_copy() -> None:
+    assert broken(doubled_plans()) == []
+
+
 def test_there_are_points_in_all_verbs() -> None:
     verbs = ("retry", "claim", "send", "poll", "cancel", "collect", "deliver", "recover", "ready", "report")
     for verb in verbs:
@@ -144,7 +154,7 @@ WRONG: dict[str, tuple[str, Any, str]] = {
 def test_the_simulation_sees_an_engine_that_is_wrong(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name, instead, words = WRONG[wrong]
     monkeypatch.setattr(f"dagster_hpc.engine.{name}", instead)
-    plans = itertools.chain(detached_plans(), (plan_of(seed, POINTS) for seed in range(1500)))
+    plans = itertools.chain(detached_plans(), doubled_plans(), (plan_of(seed, POINTS) for seed in range(1500)))
     assert any(words in _crashes_or_breaks(plan) for plan in plans), "all promises kept"
 
 

@@ -30,6 +30,8 @@ class Steps(Scheduler):
     sees_ends_after_s: ClassVar[float] = 0.05  # the holder is the parent of every step
     lacks: ClassVar[Mapping[str, str]] = {
         "dependencies": "an allocation starts its steps in the order in which they came, and knows no dependencies",
+        "mail": f"nobody writes mails about a step (mail_to): that {_OF_THE_JOB}, or let a sensor do it, "
+        "build_hpc_notification_sensor",
         "qos": f"a quality of service {_OF_THE_JOB}",
         "reservation": f"a reservation {_OF_THE_JOB}",
         "exclusive": f"whole nodes are asked for by their cores: `exclusive` {_OF_THE_JOB}",
