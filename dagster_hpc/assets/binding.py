@@ -159,7 +159,7 @@ class _Bound(dg.OpDefinition):
             required_resource_keys=op.required_resource_keys,
             tags=op.tags,
             retry_policy=op.retry_policy,
-            code_version=op.version,
+            code_version=op._version,  # its property is deprecated, and has no successor yet
             pool=op.pool,
         )
 
