@@ -11,7 +11,7 @@ openmpi-bin
 libslurm-perl libslurmdb-perl libswitch-perl
 gridengine-master gridengine-exec gridengine-client mailutils
 environment-modules
-procps
+procps openssl
 "
 
 missing=""
