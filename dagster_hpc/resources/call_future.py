@@ -13,6 +13,7 @@ from dagster_hpc.engine.errors import ConfigurationError
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobResult, WaitTimeout, failure_of
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.python_calls.outcome import VALUE_PATH, CallFailed, error_of, value_of
+from dagster_hpc.resources.interruption import interruptible
 from dagster_hpc.resources.step import Context, as_dagster_failure
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class CallFuture:
         After `timeout` seconds `WaitTimeout`: the job goes on.
         """
         until = None if timeout is None else SYSTEM_CLOCK.monotonic() + timeout
-        with self.hpc._interruptible([self.handle], self.context):
+        with interruptible(self.hpc, [self.handle], self.context):
             failed = self._failed_before(until)
         if failed is not None:
             self.cancel()  # some systems let a job wait for ever whose predecessor has failed

@@ -5,7 +5,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +14,7 @@ from typing_extensions import Unpack
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.clock import SYSTEM_CLOCK
-from dagster_hpc.engine.errors import ConfigurationError, LedgerUnavailable, SchedulerUnavailable, did_you_mean
+from dagster_hpc.engine.errors import ConfigurationError, did_you_mean
 from dagster_hpc.engine.job import JobHandle, JobResult, JobState
 from dagster_hpc.engine.script import render_script
 from dagster_hpc.engine.target import Listener, Patience, script_stem
@@ -25,6 +24,7 @@ from dagster_hpc.resources.calls import map_calls, submit_call
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
 from dagster_hpc.resources.identity import CallCounter
+from dagster_hpc.resources.interruption import interruptible
 from dagster_hpc.resources.page import page_of
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest, RequestOptions
@@ -34,8 +34,6 @@ from dagster_hpc.resources.step import (
     as_dagster_failure,
     listener_of,
     recipient_of,
-    step_of,
-    user_terminated,
 )
 from dagster_hpc.resources.submission import Element, Submitting
 from dagster_hpc.resources.targets.base import HPCTarget
@@ -144,14 +142,14 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
 
     def wait(self, handle: JobHandle, *, context: Context | None = None, timeout: float | None = None) -> JobResult:
         """The result of a submitted job, once it has ended well; raises as `run` does."""
-        with as_dagster_failure(context), self._interruptible([handle], context):
+        with as_dagster_failure(context), interruptible(self, [handle], context):
             return self._wait([handle], context, timeout, listener_of(context))[0].raise_for_state()
 
     def wait_all(
         self, handles: Sequence[JobHandle], *, context: Context | None = None, timeout: float | None = None
     ) -> list[JobResult]:
         """The results of these jobs in their order, failed ones too: `raise_for_state()` on each tells."""
-        with as_dagster_failure(context), self._interruptible(handles, context):
+        with as_dagster_failure(context), interruptible(self, handles, context):
             results = self._wait(handles, context, timeout, listener_of(context, array=self._called(handles)))
         return [replace(result, index=index) for index, result in enumerate(results)]
 
@@ -160,7 +158,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     ) -> Iterator[JobResult]:
         """The results of these jobs as they end, failed ones too. `index` is the place of its handle among `handles`."""
         listener = listener_of(context, array=self._called(handles))
-        with as_dagster_failure(context), self._interruptible(handles, context):
+        with as_dagster_failure(context), interruptible(self, handles, context):
             yield from self._engine().as_completed(
                 handles, timeout_s=timeout, listener=listener, recipient=recipient_of(context)
             )
@@ -354,50 +352,9 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
         return f"array {ids.pop()}" if len(ids) == 1 and "" not in ids else f"{len(handles)} jobs"
 
     def _submitting(self, context: Context | None) -> Submitting:
-        return Submitting(self, self._engine, self._calls, context, lambda handles: self._interruptible(handles, context))
+        return Submitting(self, self._engine, self._calls, context, lambda handles: interruptible(self, handles, context))
 
     def _wait(
         self, handles: Sequence[JobHandle], context: Context | None, timeout: float | None, listener: Listener
     ) -> list[JobResult]:
         return self._engine().wait(handles, timeout_s=timeout, listener=listener, recipient=recipient_of(context))
-
-    @contextmanager
-    def _interruptible(self, handles: Sequence[JobHandle], context: Context | None) -> Iterator[None]:
-        """A user who terminates the run means its jobs too; a restart or a crash does not.
-
-        Only what this run has submitted is cancelled: a job that it joined goes on for those who wait for it.
-        """
-        try:
-            yield
-        except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt):
-            if self.on_interrupt == "cancel" and user_terminated(context):
-                self._cancel_for(handles, context)
-            elif context:
-                context.log.warning("interrupted; the job goes on, and the next attempt takes it over")
-            raise
-
-    def _cancel_for(self, handles: Sequence[JobHandle], context: Context | None) -> None:
-        """Cancel the jobs of a run that was terminated, and tell in its log what became of that."""
-        try:
-            mine = self._submitted_here(handles, context)
-            gone = self._engine().cancel(mine)
-            if mine:
-                said = "its job was cancelled" if gone else "its job was told to end, and has not been seen to end yet"
-            else:
-                said = "it had only joined its job, which goes on"
-        except (SchedulerUnavailable, LedgerUnavailable) as error:
-            gone, said = False, f"its job is to be cancelled, but {error}"
-        if context:
-            (context.log.info if gone else context.log.warning)(f"the run was terminated: {said}")
-
-    def _submitted_here(self, handles: Sequence[JobHandle], context: Context | None) -> list[JobHandle]:
-        """Those of these jobs that this run (or this script) has asked for first, and submissions broken off now."""
-        step, ledger = step_of(context), self._engine().ledger
-        if step is None:
-            return [handle for handle in handles if not handle.joined]
-        mine = [row for row in ledger.jobs(live=True, run_id=step.run_id) if row.step_key == step.step_key]
-        if handles:  # of a job that is tried again it is another attempt that lives
-            chains = {row.chain for row in mine}
-            ours = {row.token for row in ledger.rows([handle.token for handle in handles]) if row.chain in chains}
-            return [handle for handle in handles if handle.token in ours]
-        return [row.handle() for row in mine if not row.state.is_submitted]

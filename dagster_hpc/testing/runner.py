@@ -14,6 +14,7 @@ from pydantic import PrivateAttr
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.resources.command import Command
 from dagster_hpc.resources.env_vars import env_value, with_env_values
+from dagster_hpc.resources.interruption import interruptible
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.resources.profile import ExecutionProfile
 from dagster_hpc.resources.request import JobRequest
@@ -120,7 +121,7 @@ class PlayedRunner(HPCJobRunner):
 
     def _submitting(self, context: Context | None) -> Submitting:
         return _Noting(
-            self, self._engine, self._calls, context, lambda handles: self._interruptible(handles, context), self._system
+            self, self._engine, self._calls, context, lambda handles: interruptible(self, handles, context), self._system
         )
 
 
