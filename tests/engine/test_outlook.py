@@ -65,6 +65,22 @@ def test_grid_engine_gives_its_reasons_in_sentences() -> None:
     assert outlook("sge", "qstat_j_unknown") == Outlook()
 
 
+def test_grid_engine_gives_no_reason_before_it_has_looked_at_a_job() -> None:
+    assert _grid_engine_says("There are no messages available").words == ()
+
+
+def test_grid_engine_says_that_its_site_wants_no_reasons_kept() -> None:
+    turned_off = "(Collecting of scheduler job information is turned off)"
+
+    assert _grid_engine_says(turned_off).words == (turned_off,)
+
+
+def _grid_engine_says(sentence: str) -> Outlook:
+    said = f"job_number:                 7\nscheduling info:            {sentence}\n"
+    told: Outlook = scheduler_class("sge")().read_outlook(Answer(("qstat", "-j", "7"), 0, said, "", about="7"))
+    return told
+
+
 def test_the_embedded_scheduler_names_the_jobs_before_this_one() -> None:
     def job(number: int, state: str) -> dict[str, object]:
         return {"id": str(number), "array_id": str(number), "name": "x", "state": state, "cores": 2, "time_s": 60}
