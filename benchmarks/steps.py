@@ -1,7 +1,7 @@
 """200 steps of one allocation against the same 200 as bare `srun` steps in one sbatch job, on Slurm, side by side.
 
-Once as commands that do nothing, once as Python functions. Run with SLURM_CONF set, or through `make bench`, which starts
-a cluster of its own.
+Once as commands that do nothing, once as Python functions whose values are kept. Run with SLURM_CONF set, or through
+`make bench`, which starts a cluster of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.python_task import TASK
 from benchmarks.slurm_jobs import JOBS, ROUNDS
 from benchmarks.table import Row, show
 from dagster_hpc import Allocation, Command, ExecutionProfile, HPCJobRunner, JobMetrics, SlurmTarget
@@ -21,7 +22,7 @@ from dagster_hpc import Allocation, Command, ExecutionProfile, HPCJobRunner, Job
 CORES = 4
 BOUND = 1.2
 PER_SECOND = 20.0
-BARE = {"commands": "/bin/true {}", "functions": f"{sys.executable} -c 'abs(-1)' {{}}"}
+BARE = {"commands": "/bin/true {}", "functions": f"{sys.executable} task.py {{}}"}
 SCRIPT = f"""#!/bin/bash
 #SBATCH --nodes=1 --ntasks={CORES} --time=10 --output=/dev/null
 cd "$1"
@@ -33,6 +34,7 @@ date +%s.%N >>times
 
 def bare_steps(folder: Path, kind: str) -> float:
     """What a scientist's own script does: so many srun at once as there are cores. Seconds from the first to the last."""
+    (folder / "task.py").write_text(TASK)
     script = folder / "bare.slurm"
     script.write_text(SCRIPT.replace("BARE", BARE[kind]))
     subprocess.run(["sbatch", "--wait", str(script), str(folder)], check=True, capture_output=True)

@@ -24,11 +24,12 @@ from dagster_hpc.engine.workplace import Workplace
 
 _QUICKEST_S, _SLOWEST_S = 0.05, 5.0  # between two looks
 _SLOWER = 0.05  # the pause, as a part of the time since anything changed
+_SHARE = 0.05  # of the time, at most, is spent on looks: who waits does it beside others, where people log in
 _FILES_PER_LOOK = 3  # directories that one look touches, however many jobs are waited for
 _TOO_YOUNG_S = 1.0  # at the beginning of a wait: the job's own files tell soon enough how it does
 _ASKED_AGAIN_S = 0.1  # between two questions about a job that has ended, at first
 _LESS_EAGERLY = 0.5  # and later, as a part of the time since it was seen to end
-_TOGETHER = 0.2  # between two questions about jobs that have ended while others run, as a part of the whole wait
+_TOGETHER = 0.5  # between two questions about jobs that have ended while others run, as a part of the whole wait
 _UNSETTLED_S = 2.0  # between two looks whether a submission's process is gone
 _TOLD_AGAIN_S, _TOLD_LATER = 1.0, 0.25  # between two words on how far an array is: ever longer, as a part of its age
 
@@ -116,11 +117,13 @@ class Waiter:
         silent = False
         how_far = _HowFar(listener, began)
         while True:
+            looking_at = clock.monotonic()
             try:
                 news = self._read(live, listener)
                 silent = self._tell(silent, "", listener)
             except LedgerUnavailable as error:
                 news, silent = False, self._tell(silent, error.message, listener)
+            look_s = clock.monotonic() - looking_at
             over = [token for token, job in live.items() if job.row.is_over]
             how_far.tell(live, clock.monotonic(), news=news)
             if over:
@@ -137,6 +140,7 @@ class Waiter:
                 raise WaitTimeout(first.handle(), first.state, timeout_s or 0.0)
             if self._look_at_files(live):
                 changed_at = ended_at = now
+            look_s += clock.monotonic() - now
             unaccounted = sum(job.ended and not job.row.state.is_final for job in live.values())
             ended_at = (ended_at or now) if unaccounted else None
             unsettled = next((job.row for job in live.values() if job.row.state in _UNSUBMITTED), None)
@@ -156,6 +160,7 @@ class Waiter:
             pause_s = min(max(_QUICKEST_S, _SLOWER * (now - changed_at)), _SLOWEST_S)
             if ended_at is not None:
                 pause_s = min(pause_s, 0.25)
+            pause_s = max(pause_s, min(look_s / _SHARE, _SLOWEST_S))
             if left_s is not None:
                 pause_s = min(pause_s, max(0.0, left_s))
             clock.sleep(pause_s)

@@ -107,7 +107,7 @@ def error_of(result: JobResult, conceal: Callable[[str], str]) -> JobFailed:
         told = _told(folder)
     if told is None:
         return failure_of(result)
-    return CallFailed(result, json.loads((folder / worker.CALL).read_bytes())["called"], told, conceal)
+    return CallFailed(result, worker.unpickled(str(folder / worker.CALL))["called"], told, conceal)
 
 
 def _told(folder: Path) -> _Told | None:

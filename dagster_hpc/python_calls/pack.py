@@ -5,10 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
+import pickle
 import sys
 import sysconfig
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib.util import find_spec
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -32,11 +34,11 @@ class StepContext:
 
 @dataclass(frozen=True)
 class Packed:
-    """One call as files of its job. `counted` make it the call that it is; `carried` do not, and may differ each time."""
+    """One call as a file of its job. Equal calls have equal digests; their bytes may differ."""
 
     name: str  # what the queue shows
-    counted: Mapping[str, bytes]
-    carried: Mapping[str, bytes]
+    content: bytes
+    digest: str
     by_value: Mapping[str, Any] | None  # what the interpreter on the node must have; None where any will do
 
 
@@ -50,7 +52,7 @@ def packed(
     by_value: bool = False,
     stand: Stand = lambda value: None,
 ) -> Packed:
-    """The files of a call. `stand`: what stands for an argument that is the value of an earlier call.
+    """A call for a worker. `stand`: what stands for an argument that is the value of an earlier call.
 
     `by_value`: the function travels by value, with what its module defines; all its arguments are given. So does one whose
     module imports Dagster, which a node need not have.
@@ -61,27 +63,25 @@ def packed(
     modules: list[str] = []
     if isinstance(function, FunctionType) and (by_value or (not by_name and is_importable(function))):
         modules, function = [function.__module__], _bare(function, defaults=not by_value)
-    carried: dict[str, bytes] = {}
     taken = None if by_name else pickled(function, f"the function {called}", stand=stand, modules=modules)
-    if taken is not None:
-        carried[worker.FUNCTION] = taken.content
     arguments = _arguments(called, args, kwargs, stand, modules)
-    carried[worker.ARGUMENTS] = arguments.content
     needs = _needs() if arguments.by_value or (taken and taken.by_value) else None
-    call = {
+    call: dict[str, Any] = {
         "called": called,
         "module": function.__module__ if by_name else None,
         "name": function.__qualname__ if by_name else None,
         "digest": _digest_by_name(function) if taken is None else taken.digest,
-        "arguments": arguments.digest,
         "by_value": needs,
         "ranks": ranks,
-        "context": context is not None,
     }
-    told = {"folders": project_folders(function if by_name else None), "context": vars(context) if context else None}
-    carried[worker.CIRCUMSTANCES] = json.dumps(told).encode()
-    counted = {worker.WORKER: Path(worker.__file__).read_bytes(), worker.CALL: json.dumps(call).encode()}
-    return Packed(_plain_name(function), _in_folder(counted), _in_folder(carried), needs)
+    what = json.dumps([call, arguments.digest, context is not None]).encode()
+    call |= {
+        "function": taken and taken.content,
+        "arguments": arguments.content,
+        "folders": project_folders(function if by_name else None),
+        "context": vars(context) if context else None,
+    }
+    return Packed(_plain_name(function), pickle.dumps(call, worker.PROTOCOL), sha256(what).hexdigest(), needs)
 
 
 def name_of(function: Any) -> str:
@@ -171,7 +171,3 @@ def _needs() -> dict[str, Any]:
 def _plain_name(function: Any) -> str:
     name = str(getattr(function, "__name__", type(function).__name__))
     return name.strip("<>") or "call"
-
-
-def _in_folder(files: Mapping[str, bytes]) -> dict[str, bytes]:
-    return {f"{worker.FOLDER}/{name}": content for name, content in files.items()}

@@ -1,24 +1,28 @@
 """Runs one function on a compute node, and leaves what came of it in files.
 
 This file is placed beside each call, in the folder `.call` of its job, and started there. It needs Python 3.6 and nothing
-else: neither this package nor Dagster has to be on the node.
+else: neither this package nor Dagster has to be on the node. There may be thousands of short calls, and what it imports,
+each of them imports: so at its head stands only what Python has loaded already, and the rest where it is needed.
 """
 
-import copyreg
 import faulthandler
-import importlib
-import json
+import io
 import os
-import pickle
 import sys
 import time
-from contextlib import suppress
-from functools import partial
-from typing import Any, Dict, List, Optional, Sequence, Tuple  # as Python 3.6 writes them
+
+try:
+    import _pickle as pickle  # its half in C, which does all that is done here: the other imports much for itself
+except ImportError:
+    import pickle  # type: ignore[no-redef]
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
 
 FOLDER = ".call"
-WORKER, CALL, CIRCUMSTANCES = "worker.py", "call.json", "circumstances.json"
-FUNCTION, ARGUMENTS = "function.pickle", "arguments.pickle"
+WORKER, CALL = "worker.py", "call.pickle"
 VALUE, METADATA = "value.pickle", "metadata.pickle"
 FAILURE, FAILURE_END = "failure.", ".json"  # with the rank between them
 PROTOCOL = 4  # of pickle: the newest that every Python since 3.4 reads
@@ -33,7 +37,7 @@ class CannotCall(Exception):
     """The function could not be called here, or its value could not be kept. The words say why."""
 
 
-def mismatch(wanted: Dict[str, Any], python: Sequence[int], cloudpickle: Optional[str]) -> str:
+def mismatch(wanted: "dict[str, Any]", python: "Sequence[int]", cloudpickle: "str | None") -> str:
     """Why a function that travels by value cannot be called by this interpreter; empty if it can.
 
     Its bytecode is that of one minor version of Python, and its pickle that of one major version of cloudpickle.
@@ -49,10 +53,10 @@ def mismatch(wanted: Dict[str, Any], python: Sequence[int], cloudpickle: Optiona
     return ", and ".join(faults)
 
 
-def digest_of(function: Any) -> Optional[str]:
+def digest_of(function: "Any") -> "str | None":
     """A digest of the function's text; None where there is none to be had, as of one that is written in C."""
     import hashlib
-    import inspect  # like the other late ones too slow for a call that does without it
+    import inspect
 
     try:
         text = inspect.getsource(inspect.unwrap(function))
@@ -61,9 +65,10 @@ def digest_of(function: Any) -> Optional[str]:
     return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def found(module: str, name: str) -> Any:
+def found(module: str, name: str) -> "Any":
     """What stands under this name in this module."""
-    thing: Any = importlib.import_module(module)
+    __import__(module)
+    thing = sys.modules[module]
     for part in name.split("."):
         thing = getattr(thing, part)
     return thing
@@ -72,12 +77,12 @@ def found(module: str, name: str) -> Any:
 class Context:
     """What the function of an asset is told of its step, where there is no Dagster."""
 
-    def __init__(self, told: Dict[str, Any]) -> None:
-        self.asset_key: Optional[str] = told["asset_key"]
-        self.run_id: Optional[str] = told["run_id"]
-        self.partition_keys: List[str] = told["partition_keys"]
-        self.log: Any = _logger()
-        self.output_metadata: Dict[str, Any] = {}
+    def __init__(self, told: "dict[str, Any]") -> None:
+        self.asset_key = told["asset_key"]
+        self.run_id = told["run_id"]
+        self.partition_keys: list[str] = told["partition_keys"]
+        self.log = _logger()
+        self.output_metadata: dict[str, Any] = {}
         self._told_at = 0.0
 
     @property
@@ -91,7 +96,7 @@ class Context:
             raise AttributeError(f"this call is about {len(self.partition_keys)} partitions")
         return self.partition_keys[0]
 
-    def add_output_metadata(self, metadata: Dict[str, Any]) -> None:
+    def add_output_metadata(self, metadata: "dict[str, Any]") -> None:
         """Further metadata of the materialization."""
         self.output_metadata.update(metadata)
 
@@ -102,7 +107,7 @@ class Context:
             self.log.info("%g of %g (%.0f %%)", done, total, 100.0 * done / total if total else 100.0)
 
 
-def _logger() -> Any:
+def _logger() -> "Any":
     """Its lines go to the job's stderr, and from there to the log of the step."""
     import logging
 
@@ -118,7 +123,7 @@ def _logger() -> Any:
 class _Arguments(pickle.Unpickler):
     """Arguments, with the values of the calls that came before in the places that were kept for them."""
 
-    def persistent_load(self, pid: Any) -> Any:
+    def persistent_load(self, pid: "Any") -> "Any":
         kind, content = pid[0], pid[1]
         if kind == "set":
             return set(content)
@@ -134,22 +139,22 @@ class _Arguments(pickle.Unpickler):
             ) from error
 
 
-def unpickled(path: str, reader: Any = pickle.Unpickler) -> Any:
+def unpickled(path: str) -> "Any":
     """The value in this file."""
     with open(path, "rb") as file:
-        return reader(file).load()
+        return pickle.load(file)
 
 
 def main() -> int:
-    here = os.path.dirname(os.path.abspath(__file__))
     sys.path[0] = os.getcwd()  # in place of the folder of this file; modules among the job's inputs are found
     faulthandler.enable()
-    call = _read(here, CALL)
+    here = os.path.dirname(os.path.abspath(__file__))
+    call = unpickled(os.path.join(here, CALL))
     rank = 0
     try:
         rank = _rank(call["ranks"])
         _forget(here, rank)  # what a former life of this job has left
-        value, context = _called(here, call)
+        value, context = _called(call)
         if rank == 0:
             _keep(here, value, context)
     except (Exception, SystemExit) as error:
@@ -157,12 +162,6 @@ def main() -> int:
         _abort(call["ranks"])
         return 1
     return 0
-
-
-def _read(here: str, name: str) -> Dict[str, Any]:
-    with open(os.path.join(here, name), encoding="utf-8") as file:
-        content: Dict[str, Any] = json.load(file)
-        return content
 
 
 def _rank(ranks: int) -> int:
@@ -182,39 +181,43 @@ def _rank(ranks: int) -> int:
 
 def _forget(here: str, rank: int) -> None:
     for name in [FAILURE + str(rank) + FAILURE_END] + ([VALUE, METADATA] if rank == 0 else []):
-        with suppress(FileNotFoundError):
-            os.remove(os.path.join(here, name))
+        path = os.path.join(here, name)
+        if os.path.exists(path):
+            os.remove(path)
 
 
-def _called(here: str, call: Dict[str, Any]) -> Tuple[Any, Optional[Context]]:
-    circumstances = _read(here, CIRCUMSTANCES)
-    sys.path.extend(folder for folder in circumstances["folders"] if os.path.isdir(folder) and folder not in sys.path)
+def _called(call: "dict[str, Any]") -> "tuple[Any, Context | None]":
+    sys.path.extend(folder for folder in call["folders"] if os.path.isdir(folder) and folder not in sys.path)
     if call["by_value"]:
         why = mismatch(call["by_value"], sys.version_info[:2], _cloudpickle_version())
         if why:
             raise CannotCall(why)
-    function = _function(here, call)
+    function = _function(call)
     try:
-        args, kwargs = unpickled(os.path.join(here, ARGUMENTS), _Arguments)
+        args, kwargs = _read(call["arguments"])
     except (ImportError, AttributeError) as error:
         raise CannotCall(f"its arguments cannot be read on the node: {error}") from error
-    context = Context(circumstances["context"]) if call["context"] else None
+    context = Context(call["context"]) if call["context"] else None
     if context is not None:
         kwargs["context"] = context
     return function(*args, **kwargs), context
 
 
-def _cloudpickle_version() -> Optional[str]:
+def _read(pickled: bytes) -> "Any":
+    return _Arguments(io.BytesIO(pickled)).load()
+
+
+def _cloudpickle_version() -> "str | None":
     try:
-        return str(importlib.import_module("cloudpickle").__version__)
+        return str(__import__("cloudpickle").__version__)
     except ImportError:
         return None
 
 
-def _function(here: str, call: Dict[str, Any]) -> Any:
-    if call["module"] is None:
+def _function(call: "dict[str, Any]") -> "Any":
+    if call["function"] is not None:
         try:
-            return unpickled(os.path.join(here, FUNCTION), _Arguments)
+            return _read(call["function"])
         except (ImportError, AttributeError) as error:
             raise CannotCall(f"it cannot be read on the node: {error}") from error
     try:
@@ -228,27 +231,33 @@ def _function(here: str, call: Dict[str, Any]) -> Any:
     return function
 
 
-def _keep(here: str, value: Any, context: Optional[Context]) -> None:
+def _keep(here: str, value: "Any", context: "Context | None") -> None:
     """Leave the value for who asked; metadata first, so that all is there once the value is."""
     if context is not None and context.output_metadata:
         _write(os.path.join(here, METADATA), pickled(context.output_metadata))
     _write(os.path.join(here, VALUE), pickled(value))
 
 
-def pickled(value: Any) -> bytes:
+def pickled(value: "Any") -> bytes:
     """A value as it is left for who asked."""
-    dagster = sys.modules.get("dagster")
-    if dagster is not None:  # whose results of checks are made from named fields only, which pickle does not know
-        copyreg.pickle(dagster.AssetCheckResult, lambda result: (partial(dagster.AssetCheckResult, **result._asdict()), ()))
+    if "dagster" in sys.modules:
+        _know_results_of_checks(sys.modules["dagster"])
     try:
         return pickle.dumps(value, PROTOCOL)
     except Exception as error:
         plainly = error
     try:
-        cloudpickle = importlib.import_module("cloudpickle")
-        return bytes(cloudpickle.dumps(value, PROTOCOL))
+        return bytes(__import__("cloudpickle").dumps(value, PROTOCOL))
     except Exception:
         raise CannotCall(f"it returned what cannot be pickled ({type(value).__name__}): {plainly}") from plainly
+
+
+def _know_results_of_checks(dagster: "Any") -> None:
+    """They are made from named fields only, which pickle does not know."""
+    import copyreg
+    from functools import partial
+
+    copyreg.pickle(dagster.AssetCheckResult, lambda result: (partial(dagster.AssetCheckResult, **result._asdict()), ()))
 
 
 def _write(path: str, content: bytes) -> None:
@@ -257,13 +266,13 @@ def _write(path: str, content: bytes) -> None:
     descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with open(descriptor, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(descriptor)
     os.replace(unfinished, path)
 
 
 def _tell(here: str, rank: int, called: str, error: BaseException) -> None:
     """Leave the exception for who asked, and print it for who reads the job's stderr."""
+    import json
+
     words = told(error)
     said = words["traceback"] or f"dagster_hpc: {called} did not come to its end: {words['words']}\n"
     print(said, end="", file=sys.stderr, flush=True)
@@ -271,7 +280,7 @@ def _tell(here: str, rank: int, called: str, error: BaseException) -> None:
     _write(os.path.join(here, FAILURE + str(rank) + FAILURE_END), content)
 
 
-def told(error: BaseException) -> Dict[str, Any]:
+def told(error: BaseException) -> "dict[str, Any]":
     """An exception in words, and itself where it can travel. What is no exception of the function's has no type."""
     if isinstance(error, SystemExit):
         return _words(f"it called sys.exit({error.code!r}) and returned nothing")
@@ -283,11 +292,11 @@ def told(error: BaseException) -> Dict[str, Any]:
     return dict(_words(str(error)), type=type(error).__name__, traceback="".join(lines), exception=_as_text(error))
 
 
-def _words(words: str) -> Dict[str, Any]:
+def _words(words: str) -> "dict[str, Any]":
     return {"type": "", "words": words, "traceback": "", "exception": None}
 
 
-def _below_this_file(error: BaseException) -> Any:
+def _below_this_file(error: BaseException) -> "Any":
     """The traceback from the user's first frame on."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
@@ -295,9 +304,10 @@ def _below_this_file(error: BaseException) -> Any:
     return frames
 
 
-def _as_text(error: BaseException) -> Optional[str]:
+def _as_text(error: BaseException) -> "str | None":
     """The exception itself, where it can be pickled and comes back the same kind."""
     import base64
+    from contextlib import suppress
 
     with suppress(Exception):  # many cannot; the traceback tells of those
         content = pickle.dumps(error, PROTOCOL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dagster_hpc.engine.errors import ConfigurationError
@@ -97,7 +98,10 @@ def call_command(
         words[0],
         args=[*words[1:], f"{worker.FOLDER}/{worker.WORKER}"],
         name=call.name,
-        inputs={**call.counted, **{name: Circumstances(content) for name, content in call.carried.items()}},
+        inputs={
+            f"{worker.FOLDER}/{worker.WORKER}": Path(worker.__file__).read_bytes(),
+            f"{worker.FOLDER}/{worker.CALL}": Circumstances.of_work(call.content, call.digest),
+        },
     )
 
 

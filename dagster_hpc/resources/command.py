@@ -12,8 +12,17 @@ InputFile = str | bytes | Path
 class Circumstances(bytes):
     """An input file that tells the job who asks for it, such as the id of a run.
 
-    It does not make it another job: the same request under other circumstances joins the job that is there.
+    It does not make it another job: the same request under other circumstances joins the job that is there. Where some of
+    it does, `digest` says which work it is.
     """
+
+    digest = ""
+
+    @classmethod
+    def of_work(cls, content: bytes, digest: str) -> Circumstances:
+        made = cls(content)
+        made.digest = digest
+        return made
 
 
 @dataclass(frozen=True)

@@ -66,9 +66,12 @@ def identity_of(
     `element`: which of its equal neighbours an element of an array is. What makes it the same job is its own work, not
     that of its neighbours.
     """
-    counted = {name: content for name, content in inputs.items() if not isinstance(content, Circumstances)}
-    hashes = {name: sha256(content).hexdigest() for name, content in counted.items()}
+    hashes = {name: digest for name, content in inputs.items() if (digest := _digest_of(content))}
     work = spec.fingerprint(target, {**hashes, "\0template": sha256(template.encode()).hexdigest()})
     wanted = "\0".join([*asker.names, asker.partition_key, element, work])
     number = calls.next(asker.step, wanted) if asker.step else 0
     return sha256(f"{wanted}\0{number}".encode()).hexdigest()[:40]
+
+
+def _digest_of(content: bytes) -> str:
+    return content.digest if isinstance(content, Circumstances) else sha256(content).hexdigest()

@@ -83,6 +83,7 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     )
 
     _runner: "Runner | None" = PrivateAttr(None)
+    _where: HPCTarget | None = PrivateAttr(None)
     _calls: CallCounter = PrivateAttr(default_factory=CallCounter)
     _secrets: set[str] = PrivateAttr(default_factory=set)
     _patience: Patience | None = PrivateAttr(None)
@@ -307,7 +308,9 @@ class HPCJobRunner(dg.ConfigurableResource):  # type: ignore[type-arg]
     @property
     def where(self) -> HPCTarget:
         """`target` as this runner uses it."""
-        return with_env_values(self.target).below(self.folder)
+        if self._where is None:
+            self._where = with_env_values(self.target).below(self.folder)
+        return self._where
 
     @property
     def folder(self) -> str:

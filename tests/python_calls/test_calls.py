@@ -246,7 +246,7 @@ class Point:
 def moved(points): return {point.x: Point(point.x + 1) for point in points}
 
 call = packed(moved, [[Point(1), Point(2)], {"b", "a", "c"}], {"names": frozenset({"x", "y", "z"})})
-print(call.counted[".call/call.json"].decode())
+print(call.digest)
 """
 
 
