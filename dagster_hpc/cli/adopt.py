@@ -36,7 +36,7 @@ _WORDS = {
 }
 
 
-@click.command()
+@click.command(short_help="Rebuild a lost ledger from the jobs' directories.")
 @click.argument("work_root", type=click.Path(exists=True, file_okay=False))
 @click.option(
     "--delivered", is_flag=True, help="The results of jobs that have ended were received: the same requests run anew."

@@ -14,7 +14,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
 
 
-@click.command()
+@click.command(short_help="Let work be submitted again, though its job is LOST.")
 @click.argument("word", metavar="TOKEN", shell_complete=complete_job)
 @click.pass_obj
 def release(url: str | None, word: str) -> None:

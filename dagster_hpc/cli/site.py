@@ -16,7 +16,7 @@ from dagster_hpc.site.settings import Settings
 _FILE = click.argument("file", required=False, type=click.Path(path_type=Path))
 
 
-@click.group()
+@click.group(short_help="Write, check and show the site's files.")
 def site() -> None:
     """The site's files: write a first one, look over them, see what is in force.
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from dagster_hpc.checks import survey
 from dagster_hpc.checks.base import Check, Finding
-from dagster_hpc.cli.doctor import asked_of, examine, is_reached, profile_finding
+from dagster_hpc.cli.examine import asked_of, examine, is_reached, profile_finding
 from dagster_hpc.resources.job_runner import HPCJobRunner
 from dagster_hpc.site.outdated import outdated_limits
 from dagster_hpc.site.plan import Plan, variable_fields

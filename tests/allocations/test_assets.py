@@ -66,7 +66,7 @@ def test_the_assets_of_two_runs_and_of_a_backfill_go_through_one_job(tmp_path: P
 
 
 def test_an_allocation_is_checked_by_doctor_together_with_what_it_is_in(tmp_path: Path) -> None:
-    from dagster_hpc.cli.doctor import examine
+    from dagster_hpc.cli.examine import examine
 
     checks = {check.name: check.finding for check in examine(Place(tmp_path).hpc)}
 

@@ -7,7 +7,7 @@ import pytest
 from dagster_hpc import ExecutionProfile, FugakuTarget, HPCJobRunner
 from dagster_hpc.checks import probes
 from dagster_hpc.checks.base import Demand, Finding
-from dagster_hpc.cli.doctor import examine
+from dagster_hpc.cli.examine import examine
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.job import JobSpec
 from dagster_hpc.engine.schedulers.pjm.requests import PJM, PJMWithoutBulk

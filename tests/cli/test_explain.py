@@ -127,7 +127,9 @@ def test_grid_engine_says_why_in_its_own_sentences(
     handle = terminal.hpc.submit(Command("/bin/true"), profile="wide")
     try:
         words = eventually(lambda: terminal.json("explain", handle.token)["words"], within=60)
-        assert any("smp" in sentence or "slots" in sentence for sentence in words), words
+        # The parallel environment is too small; on a machine under load it does not come as far as that.
+        said = ('cannot run in PE "smp" because it only offers', "All queues dropped because of overload or full")
+        assert words[-1].startswith(said), words
     finally:
         terminal.hpc.cancel(handle)
 

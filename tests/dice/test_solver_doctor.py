@@ -8,7 +8,7 @@ import pytest
 
 from dagster_hpc import HPCJobRunner, LocalTarget
 from dagster_hpc.checks.base import Check
-from dagster_hpc.cli.doctor import examine
+from dagster_hpc.cli.examine import examine
 from tests.dice.stand_ins import ALPHA_ONLY, EMBEDDED, FIVE_BYTES, ONE_DETERMINANT, UP_TO_63
 
 
