@@ -1,6 +1,7 @@
 """Dask and Ray start their own cluster in one job, hand an asset the client, and give the job back."""
 
 import importlib.util
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -80,19 +81,24 @@ def test_an_asset_computes_with_ray_and_the_job_is_given_back(hpc: HPCJobRunner)
     assert states(hpc) == [JobState.CANCELLED]
 
 
-@pytest.mark.needs("slurm")
-def test_dask_has_a_worker_on_each_node_of_its_job(
-    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("distributed")
+@pytest.fixture
+def on_slurm(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HPCJobRunner]:
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
-    dask = example("dask_cluster")
-    hpc = HPCJobRunner(
+    runner = HPCJobRunner(
         target=SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=1.0),
         profiles={"two": ExecutionProfile(num_nodes=2, launcher="srun", memory_per_node="700M")},
-        work_root=str(slurm.folder / "dask"), ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+        work_root=str(slurm.folder / tmp_path.name), ledger_url=f"sqlite:///{tmp_path}/ledger.db",
     )  # fmt: skip
+    yield runner
+    for row in runner.jobs(live=True):
+        runner.cancel(row.handle())
+
+
+@pytest.mark.needs("slurm")
+def test_dask_has_a_worker_on_each_node_of_its_job(on_slurm: HPCJobRunner) -> None:
+    pytest.importorskip("distributed")
+    dask = example("dask_cluster")
 
     def node() -> str:
         import os
@@ -104,6 +110,24 @@ def test_dask_has_a_worker_on_each_node_of_its_job(
         with dask.client(context) as client:
             return sorted(client.run(node).values())
 
-    result = dg.materialize([nodes], resources={"dask": dask.DaskCluster(hpc=hpc, profile="two")})
+    result = dg.materialize([nodes], resources={"dask": dask.DaskCluster(hpc=on_slurm, profile="two")})
     assert len(set(result.output_for_node("nodes"))) == 2
-    assert states(hpc) == [JobState.CANCELLED]
+    assert states(on_slurm) == [JobState.CANCELLED]
+
+
+@pytest.mark.needs("slurm")
+def test_ray_has_a_worker_on_each_node_of_its_job(on_slurm: HPCJobRunner) -> None:
+    pytest.importorskip("ray")
+    ray = example("ray_cluster")
+
+    @dg.asset
+    def nodes(context: dg.AssetExecutionContext, ray_cluster: ray.RayCluster) -> int:  # type: ignore[name-defined]
+        with ray_cluster.connected(context):
+            until = time.monotonic() + 120
+            while (alive := sum(node["Alive"] for node in ray.ray.nodes())) < 2 and time.monotonic() < until:
+                time.sleep(0.5)  # the further workers join a cluster that serves already
+            return alive
+
+    result = dg.materialize([nodes], resources={"ray_cluster": ray.RayCluster(hpc=on_slurm, profile="two")})
+    assert result.output_for_node("nodes") == 2
+    assert states(on_slurm) == [JobState.CANCELLED]
