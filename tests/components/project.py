@@ -2,21 +2,12 @@
 
 from __future__ import annotations
 
-import configparser
-import sys
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent, indent
 
 import dagster as dg
-
-from tests.systems.needs import REPOSITORY
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 _PYPROJECT = """
 [project]
@@ -91,19 +82,6 @@ class Project:
         sandbox = DefsFolderSandbox(project_root=self.root, defs_folder_path=self.defs, project_name=self.name)
         with sandbox.build_all_defs() as definitions:
             return definitions
-
-
-def entry_points(folder: Path) -> Path:
-    """A folder for PYTHONPATH that tells `dg` of dagster_hpc as its installation does: from our pyproject.toml."""
-    groups = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]["entry-points"]
-    info = folder / "installed" / "dagster_hpc-0.dist-info"
-    info.mkdir(parents=True, exist_ok=True)
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: dagster-hpc\nVersion: 0\n")
-    config = configparser.ConfigParser()
-    config.read_dict(groups)
-    with (info / "entry_points.txt").open("w") as file:
-        config.write(file)
-    return info.parent
 
 
 def run(

@@ -12,9 +12,8 @@ import pytest
 
 from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow, Ledger
-from tests.components.project import Project, entry_points
-from tests.definitions.dagster_home import program
-from tests.systems.needs import REPOSITORY
+from tests.components.environment import environment
+from tests.components.project import Project
 from tests.systems.slurm import SlurmCluster
 
 PIPELINE = """
@@ -35,48 +34,45 @@ PIPELINE = """
 
 
 class Terminal:
-    """Commands typed in the project's folder."""
+    """Commands typed in the folder of a project that `create-dagster` made, and `pip` installed."""
 
-    def __init__(self, project: Project) -> None:
-        self.project = project
-        self.home = project.root.parent / "home"
-        self.home.mkdir()
-        (self.home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+    def __init__(self, folder: Path) -> None:
+        self.project = Project(folder / "climate", "climate")
+        self._home = folder / "home"
+        self._home.mkdir()
+        (self._home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
+        self._environment = {**environment(folder / "env"), "DAGSTER_HOME": str(self._home), "COLUMNS": "200"}
+        self._run(folder, "create-dagster", "project", "climate")
+        self._run(folder, "pip", "install", "-e", "climate")
 
-    def dg(self, *words: str, **variables: str) -> str:
-        """What the command printed. One that fails is quoted."""
-        path = [entry_points(self.project.root.parent), self.project.root / "src", REPOSITORY]
-        done = subprocess.run(
-            [program("dg"), *words],
-            cwd=self.project.root,
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join(map(str, path)),
-                "DAGSTER_HOME": str(self.home),
-                "COLUMNS": "200",
-                **variables,
-            },
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, f"dg {' '.join(words)}:\n{done.stdout}{done.stderr}"
-        return done.stdout
+    def dg(self, *words: str) -> str:
+        return self._run(self.project.root, "dg", *words)
 
     def instance(self) -> dg.DagsterInstance:
-        return dg.DagsterInstance.from_config(str(self.home))
+        return dg.DagsterInstance.from_config(str(self._home))
 
     def jobs(self) -> list[JobRow]:
         """Of the ledger, the oldest first."""
         return sorted(Ledger().jobs(limit=None), key=lambda row: row.created_at)
 
+    def _run(self, folder: Path, program: str, *words: str) -> str:
+        """What the command printed. One that fails is quoted."""
+        done = subprocess.run(
+            [Path(self._environment["VIRTUAL_ENV"], "bin", program), *words],
+            cwd=folder, env={**os.environ, **self._environment}, capture_output=True, text=True, timeout=240,
+        )  # fmt: skip
+        assert done.returncode == 0, f"{program} {' '.join(words)}:\n{done.stdout}{done.stderr}"
+        return done.stdout
+
 
 @pytest.fixture
-def terminal(project: Project) -> Terminal:
-    return Terminal(project)
+def terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    monkeypatch.setenv("DAGSTER_HPC_LEDGER", f"sqlite:///{tmp_path}/ledger.db")
+    return Terminal(tmp_path)
 
 
-def test_dg_finds_scaffolds_checks_and_runs_the_component(terminal: Terminal, project: Project) -> None:
+def test_dg_finds_scaffolds_checks_and_runs_the_component(terminal: Terminal) -> None:
+    project = terminal.project
     assert "dagster_hpc.HPCJobComponent" in terminal.dg("list", "components")
     terminal.dg("scaffold", "defs", "dagster_hpc.HPCJobComponent", "first")
     file = project.defs / "first" / "defs.yaml"
@@ -106,8 +102,9 @@ def test_dg_shows_the_fields_with_their_descriptions(terminal: Terminal) -> None
 
 @pytest.mark.needs("slurm")
 def test_dg_launches_the_same_file_on_a_real_slurm(
-    terminal: Terminal, project: Project, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
+    terminal: Terminal, slurm: SlurmCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    project = terminal.project
     for name, value in slurm.environment.items():
         monkeypatch.setenv(name, value)
     head = "type: dagster_hpc.HPCJobComponent\nattributes:\n  target: {kind: slurm, poll_interval: 0.5}\n  work_root: $WORK"

@@ -108,11 +108,10 @@ class Session:
             exec(code, self.module.__dict__)
 
     def _command(self, block: Block, step: Step) -> None:
-        path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-c", step.command],
             cwd=self.folder,
-            env={**os.environ, "PATH": path, "COLUMNS": "120"},
+            env={**os.environ, "COLUMNS": "120"},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
