@@ -121,6 +121,14 @@ class Scheduler(ABC):
     def read_history(self, answer: Answer) -> Report:
         return Report(disabled=True)
 
+    def steps(self, ids: Sequence[str]) -> list[Call]:
+        """Ask the accounting for what these jobs have started inside themselves; nothing where it knows jobs only."""
+        return []
+
+    def read_steps(self, answers: Sequence[Answer]) -> Mapping[str, JobMetrics] | None:
+        """The figures of each step that is over, by its name. None where there is no accounting: do not ask again."""
+        return None
+
     def look_for(self, job_id: str) -> Call:
         """Ask for this job alone, in words to which a system that does not know it says so."""
         return self.queue([job_id])
