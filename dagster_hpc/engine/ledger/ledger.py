@@ -211,12 +211,12 @@ class Ledger:
         silent = (JOBS.c.collected_at > lately) & JOBS.c.metrics.endswith('"raw": {}}', autoescape=True)
         return self._select(sa.select(JOBS).where(JOBS.c.target == target, silent).limit(_FIGURES_AT_ONCE))
 
-    def steps_without_figures(self, target: str) -> list[JobRow]:
-        """Steps of an allocation whose results were collected of late, not just now, and that were not accounted for."""
+    def steps_without_figures(self, target: str | None = None) -> list[JobRow]:
+        """Steps of allocations whose results were collected of late, not just now, and that were not accounted for."""
         now, collected = self._database.clock.now(), JOBS.c.collected_at
         lately = (collected > now - _FIGURES_COME_S) & (collected < now - _ACCOUNTS_COME_S)
-        query = sa.select(JOBS).where(JOBS.c.target == target, lately, _NOT_ACCOUNTED)
-        return self._select(query.order_by(collected.desc()).limit(_STEPS_AT_ONCE))
+        query = sa.select(JOBS).where(lately, _NOT_ACCOUNTED).order_by(collected.desc()).limit(_STEPS_AT_ONCE)
+        return self._select(query if target is None else query.where(JOBS.c.target == target))
 
     def ended_elements(self, batches: Sequence[str]) -> dict[str, int]:
         """For each of these arrays how many of its elements are over, and not tried again."""
