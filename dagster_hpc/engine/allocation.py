@@ -74,11 +74,12 @@ class Watch:
 
     def __call__(self, work: Workplace) -> float | None:
         """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
-        self._figures.take_in(work)
         try:
-            return self._keep(work)
+            due_in_s = self._keep(work)
         except OSError as error:  # a file system that does not answer says nothing
             raise SchedulerUnavailable(f"the queue of steps in {self._folder} cannot be seen: {error}") from error
+        self._figures.take_in(work)
+        return due_in_s
 
     def _keep(self, work: Workplace) -> float | None:
         numbers = self._numbers(work.target.host)

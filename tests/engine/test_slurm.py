@@ -705,12 +705,15 @@ def test_one_job_that_is_over_does_not_hide_that_another_was_not_cancelled() -> 
 # -- steps that srun has started inside a job
 
 
+STEPS = {"long", "short", "wide", "fails", "nowhere", "twin", "killed", "runs"}
+
+
 def steps(**changed: str) -> Mapping[str, JobMetrics]:
     """The figures in the transcript of `steps`, with these words in place of others in the configuration."""
     config = answer("steps_1")
     for old, new in changed.items():
         config = replace(config, stdout=config.stdout.replace(old, new))
-    figures = SLURM.read_steps([answer("steps_0"), config])
+    figures = SLURM.read_steps([answer("steps_0"), config], STEPS)
     assert figures is not None
     return figures
 
@@ -749,16 +752,16 @@ def test_how_often_slurm_looks_at_the_memory_is_in_its_configuration(said: str, 
 
 def test_figures_that_are_zero_were_not_gathered() -> None:
     nothing = re.sub(r"\|00:02\.742\|", "|00:00:00|", answer("steps_0").stdout).replace("|76558336|", "|0|")
-    figures = SLURM.read_steps([replace(answer("steps_0"), stdout=nothing), answer("steps_1")])
+    figures = SLURM.read_steps([replace(answer("steps_0"), stdout=nothing), answer("steps_1")], STEPS)
     assert figures is not None
     assert (figures["long"].cpu_time_s, figures["long"].max_rss_mib) == (None, None)
 
 
 def test_an_accounting_that_does_not_answer_tells_no_figures_and_one_that_is_not_there_never_will() -> None:
     config = answer("steps_1")
-    assert SLURM.read_steps([answer("history_accounting_down"), config]) == {}
-    assert SLURM.read_steps([answer("steps_0"), answer("identify_controller_down")]) == {}
-    assert SLURM.read_steps([answer("history_accounting_disabled"), config]) is None
+    assert SLURM.read_steps([answer("history_accounting_down"), config], STEPS) == {}
+    assert SLURM.read_steps([answer("steps_0"), answer("identify_controller_down")], STEPS) == {}
+    assert SLURM.read_steps([answer("history_accounting_disabled"), config], STEPS) is None
 
 
 # -- room

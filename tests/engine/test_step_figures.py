@@ -46,10 +46,12 @@ class Accounting(LocalHost):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
+        self.takes: Callable[[], object] = lambda: None
         self.answers = {"sacct": transcript("slurm", "steps_0"), "scontrol": transcript("slurm", "steps_1")}
 
     def run(self, call: Call) -> Answer:
         self.asked.append(" ".join(call.argv[:5]))
+        self.takes()
         return self.answers[call.argv[0]]
 
 
@@ -191,3 +193,13 @@ def test_steps_whose_job_was_taken_out_of_the_ledger_keep_what_is_known(world: W
 
     assert world.figures("long").cpu_time_s is not None
     assert world.figures("other").cpu_time_s is None
+
+
+def test_a_question_that_takes_long_is_asked_less_often(world: World) -> None:
+    world.ended("long", "runs")
+    world.host.takes = lambda: setattr(world.clock, "time", world.clock.time + 4.0)
+    process = world.process()
+
+    moments = [moment for moment in range(0, 600, 15) if world.after(15, process)]
+
+    assert min(later - earlier for earlier, later in pairwise(moments)) >= 20 * 8.0 - 15

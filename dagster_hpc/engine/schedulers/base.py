@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -125,8 +125,8 @@ class Scheduler(ABC):
         """Ask the accounting for what these jobs have started inside themselves; nothing where it knows jobs only."""
         return []
 
-    def read_steps(self, answers: Sequence[Answer]) -> Mapping[str, JobMetrics] | None:
-        """The figures of each step that is over, by its name. None where there is no accounting: do not ask again."""
+    def read_steps(self, answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+        """The figures of those steps of these names that are over. None where there is no accounting: do not ask again."""
         return None
 
     def look_for(self, job_id: str) -> Call:

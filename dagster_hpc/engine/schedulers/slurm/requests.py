@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -87,8 +87,8 @@ class Slurm(Scheduler):
     def steps(self, ids: Sequence[str]) -> list[Call]:
         return [self.history(ids), self.ask("scontrol", "show", "config")]
 
-    def read_steps(self, answers: Sequence[Answer]) -> Mapping[str, JobMetrics] | None:
-        return steps.read(answers)
+    def read_steps(self, answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+        return steps.read(answers, names)
 
     # -- room
 

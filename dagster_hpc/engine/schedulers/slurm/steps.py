@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.job import JobMetrics, JobState
@@ -15,8 +15,8 @@ _GATHERS = re.compile(r"^JobAcctGatherFrequency\s*=\s*(\S+)", re.M)
 _USUAL_S = 30  # between two samples, where the configuration does not say
 
 
-def read(answers: Sequence[Answer]) -> Mapping[str, JobMetrics] | None:
-    """The figures of each step that is over, by its name, from what sacct and `scontrol show config` have answered.
+def read(answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+    """The figures of those of these steps that are over, from what sacct and `scontrol show config` have answered.
 
     Nothing where one of them failed; None where there is no accounting.
     """
@@ -27,7 +27,7 @@ def read(answers: Sequence[Answer]) -> Mapping[str, JobMetrics] | None:
         return {}
     interval_s = sampling_interval_s(config.stdout)
     records = [record for line in accounting.stdout.splitlines() if (record := parsed(line))]
-    steps = [record for record in records if job_and_step(record)[1].isdigit()]
+    steps = [record for record in records if record["JobName"] in names and job_and_step(record)[1].isdigit()]
     named = Counter(step["JobName"] for step in steps)  # of two under one name, neither is known for sure
     return {
         step["JobName"]: _figures(step, interval_s)
