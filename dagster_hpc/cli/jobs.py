@@ -32,7 +32,7 @@ def jobs(url: str | None, /, limit: int, refresh: bool, as_json: bool, **filters
             click.echo("[]")
         return
     if refresh:
-        Asking(ledger).ask(ledger.jobs(live=True), now=True)
+        Asking(ledger).ask([*ledger.jobs(live=True), *ledger.steps_without_figures()], now=True)
     rows = Filter(**filters).choose(ledger, limit + 1)
     more, rows = len(rows) > limit, rows[:limit]
     unreceived = owed(ledger, rows)

@@ -16,6 +16,7 @@ from dagster_hpc.engine.hosts.base import Host
 from dagster_hpc.engine.job import JobState, Request
 from dagster_hpc.engine.ledger import JobRow
 from dagster_hpc.engine.runner import Runner
+from dagster_hpc.engine.step_figures import StepFigures
 from dagster_hpc.engine.target import Target
 from dagster_hpc.engine.workplace import Workplace
 from dagster_hpc.step_batch import spool
@@ -69,13 +70,16 @@ class Watch:
     def __init__(self, folder: str, inner_of: Callable[[JobRow], Target]) -> None:
         self._folder, self._inner_of = folder, inner_of
         self._runners: dict[str, Runner] = {}
+        self._figures = StepFigures(inner_of)
 
     def __call__(self, work: Workplace) -> float | None:
         """Do what is due. The seconds after which it is worth while to come again; None where nothing is awaited."""
         try:
-            return self._keep(work)
+            due_in_s = self._keep(work)
         except OSError as error:  # a file system that does not answer says nothing
             raise SchedulerUnavailable(f"the queue of steps in {self._folder} cannot be seen: {error}") from error
+        self._figures.take_in(work)
+        return due_in_s
 
     def _keep(self, work: Workplace) -> float | None:
         numbers = self._numbers(work.target.host)

@@ -78,10 +78,12 @@ def take_in_late_figures(work: Workplace) -> None:
     """Keep the figures that a system has written only after the results of their jobs were collected."""
     if not _writes_figures(work):
         return
+    told = {}
     for row in work.ledger.without_figures(work.target.key):
         figures = read_statistics(work.target.host, work.target.scheduler, row.work_dir, row.array_index)
         if figures.raw:
-            work.ledger.observations.figures(row.token, figures.or_else(row.metrics).derived())
+            told[row.token] = figures.or_else(row.metrics).derived()
+    work.ledger.observations.figures(told)
 
 
 def _writes_figures(work: Workplace) -> bool:

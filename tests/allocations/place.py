@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -70,6 +70,16 @@ class Place:
             self.engine.tick()
             time.sleep(0.1)
         return found
+
+    def accounted(self, tokens: Sequence[str]) -> list[JobRow]:
+        """These steps, once the accounting of the system inside has told their figures."""
+
+        def look() -> list[JobRow]:
+            rows = {row.token: row for row in self.engine.ledger.rows(tokens)}
+            return [rows[token] for token in tokens if "accounted_by" in rows[token].metrics.raw]
+
+        self.eventually(lambda: len(look()) == len(tokens))
+        return look()
 
     def poll_held(self) -> None:
         """Ask for the jobs that hold the allocation, as whoever lists jobs with --refresh does."""

@@ -88,7 +88,7 @@ def test_a_step_of_slurm_asks_for_its_own_part_alone(launcher: str) -> None:
     script = hpc.render(Command("/bin/x"), profile="step", overrides={"launcher": launcher})
 
     part = "--ntasks=1 --ntasks-per-node=1 --exact --nodes=1 --cpus-per-task=3 --mem=2048M --gres=none"
-    assert f"\nsrun {part} /bin/x <" in script
+    assert f'\nsrun --job-name="$hpc_job_id" {part} /bin/x <' in script
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 from dagster_hpc import Command, ExecutionProfile, JobFailed, JobState, SlurmTarget
 from dagster_hpc.engine.runner import Runner
-from tests.allocations.place import Place
+from tests.allocations.place import WITHIN_S, Place
+from tests.allocations.test_cli import hpc
 from tests.systems.slurm import SlurmCluster
 
 pytestmark = pytest.mark.needs("slurm")
@@ -55,6 +57,41 @@ def test_the_ranks_of_a_step_are_started_by_srun(place: Place) -> None:
     assert sorted(result.stdout_tail.splitlines()) == [f"{rank} of 4" for rank in range(4)]
 
 
+def test_slurms_own_figures_of_steps_come_into_the_ledger(place: Place, slurm: SlurmCluster) -> None:
+    works = place.counted('exec python3 -c "import time; x = bytearray(60 << 20)\nwhile time.process_time() < 2.5: pass"')
+    alone = place.hpc.map(works, [["a"], ["b"]], profile="step")
+    ranks = place.hpc.run(works, args=["c"], profile="mpi")
+    short = place.hpc.run(place.counted(), args=["d"], profile="step")
+    stopped = place.hpc.submit(place.counted("exec sleep 100"), args=["e"], profile="step")
+    place.eventually(lambda: "e" in place.ran)
+    place.hpc.cancel(stopped)
+    place.hpc.wait_all([stopped])
+
+    handles = [result.handle for result in (*alone, ranks, short)] + [stopped]
+    a, b, c, d, e = (row.metrics for row in place.accounted([handle.token for handle in handles]))
+
+    assert all(2.5 <= (step.cpu_time_s or 0.0) < 4.0 for step in (a, b))
+    assert 5.0 <= (c.cpu_time_s or 0.0) < 8.0  # both ranks
+    assert all(60 < (step.max_rss_mib or 0.0) < 120 for step in (a, b, c))
+    assert all(step.node_list in slurm.nodes for step in (a, b, c, d, e))
+    assert d.max_rss_mib is None  # Slurm did not look at it
+    assert e.cpu_time_s is None  # of what is killed Slurm counts only a part
+    assert {step.raw["JobID"].partition(".")[0] for step in (a, b, c, d, e)} == {place.held[0].job_id}
+
+
+def test_whoever_refreshes_takes_in_the_figures_of_steps(place: Place) -> None:
+    step = place.hpc.run(place.counted("for n in {1..99999}; do :; done"), args=["a"], profile="step").handle
+
+    def cpu_time_s() -> float | None:
+        hpc(place, "jobs", "--refresh")
+        return place.engine.ledger.job(step.token).metrics.cpu_time_s
+
+    deadline = time.monotonic() + WITHIN_S
+    while cpu_time_s() is None:
+        assert time.monotonic() < deadline
+        time.sleep(1)
+
+
 def test_a_step_has_its_own_exit_code(place: Place) -> None:
     with pytest.raises(JobFailed) as caught:
         place.hpc.run(Command.shell("echo complained >&2; exit 3"), profile="step")
@@ -89,6 +126,9 @@ def test_an_allocation_whose_time_is_up_is_followed_by_another(
     assert len(place.held) >= 2
     place.eventually(place.is_given_back)
     assert {row.state for row in place.held} == {JobState.COMPLETED}  # drained, not killed
+    jobs = {row.token: row.job_id for row in place.held}
+    steps = [row.metrics.raw for row in place.accounted([result.handle.token for result in results])]
+    assert all(raw["JobID"].partition(".")[0] == jobs[raw["holder"].partition(".")[0]] for raw in steps)
 
 
 def test_what_ran_in_an_allocation_that_slurm_ended_has_timed_out(place: Place, slurm: SlurmCluster) -> None:

@@ -54,7 +54,7 @@ ENGINE_FLOORS = [
     ["observe"],
     ["submit"],
     ["cancel"],
-    ["upkeep", "collect"],
+    ["upkeep", "collect", "step_figures"],
     ["report"],
     ["wait"],
     ["runner"],

@@ -7,7 +7,7 @@ import re
 import shlex
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, ConfigurationError, SchedulerUnavailable, SubmitRefused
-from dagster_hpc.engine.job import Dependency, JobSpec, JobState, JobStatus
+from dagster_hpc.engine.job import Dependency, JobMetrics, JobSpec, JobState, JobStatus
 from dagster_hpc.engine.schedulers.base import Report, Room
 from dagster_hpc.engine.schedulers.slurm.requests import Slurm
 from dagster_hpc.engine.schedulers.slurm.words import EXPLAINED, cannot_start, explain, state_of
@@ -700,6 +700,68 @@ def test_one_job_that_is_over_does_not_hide_that_another_was_not_cancelled() -> 
     words = "scancel: error: Invalid job id 7\nscancel: error: Kill job error on job id 8: Socket timed out"
     with pytest.raises(SchedulerUnavailable):
         SLURM.read_cancel(Answer(("scancel", "7", "8"), 1, "", words))
+
+
+# -- steps that srun has started inside a job
+
+
+STEPS = {"long", "short", "wide", "fails", "nowhere", "twin", "killed", "runs"}
+
+
+def steps(**changed: str) -> Mapping[str, JobMetrics]:
+    """The figures in the transcript of `steps`, with these words in place of others in the configuration."""
+    config = answer("steps_1")
+    for old, new in changed.items():
+        config = replace(config, stdout=config.stdout.replace(old, new))
+    figures = SLURM.read_steps([answer("steps_0"), config], STEPS)
+    assert figures is not None
+    return figures
+
+
+def test_each_step_that_is_over_has_figures_under_its_name() -> None:
+    figures = steps()
+    # Not the one that runs, nor those two that have one name.
+    assert set(figures) == {"long", "short", "wide", "fails", "nowhere", "killed"}
+    assert figures["long"].cpu_time_s == 2.742
+    assert figures["long"].max_rss_mib == pytest.approx(76558336 / 2**20)
+    assert figures["wide"].cpu_time_s == 5.338  # of both ranks
+    assert figures["long"].node_list == "node1"
+    assert (figures["long"].nodes, figures["long"].energy_j) == (None, None)  # shared with other steps
+    assert figures["long"].raw["JobID"] == "4.0"
+
+
+def test_memory_of_a_step_is_not_told_where_slurm_did_not_look_at_it() -> None:
+    figures = steps()
+    assert figures["short"].raw["MaxRSS"] == "2777088"  # it had 60 MiB
+    assert figures["short"].max_rss_mib is None
+    assert figures["short"].cpu_time_s == 0.732
+
+
+def test_of_a_step_that_was_killed_the_time_is_not_told() -> None:
+    assert steps()["killed"].cpu_time_s is None
+    assert steps()["fails"].cpu_time_s == 0.002
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [("task=2", False), ("30", False), ("energy=1", False), ("task=0", False), ("1", True), ("energy=30,task=1", True)],
+)
+def test_how_often_slurm_looks_at_the_memory_is_in_its_configuration(said: str, told: bool) -> None:
+    assert (steps(**{"task=1\n": f"{said}\n"})["long"].max_rss_mib is not None) is told
+
+
+def test_figures_that_are_zero_were_not_gathered() -> None:
+    nothing = re.sub(r"\|00:02\.742\|", "|00:00:00|", answer("steps_0").stdout).replace("|76558336|", "|0|")
+    figures = SLURM.read_steps([replace(answer("steps_0"), stdout=nothing), answer("steps_1")], STEPS)
+    assert figures is not None
+    assert (figures["long"].cpu_time_s, figures["long"].max_rss_mib) == (None, None)
+
+
+def test_an_accounting_that_does_not_answer_tells_no_figures_and_one_that_is_not_there_never_will() -> None:
+    config = answer("steps_1")
+    assert SLURM.read_steps([answer("history_accounting_down"), config], STEPS) == {}
+    assert SLURM.read_steps([answer("steps_0"), answer("identify_controller_down")], STEPS) == {}
+    assert SLURM.read_steps([answer("history_accounting_disabled"), config], STEPS) is None
 
 
 # -- room

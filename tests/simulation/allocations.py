@@ -6,18 +6,19 @@ twice; a command of the queue of steps, and a holder, may die at any of the thin
 
 from __future__ import annotations
 
+import json
 import math
 import posixpath
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from dagster_hpc.engine import jobdir
 from dagster_hpc.engine.allocation import Keeper
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import HPCError
-from dagster_hpc.engine.job import JobSpec, JobState, Request
+from dagster_hpc.engine.job import JobMetrics, JobSpec, JobState, Request
 from dagster_hpc.engine.ledger import Ledger
 from dagster_hpc.engine.runner import Runner
 from dagster_hpc.engine.schedulers.steps.requests import Steps
@@ -27,7 +28,7 @@ from dagster_hpc.step_batch.__main__ import answer
 from dagster_hpc.step_batch.folder import Folder
 from dagster_hpc.step_batch.running import End
 from dagster_hpc.step_batch.spool import Submission
-from tests.simulation.cluster import Cluster, Job, Lies, Work
+from tests.simulation.cluster import Cluster, Job, Lies, SimulatedScheduler, Work
 from tests.simulation.database import SimulatedDatabase, Storage
 from tests.simulation.engine import PATIENCE, TEMPLATE, simulated_processes
 from tests.simulation.files import Files, SimulatedHost
@@ -152,6 +153,27 @@ class SimulatedFolder(Folder):
             raise BrokenOff
 
 
+class AccountingScheduler(SimulatedScheduler):
+    """One that knows the steps in its jobs, as srun has them named."""
+
+    def steps(self, ids: Sequence[str]) -> list[Call]:
+        return [Call(("steps", *ids))]
+
+    def read_steps(self, answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+        told = json.loads(answers[0].stdout) if answers[0].code == 0 else {}
+        return {name: JobMetrics(cpu_time_s=figure) for name, figure in told.items() if name in names}
+
+
+@dataclass(frozen=True)
+class Account:
+    """What the accounting knows of a step, from some moment on."""
+
+    name: str
+    job: str
+    cpu_time_s: float
+    known_from: float
+
+
 class SimulatedStep:
     """What a step does on its node: it takes its lock, says that it begins, works, and says how it ended."""
 
@@ -186,6 +208,7 @@ class SimulatedStep:
         else:
             self._world.ended_by_itself[self._place] = code
         self._note(jobdir.EXIT_CODE, f"{code} {self._world.time.now()}\n")
+        self._world.account(self._place, self.submission.id_of(self.index), self._job)
         self._end = End(state or ("FAILED" if code else "COMPLETED"), reason, code)
 
     def _note(self, name: str, text: str) -> None:
@@ -199,6 +222,10 @@ class HoldingCluster(Cluster):
         super().__init__(world.time, world.files, lies)
         self.work = Work(WALLTIME_S, 0, JobState.TIMEOUT)
         self._world = world
+
+    @property
+    def scheduler(self) -> SimulatedScheduler:
+        return AccountingScheduler()
 
     def _start(self, job: Job, epoch: int) -> None:
         runs = job.runs
@@ -252,7 +279,20 @@ class World:
         self.cluster = HoldingCluster(self, plan.lies)
         self.began: Counter[str] = Counter()  # directory of a step → how often its payload began
         self.ended_by_itself: dict[str, int] = {}
+        self.accounts: dict[str, Account] = {}  # directory of a step → what it has cost
+        self._of_accounts = random.Random(plan.seed)  # of its own: what else happens is not changed by it
         self.points: set[str] = set()
+
+    def account(self, place: str, name: str, job: Job) -> None:
+        """A step has ended; the accounting hears of it a little later."""
+        cost, late_s = self._of_accounts.uniform(0.0, 9.0), self._of_accounts.uniform(0.0, 20.0)
+        self.accounts[place] = Account(name, job.id, cost, self.time.passed + late_s)
+
+    def _told_of_steps(self, call: Call) -> Answer:
+        if self._of_accounts.random() < self.plan.lies.down:
+            return Answer(call.argv, 1, "", "down")
+        accounts = [one for one in self.accounts.values() if one.job in call.argv and one.known_from <= self.time.passed]
+        return Answer(call.argv, 0, json.dumps({one.name: one.cpu_time_s for one in accounts}), "")
 
     def happens(self, probability: float) -> bool:
         return probability > 0 and self.time.passed < _FAULTS_END and self.time.random.random() < probability
@@ -308,6 +348,10 @@ class World:
             runner.ledger.leases.hurry(runner.identify().key, 0.0)
             runner.tick()
             SimulatedClock(process).sleep(20.0)
+        for _ in range(30):  # and the figures of its steps have come
+            runner.ledger.leases.hurry(runner.identify().key, 0.0)
+            runner.tick()
+            SimulatedClock(process).sleep(20.0)
 
     def _runner(self, process: Process) -> Runner:
         clock = SimulatedClock(process)
@@ -325,6 +369,8 @@ class World:
         return Runner(target, ledger, Listener(on_warning=process.time.note), clock)
 
     def _execute(self, process: Process, call: Call) -> Answer:
+        if call.argv[0] == "steps":
+            return self._told_of_steps(call)
         if "dagster_hpc.step_batch" not in call.argv:
             return self.cluster.execute(process, call)
         process.pause()
@@ -362,6 +408,12 @@ class World:
                 return f"{row.token} is COMPLETED, and its payload {'never ended' if code is None else f'ended with {code}'}"
             if code == 0 and row.state is not JobState.COMPLETED and "its allocation" not in row.reason:
                 return f"{row.token} is {row.state} ({row.reason}), and ended well"
+            cost = self.accounts[row.work_dir].cpu_time_s if row.work_dir in self.accounts else None
+            if row.metrics.cpu_time_s not in (None, cost):
+                return f"{row.token} is said to have cost {row.metrics.cpu_time_s}, and cost {cost}"
+            is_known = row.collected_at is not None and "holder" in row.metrics.raw
+            if row.state is JobState.COMPLETED and is_known and row.metrics.cpu_time_s is None:
+                return f"{row.token} has cost {cost}, and nobody took that in"
         alive = [job.id for job in self.cluster.jobs if not job.state.is_final]
         return f"the jobs {alive} were not given back" if alive else ""
 

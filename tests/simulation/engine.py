@@ -63,6 +63,7 @@ def simulated_processes(time: Time) -> Iterator[None]:
         patch("dagster_hpc.engine.ledger.leases.process_lives", process_lives),
         patch("dagster_hpc.engine.submit.recover.process_lives", process_lives),
         patch("dagster_hpc.engine.report.new_owner", new_owner),
+        patch("dagster_hpc.engine.step_figures.new_owner", new_owner),
         patch("dagster_hpc.engine.report.process_lives", process_lives),
     ):
         yield

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import pytest
 
+from dagster_hpc.engine.step_figures import StepFigures
+from dagster_hpc.engine.target import Target
 from tests.simulation.allocations import Client, Plan, all_points, breaks, plan_of
 from tests.simulation.cluster import Lies
 from tests.simulation.database import Storage
@@ -46,12 +49,22 @@ def test_there_are_points_in_the_keeping_of_an_allocation() -> None:
     assert len([point for point in POINTS if point.startswith("allocation:")]) >= 2
 
 
+def _next_ones(self: StepFigures, key: str, inner: Target, ids: Sequence[str], names: Collection[str]) -> Any:
+    answers = [inner.host.run(question) for question in inner.scheduler.steps(ids)]
+    told = dict(inner.scheduler.read_steps(answers, names) or {})
+    return dict(zip(told, reversed(told.values()), strict=True))
+
+
 # How the keeping could be wrong, and by which words the simulation notices: it is tried itself.
 WRONG: dict[str, tuple[str, Any, str]] = {
     "nobody says that an allocation is over": (
         "dagster_hpc.engine.allocation.Keeper._say_that_it_is_over", lambda *_: None, "not settled"),
     "no job follows one that is draining": (
         "dagster_hpc.engine.allocation.Keeper._without_what_waits_in_vain", lambda *_: [], "not settled"),
+    "figures are taken for those of the step beside": (
+        "dagster_hpc.engine.step_figures.StepFigures._ask", _next_ones, "is said to have cost"),
+    "nobody asks for figures": (
+        "dagster_hpc.engine.step_figures.StepFigures.take_in", lambda *_: None, "nobody took that in"),
     "a job that nobody kept is not looked for": (
         "dagster_hpc.engine.allocation.Keeper._keep_those_that_nobody_kept", lambda *_: False, "not settled"),
 }  # fmt: skip

@@ -55,6 +55,9 @@ _LOST_BUT_HELD = (
 _WATCHED_OF = sa.select(*_WATCHED).where(JOBS.c.target == sa.bindparam("target"), ~OVER | _LOST_BUT_HELD)
 _GOING_ON = sa.select(JOBS).where(JOBS.c.target == sa.bindparam("target"), GOES_ON)
 _FIGURES_COME_S, _FIGURES_AT_ONCE = 86400.0, 50
+# Of a step that did not run as its own child, its holder cannot tell the time; who told it since is noted beside it.
+_NOT_ACCOUNTED = JOBS.c.metrics.like('%"cpu_time_s": null%"holder": "%') & ~JOBS.c.metrics.like('%"accounted_by": "%')
+_ACCOUNTS_COME_S, _STEPS_AT_ONCE = 10.0, 2000
 _LOST_FOR_GOOD_S = 30 * 86400.0  # a lost job that has not turned up for so long is asked about no more
 
 
@@ -207,6 +210,13 @@ class Ledger:
         lately = self._database.clock.now() - _FIGURES_COME_S
         silent = (JOBS.c.collected_at > lately) & JOBS.c.metrics.endswith('"raw": {}}', autoescape=True)
         return self._select(sa.select(JOBS).where(JOBS.c.target == target, silent).limit(_FIGURES_AT_ONCE))
+
+    def steps_without_figures(self, target: str | None = None) -> list[JobRow]:
+        """Steps of allocations whose results were collected of late, not just now, and that were not accounted for."""
+        now, collected = self._database.clock.now(), JOBS.c.collected_at
+        lately = (collected > now - _FIGURES_COME_S) & (collected < now - _ACCOUNTS_COME_S)
+        query = sa.select(JOBS).where(lately, _NOT_ACCOUNTED).order_by(collected.desc()).limit(_STEPS_AT_ONCE)
+        return self._select(query if target is None else query.where(JOBS.c.target == target))
 
     def ended_elements(self, batches: Sequence[str]) -> dict[str, int]:
         """For each of these arrays how many of its elements are over, and not tried again."""

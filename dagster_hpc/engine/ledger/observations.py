@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -22,6 +22,11 @@ _RECORD = (
     JOBS.update()
     .where(JOBS.c.token == sa.bindparam("of"), OPEN)
     .values({name: sa.bindparam(name) for name in _LEARNED})
+)
+_FIGURES = (
+    JOBS.update()
+    .where(JOBS.c.token == sa.bindparam("of"), JOBS.c.collected_at.is_not(None))
+    .values(metrics=sa.bindparam("metrics"))
 )
 
 
@@ -161,9 +166,12 @@ class Observations:
             values["held_identity"] = None
         return bool(self._update([token], JOBS.c.collected_at.is_(None), **values))
 
-    def figures(self, token: str, metrics: JobMetrics) -> None:
-        """What the system wrote of a job that is over; its result stays what it was."""
-        self._update([token], JOBS.c.collected_at.is_not(None), metrics=json.dumps(metrics.to_dict()))
+    def figures(self, told: Mapping[str, JobMetrics]) -> None:
+        """What the system wrote of jobs that are over, by their tokens; their results stay what they were."""
+        values = [{"of": token, "metrics": json.dumps(metrics.to_dict())} for token, metrics in told.items()]
+        if values:
+            statement = _FIGURES.values(updated_at=self._database.now())
+            self._database.write(lambda connection: connection.execute(statement, values))
 
     def _update(self, tokens: Sequence[str], condition: sa.ColumnElement[bool], **values: Any) -> int:
         values.setdefault("updated_at", self._database.now())

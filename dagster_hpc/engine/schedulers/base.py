@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -120,6 +120,14 @@ class Scheduler(ABC):
 
     def read_history(self, answer: Answer) -> Report:
         return Report(disabled=True)
+
+    def steps(self, ids: Sequence[str]) -> list[Call]:
+        """Ask the accounting for what these jobs have started inside themselves; nothing where it knows jobs only."""
+        return []
+
+    def read_steps(self, answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+        """The figures of those steps of these names that are over. None where there is no accounting: do not ask again."""
+        return None
 
     def look_for(self, job_id: str) -> Call:
         """Ask for this job alone, in words to which a system that does not know it says so."""

@@ -66,6 +66,7 @@ class Recorder:
         self.ends()
         self.arrays()
         self.runs_of_one_id()
+        self.steps()
         self.room()
         self.without_daemons()
 
@@ -296,6 +297,23 @@ class Recorder:
         self.until_call(every, lambda answer: "REQUEUED" in answer.stdout and "PENDING" in answer.stdout)
         self.keep("history_of_every_run", every)
         self.cancel(both, again)
+
+    def steps(self) -> None:
+        """Steps inside a job that goes on: long and short ones, killed, unable to start, of one name, and one that runs."""
+        python = "import time; x = bytearray(60 << 20); t = time.time()\nwhile time.time() < t + {}: pass"
+        bodies = [
+            ("long", f"python3 -c '{python.format(2.6)}'"), ("short", f"python3 -c '{python.format(0.6)}'"),
+            ("wide", f"--ntasks=2 python3 -c '{python.format(2.6)}'"), ("fails", "bash -c 'exit 3'"),
+            ("nowhere", "/no/such/program"), ("twin", "true"), ("twin", "true"), ("runs", "sleep 600"),
+        ]  # fmt: skip
+        lines = [f"srun --job-name={name} --exact --mem=0 --ntasks=1 {words}" for name, words in bodies]
+        lines.insert(-1, "timeout -s TERM 3 srun --job-name=killed --exact --mem=0 --ntasks=1 sleep 600")
+        job = self.submit(self.script("steps", "--ntasks=2", "--mem=400M", body="\n".join(lines)))
+        accounting, config = SLURM.steps([job])
+        self.until_call(accounting, lambda answer: "|runs\n" in answer.stdout)
+        for number, call in enumerate((accounting, config)):
+            self.keep(f"steps_{number}", call)
+        self.cancel(job)
 
     def room(self) -> None:
         """The limits on the number of jobs, each used in part, and what is said where one is reached."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from datetime import datetime
 
 from dagster_hpc.engine.call import Answer
 from dagster_hpc.engine.errors import CapacityReached, SchedulerUnavailable, SubmitRefused
 from dagster_hpc.engine.job import JobMetrics, JobState, JobStatus, signal_name
 from dagster_hpc.engine.schedulers.base import Report
+from dagster_hpc.engine.schedulers.slurm.records import history_metrics, integer, job_and_step, parsed, time_of
 from dagster_hpc.engine.schedulers.slurm.words import (
     ACCOUNTING_OFF,
     EXPLAINED,
@@ -26,11 +25,6 @@ from dagster_hpc.engine.schedulers.slurm.words import (
 
 # The name comes last: it is the only field that could hold the separator.
 QUEUE_FORMAT = "%i|%T|%r|%V|%S|%e|%D|%C|%N|%j"
-HISTORY_FIELDS = (
-    "JobID", "State", "ExitCode", "Reason", "Submit", "Eligible", "Start", "End", "ElapsedRaw", "NNodes", "NCPUS",
-    "NodeList", "TotalCPU", "UserCPU", "SystemCPU", "MaxRSS", "MaxVMSize", "MaxDiskRead", "MaxDiskWrite",
-    "ConsumedEnergyRaw", "AllocTRES", "ReqMem", "DerivedExitCode", "TRESUsageInTot", "Cluster", "JobName",
-)  # fmt: skip
 
 _PARSABLE_ID = re.compile(r"(\d+)(?:;\S*)?")
 _SPOKEN_ID = re.compile(r"Submitted batch job (\d+)")
@@ -96,18 +90,17 @@ def job_report(answer: Answer) -> Report:
 
 
 def history_report(answer: Answer) -> Report:
-    """The jobs that sacct lists with `HISTORY_FIELDS`, each with its steps."""
+    """The jobs that sacct lists as `records` reads them, each with its steps."""
     if answer.code != 0:
         return Report(disabled=True) if ACCOUNTING_OFF in answer.words else Report(failed=answer.words)
     runs: dict[str, list[tuple[dict[str, str], list[dict[str, str]]]]] = {}  # one id may have several records
     foreign = []
     for line in _lines(answer):
-        cells = line.split("|", len(HISTORY_FIELDS) - 1)
-        job_id, _, step = (cells[0], "", "") if cells[0].endswith("]") else cells[0].partition(".")
-        if len(cells) != len(HISTORY_FIELDS) or not _is_id(job_id):
+        record = parsed(line)
+        job_id, step = job_and_step(record) if record else ("", "")
+        if record is None or not _is_id(job_id):
             foreign.append(line)
             continue
-        record = dict(zip(HISTORY_FIELDS, cells, strict=True))
         for one in _expanded(job_id):
             if not step:
                 runs.setdefault(one, []).append((record, []))
@@ -213,12 +206,12 @@ def queue_status(row: list[str]) -> JobStatus:
     state = state_of(state_word, reason)
     over, runs = state.is_final, state is JobState.RUNNING
     metrics = JobMetrics(
-        submitted_at=_time(submitted),
+        submitted_at=time_of(submitted),
         # A job that was cancelled while it waited has a start time all the same, but never had a node.
-        started_at=_time(started) if node_list and (over or runs) else None,
-        ended_at=_time(ended) if over else None,
-        nodes=_integer(nodes),
-        cores=_integer(cores),
+        started_at=time_of(started) if node_list and (over or runs) else None,
+        ended_at=time_of(ended) if over else None,
+        nodes=integer(nodes),
+        cores=integer(cores),
         node_list=node_list or None,
     )
     if runs and reason == "None":  # most of a long queue: nothing has to be explained
@@ -231,12 +224,12 @@ def queue_status(row: list[str]) -> JobStatus:
 def history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobStatus:
     state = state_of(record["State"], record["Reason"])
     code, _, number = record["ExitCode"].partition(":")
-    exit_code, killed_by = _integer(code), _integer(number)
+    exit_code, killed_by = integer(code), integer(number)
     # For TIMEOUT, CANCELLED and OUT_OF_MEMORY Slurm prints 0:0 or 0:125, which say nothing of the program.
     meaningful = state in (JobState.COMPLETED, JobState.FAILED)
     if meaningful and killed_by == _NO_START:
         why = "could not be started: its node cannot enter the job's directory or write its log there (ExitCode 0:53)"
-        return JobStatus(state, why, job_name=_recorded_name(record), metrics=_history_metrics(record, steps))
+        return JobStatus(state, why, job_name=_recorded_name(record), metrics=history_metrics(record, steps))
     reason = _history_reason(record, state, steps, killed_by if meaningful else None)
     return JobStatus(
         state,
@@ -245,7 +238,7 @@ def history_status(record: dict[str, str], steps: list[dict[str, str]]) -> JobSt
         exit_code=exit_code if meaningful and not killed_by and (exit_code or state.is_success) else None,
         signal=killed_by if meaningful and killed_by else None,
         job_name=_recorded_name(record),
-        metrics=_history_metrics(record, steps),
+        metrics=history_metrics(record, steps),
     )
 
 
@@ -274,62 +267,3 @@ def _history_reason(record: dict[str, str], state: JobState, steps: list[dict[st
         JobState.OOM: "used more memory than it had asked for",
         JobState.NODE_FAIL: "a node of it failed",
     }.get(state, "")
-
-
-def _history_metrics(record: dict[str, str], steps: list[dict[str, str]]) -> JobMetrics:
-    # A job that was cancelled while it waited has a start time all the same, but never had a node.
-    ran = _time(record["Start"]) is not None and record["NodeList"] not in ("", "None assigned")
-    started, ended = _time(record["Start"]) if ran else None, _time(record["End"])
-    eligible = _time(record["Eligible"])
-    peaks = [size for step in steps if (size := _bytes(step["MaxRSS"])) is not None]
-    energy = _integer(record["ConsumedEnergyRaw"])
-    metrics = JobMetrics(
-        submitted_at=_time(record["Submit"]),
-        started_at=started,
-        ended_at=ended,
-        queue_wait_s=started - eligible if started is not None and eligible is not None else None,
-        elapsed_s=float(record["ElapsedRaw"]) if ran and record["ElapsedRaw"].isdigit() else None,
-        cpu_time_s=_cpu_seconds(record["TotalCPU"]) if ran else None,
-        max_rss_mib=max(peaks) / 2**20 if peaks else None,
-        energy_j=float(energy) if energy else None,  # 0 where the site has no power meter
-        nodes=_integer(record["NNodes"]) if ran else None,
-        cores=_integer(record["NCPUS"]) if ran else None,
-        node_list=record["NodeList"] if ran else None,
-        raw={name: value for name, value in record.items() if value not in ("", "Unknown")},
-    )
-    disk = {
-        name: max((step[name] for step in steps), default="") for name in ("MaxDiskRead", "MaxDiskWrite", "MaxVMSize")
-    }
-    return replace(metrics, raw={**metrics.raw, **{name: value for name, value in disk.items() if value}}).derived()
-
-
-def _time(text: str) -> float | None:
-    """Slurm prints local time without a zone: `2026-11-20T06:07:12`; or a word, as N/A and Unknown.
-
-    `strptime` would take half of all the time in which a long queue is read.
-    """
-    if len(text) != 19 or text[10] != "T" or text[16] != ":":  # `fromisoformat` takes other forms, too
-        return None
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def _integer(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 20 else None
-
-
-def _bytes(text: str) -> float | None:
-    """`71072K`, `1.2G`, or plain bytes with --noconvert."""
-    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?)([KMGT]?)", text, re.ASCII)
-    return float(match[1]) * 1024 ** " KMGT".index(match[2] or " ") if match else None
-
-
-def _cpu_seconds(text: str) -> float | None:
-    """`1-02:03:04`, `02:03:04` or `03:04.567`."""
-    match = re.fullmatch(r"(?:(\d{1,9})-)?(?:(\d{1,9}):)?(\d{1,9}):(\d{1,9}(?:\.\d{1,9})?)", text, re.ASCII)
-    if not match:
-        return None
-    days, hours, minutes = (int(part or 0) for part in match.groups()[:3])
-    return days * 86400 + hours * 3600 + minutes * 60 + float(match[4])

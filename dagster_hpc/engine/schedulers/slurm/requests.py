@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
 from dagster_hpc.engine.call import Answer, Call
 from dagster_hpc.engine.errors import ConfigurationError
-from dagster_hpc.engine.job import JobSpec
+from dagster_hpc.engine.job import JobMetrics, JobSpec
 from dagster_hpc.engine.schedulers.base import Outlook, Report, Room, Scheduler
-from dagster_hpc.engine.schedulers.slurm import outlook, replies, room
+from dagster_hpc.engine.schedulers.slurm import outlook, records, replies, room, steps
 
 # sbatch itself retries for up to two minutes when the controller is busy; cutting it short makes an ambiguous submit.
 SUBMIT_TIMEOUT_S = 150.0
@@ -78,11 +78,17 @@ class Slurm(Scheduler):
         return replies.job_report(answer)
 
     def history(self, ids: Sequence[str]) -> Call:
-        fields = ",".join(replies.HISTORY_FIELDS)
+        fields = ",".join(records.HISTORY_FIELDS)
         return self.ask("sacct", "-n", "-P", "--noconvert", "-j", ",".join(ids), f"--format={fields}")
 
     def read_history(self, answer: Answer) -> Report:
         return replies.history_report(answer)
+
+    def steps(self, ids: Sequence[str]) -> list[Call]:
+        return [self.history(ids), self.ask("scontrol", "show", "config")]
+
+    def read_steps(self, answers: Sequence[Answer], names: Collection[str]) -> Mapping[str, JobMetrics] | None:
+        return steps.read(answers, names)
 
     # -- room
 

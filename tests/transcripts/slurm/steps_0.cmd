@@ -1,0 +1,1 @@
+sacct -n -P --noconvert -j 4 --format=JobID,State,ExitCode,Reason,Submit,Eligible,Start,End,ElapsedRaw,NNodes,NCPUS,NodeList,TotalCPU,UserCPU,SystemCPU,MaxRSS,MaxVMSize,MaxDiskRead,MaxDiskWrite,ConsumedEnergyRaw,AllocTRES,ReqMem,DerivedExitCode,TRESUsageInTot,Cluster,JobName
