@@ -107,3 +107,34 @@ def test_dask_has_a_worker_on_each_node_of_its_job(
     result = dg.materialize([nodes], resources={"dask": dask.DaskCluster(hpc=hpc, profile="two")})
     assert len(set(result.output_for_node("nodes"))) == 2
     assert states(hpc) == [JobState.CANCELLED]
+
+
+@pytest.mark.needs("slurm")
+def test_ray_has_a_node_on_each_node_of_its_job(
+    slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ray = pytest.importorskip("ray")
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    cluster = example("ray_cluster")
+    hpc = HPCJobRunner(
+        target=SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=1.0),
+        profiles={"two": ExecutionProfile(num_nodes=2, launcher="srun", memory_per_node="2500M")},
+        work_root=str(slurm.folder / "ray"), ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+    )  # fmt: skip
+
+    def node() -> str:
+        import os
+
+        return os.environ["SLURMD_NODENAME"]
+
+    @dg.asset
+    def nodes(context: dg.AssetExecutionContext, ray_cluster: cluster.RayCluster) -> list[str]:  # type: ignore[name-defined]
+        with ray_cluster.connected(context):
+            group = ray.util.placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")  # waits for both
+            tasks = [ray.remote(node).options(placement_group=group, placement_group_bundle_index=n) for n in (0, 1)]
+            return sorted(ray.get([task.remote() for task in tasks]))
+
+    result = dg.materialize([nodes], resources={"ray_cluster": cluster.RayCluster(hpc=hpc, profile="two")})
+    assert len(set(result.output_for_node("nodes"))) == 2
+    assert states(hpc) == [JobState.CANCELLED]
