@@ -11,7 +11,9 @@ import ray
 from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, LocalTarget, hpc_service
 
 # Every rank runs this, one on each node. The head says where it is: for the other nodes, and for the client.
+# Ray forks a server for each client, which gRPC's own handling of forks may kill as it starts (ray-project/ray#63202).
 SERVE = """
+export GRPC_ENABLE_FORK_SUPPORT=0
 rank=${SLURM_PROCID:-${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-0}}}
 free() { "$1" -c 'import socket; s = socket.socket(); s.bind(("", 0)); print(s.getsockname()[1])'; }
 if [ "$rank" = 0 ]; then

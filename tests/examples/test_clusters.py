@@ -1,18 +1,21 @@
 """Dask and Ray start their own cluster in one job, hand an asset the client, and give the job back."""
 
 import importlib.util
-import time
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import dagster as dg
 import pytest
 
-from dagster_hpc import ExecutionProfile, HPCJobRunner, LocalTarget, SlurmTarget
+from dagster_hpc import ExecutionProfile, HPCJobRunner, HPCTarget, LocalTarget, SlurmTarget
 from dagster_hpc.engine.job import JobState
 from tests.systems.needs import REPOSITORY
 from tests.systems.slurm import SlurmCluster
+
+Example = tuple[ModuleType, Mapping[str, Any]]  # with its resources
 
 
 def example(name: str) -> ModuleType:
@@ -25,17 +28,42 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.fixture
-def hpc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HPCJobRunner]:
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HPCJobRunner]:
     monkeypatch.setenv("LOCAL_BATCH_IDLE", "0.5")
+    target = LocalTarget(poll_interval=0.3, spool=str(tmp_path / "spool"))
+    yield from runner_of(target, ExecutionProfile(walltime="00:10:00"), tmp_path)
+
+
+@pytest.fixture
+def on_two_nodes(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HPCJobRunner]:
+    for name, value in slurm.environment.items():
+        monkeypatch.setenv(name, value)
+    target = SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=0.5)
+    yield from runner_of(target, ExecutionProfile(num_nodes=2, launcher="srun", memory_per_node="2500M"), tmp_path)
+
+
+def runner_of(target: HPCTarget, profile: ExecutionProfile, folder: Path) -> Iterator[HPCJobRunner]:
     runner = HPCJobRunner(
-        target=LocalTarget(poll_interval=0.3, spool=str(tmp_path / "spool")),
-        profiles={"small": ExecutionProfile(walltime="00:10:00")},
-        work_root=str(tmp_path / "work"),
-        ledger_url=f"sqlite:///{tmp_path}/ledger.db",
+        target=target,
+        profiles={"cluster": profile},
+        work_root=str(folder / "work"),
+        ledger_url=f"sqlite:///{folder}/ledger.db",
     )
     yield runner
     for row in runner.jobs(live=True):
         runner.cancel(row.handle())
+
+
+def dask_of(hpc: HPCJobRunner) -> Example:
+    pytest.importorskip("distributed")
+    module = example("dask_cluster")
+    return module, {"dask": module.DaskCluster(hpc=hpc, profile="cluster")}
+
+
+def ray_of(hpc: HPCJobRunner) -> Example:
+    pytest.importorskip("ray")
+    module = example("ray_cluster")
+    return module, {"ray_cluster": module.RayCluster(hpc=hpc, profile="cluster")}
 
 
 def states(hpc: HPCJobRunner) -> list[JobState]:
@@ -48,86 +76,57 @@ def test_the_page_shows_the_example(name: str) -> None:
     assert (REPOSITORY / "examples" / f"{name}.py").read_text() in shown
 
 
-def test_an_asset_computes_with_dask_and_the_job_is_given_back(hpc: HPCJobRunner) -> None:
-    pytest.importorskip("distributed")
-    dask = example("dask_cluster")
-    result = dg.materialize([dask.squares], resources={"dask": dask.DaskCluster(hpc=hpc, profile="small")})
+@pytest.mark.parametrize("place", ["here", pytest.param("on_two_nodes", marks=pytest.mark.needs("slurm"))])
+@pytest.mark.parametrize("cluster", [dask_of, ray_of])
+def test_the_asset_computes_and_the_job_is_given_back(
+    cluster: Callable[[HPCJobRunner], Example], place: str, request: pytest.FixtureRequest
+) -> None:
+    hpc: HPCJobRunner = request.getfixturevalue(place)
+    module, resources = cluster(hpc)
+    result = dg.materialize([module.squares], resources=resources)
     assert result.output_for_node("squares") == 328350
     assert states(hpc) == [JobState.CANCELLED]
 
 
-def test_the_job_is_given_back_though_the_asset_fails(hpc: HPCJobRunner) -> None:
-    pytest.importorskip("distributed")
-    dask = example("dask_cluster")
+def test_the_job_is_given_back_though_the_asset_fails(here: HPCJobRunner) -> None:
+    module, resources = dask_of(here)
 
     @dg.asset
-    def faulty(context: dg.AssetExecutionContext, dask: dask.DaskCluster) -> None:  # type: ignore[name-defined]
+    def faulty(context: dg.AssetExecutionContext, dask: module.DaskCluster) -> None:  # type: ignore[name-defined]
         with dask.client(context) as client:
             client.submit(lambda: 1 / 0).result()
 
-    resources = {"dask": dask.DaskCluster(hpc=hpc, profile="small")}
     result = dg.materialize([faulty], resources=resources, raise_on_error=False)
     failure = result.failure_data_for_node("faulty")
     assert failure is not None
     assert "ZeroDivisionError" in failure.error.to_string()
-    assert states(hpc) == [JobState.CANCELLED]
-
-
-def test_an_asset_computes_with_ray_and_the_job_is_given_back(hpc: HPCJobRunner) -> None:
-    pytest.importorskip("ray")
-    ray = example("ray_cluster")
-    result = dg.materialize([ray.squares], resources={"ray_cluster": ray.RayCluster(hpc=hpc, profile="small")})
-    assert result.output_for_node("squares") == 328350
-    assert states(hpc) == [JobState.CANCELLED]
-
-
-@pytest.fixture
-def on_slurm(slurm: SlurmCluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[HPCJobRunner]:
-    for name, value in slurm.environment.items():
-        monkeypatch.setenv(name, value)
-    runner = HPCJobRunner(
-        target=SlurmTarget(queue_cpu="cpu", project_cpu=slurm.account, poll_interval=1.0),
-        profiles={"two": ExecutionProfile(num_nodes=2, launcher="srun", memory_per_node="700M")},
-        work_root=str(slurm.folder / tmp_path.name), ledger_url=f"sqlite:///{tmp_path}/ledger.db",
-    )  # fmt: skip
-    yield runner
-    for row in runner.jobs(live=True):
-        runner.cancel(row.handle())
+    assert states(here) == [JobState.CANCELLED]
 
 
 @pytest.mark.needs("slurm")
-def test_dask_has_a_worker_on_each_node_of_its_job(on_slurm: HPCJobRunner) -> None:
-    pytest.importorskip("distributed")
-    dask = example("dask_cluster")
-
-    def node() -> str:
-        import os
-
-        return os.environ["SLURMD_NODENAME"]
+def test_dask_has_a_worker_on_each_node_of_its_job(on_two_nodes: HPCJobRunner) -> None:
+    module, resources = dask_of(on_two_nodes)
 
     @dg.asset
-    def nodes(context: dg.AssetExecutionContext, dask: dask.DaskCluster) -> list[str]:  # type: ignore[name-defined]
+    def nodes(context: dg.AssetExecutionContext, dask: module.DaskCluster) -> set[str]:  # type: ignore[name-defined]
         with dask.client(context) as client:
-            return sorted(client.run(node).values())
+            return set(client.run(os.getenv, "SLURMD_NODENAME").values())
 
-    result = dg.materialize([nodes], resources={"dask": dask.DaskCluster(hpc=on_slurm, profile="two")})
-    assert len(set(result.output_for_node("nodes"))) == 2
-    assert states(on_slurm) == [JobState.CANCELLED]
+    result = dg.materialize([nodes], resources=resources)
+    assert len(result.output_for_node("nodes") - {None}) == 2
 
 
 @pytest.mark.needs("slurm")
-def test_ray_has_a_worker_on_each_node_of_its_job(on_slurm: HPCJobRunner) -> None:
-    pytest.importorskip("ray")
-    ray = example("ray_cluster")
+def test_ray_has_a_node_on_each_node_of_its_job(on_two_nodes: HPCJobRunner) -> None:
+    module, resources = ray_of(on_two_nodes)
 
     @dg.asset
-    def nodes(context: dg.AssetExecutionContext, ray_cluster: ray.RayCluster) -> int:  # type: ignore[name-defined]
+    def nodes(context: dg.AssetExecutionContext, ray_cluster: module.RayCluster) -> set[str]:  # type: ignore[name-defined]
         with ray_cluster.connected(context):
-            until = time.monotonic() + 120
-            while (alive := sum(node["Alive"] for node in ray.ray.nodes())) < 2 and time.monotonic() < until:
-                time.sleep(0.5)  # the further workers join a cluster that serves already
-            return alive
+            node = module.ray.remote(os.getenv)
+            group = module.ray.util.placement_group([{"CPU": 1}] * 2, strategy="STRICT_SPREAD")  # waits for both nodes
+            on_each = [node.options(placement_group=group, placement_group_bundle_index=number) for number in (0, 1)]
+            return set(module.ray.get([one.remote("SLURMD_NODENAME") for one in on_each]))
 
-    result = dg.materialize([nodes], resources={"ray_cluster": ray.RayCluster(hpc=on_slurm, profile="two")})
-    assert result.output_for_node("nodes") == 2
-    assert states(on_slurm) == [JobState.CANCELLED]
+    result = dg.materialize([nodes], resources=resources)
+    assert len(result.output_for_node("nodes") - {None}) == 2

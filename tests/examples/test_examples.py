@@ -45,6 +45,7 @@ def run(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     def run(*words: str) -> str:
         done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
+        assert {row.target.partition("@")[0] for row in place.rows()} == {place.kind}
         return done.stdout
 
     return run
