@@ -25,6 +25,7 @@ FOLDER = ".call"
 WORKER, CALL = "worker.py", "call.pickle"
 VALUE, METADATA = "value.pickle", "metadata.pickle"
 FAILURE, FAILURE_END = "failure.", ".json"  # with the rank between them
+LOGGED = "context.log"  # stands in each line that a function logs by its context
 PROTOCOL = 4  # of pickle: the newest that every Python since 3.4 reads
 
 # Who starts the ranks tells each which it is: Open MPI (and Fujitsu's), MVAPICH, PMIx, MPICH's Hydra, Flux, Slurm.
@@ -83,6 +84,7 @@ class Context:
         self.partition_keys: list[str] = told["partition_keys"]
         self.log = _logger()
         self.output_metadata: dict[str, Any] = {}
+        self._began = time.monotonic()
         self._told_at = 0.0
 
     @property
@@ -101,19 +103,20 @@ class Context:
         self.output_metadata.update(metadata)
 
     def progress(self, done: float, total: float) -> None:
-        """Say how far the function is: at most once a second, and at the end."""
-        if done >= total or time.monotonic() - self._told_at >= 1:
-            self._told_at = time.monotonic()
+        """Say how far the function is: at the end, and before that once a second at first, ever less often later."""
+        now = time.monotonic()
+        if done >= total or now - self._told_at >= max(1.0, 0.05 * (now - self._began)):
+            self._told_at = now
             self.log.info("%g of %g (%.0f %%)", done, total, 100.0 * done / total if total else 100.0)
 
 
 def _logger() -> "Any":
-    """Its lines go to the job's stderr, and from there to the log of the step."""
+    """Its lines go to the job's stderr, and from there into the log of the step's run."""
     import logging
 
     log = logging.getLogger("dagster_hpc.call")
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    handler.setFormatter(logging.Formatter("%(asctime)s " + LOGGED + " %(levelname)s: %(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.DEBUG)
     log.propagate = False

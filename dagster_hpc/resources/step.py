@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,12 +16,15 @@ from dagster_hpc.engine.errors import ConfigurationError, SubmitRefused
 from dagster_hpc.engine.job import JobFailed, JobHandle, JobState, Progress
 from dagster_hpc.engine.target import Listener
 from dagster_hpc.metadata import TAG_JOB_ID, TAG_TARGET, job_metadata
+from dagster_hpc.python_calls.log_lines import logged
 from dagster_hpc.python_calls.outcome import CallFailed
 from dagster_hpc.resources.command import Command
 
 if TYPE_CHECKING:
     from dagster_hpc.engine.ledger import Recipient
     from dagster_hpc.engine.runner import Runner
+
+_MOST_LOGGED = 1000  # lines of its functions that one wait puts into the event log, a row of a database each
 
 Context = dg.AssetExecutionContext | dg.OpExecutionContext | dg.AssetCheckExecutionContext
 
@@ -58,24 +62,33 @@ def as_dagster_failure(context: Context | None) -> Iterator[None]:
 def listener_of(context: Context | None, *, array: str = "") -> Listener:
     """State changes into the event log, the job's output line by line into the step's compute logs.
 
-    `array`: how several jobs together are called; then it is told how far they are, and which have failed.
+    What a function logs by its context stands in both. `array`: how several jobs together are called; then it is told how
+    far they are, and which have failed.
     """
     if context is None:
         return Listener()
+    log = context.log
+    left = count(_MOST_LOGGED, -1)
 
     def on_state(handle: JobHandle, state: JobState, reason: str) -> None:
         if array and (state.is_success or not state.is_final):
             return  # thousands of elements would bury what matters: those that failed
-        context.log.info(f"job {handle.job_id or handle.token}: {state}{f', {reason}' if reason else ''}")
+        log.info(f"job {handle.job_id or handle.token}: {state}{f', {reason}' if reason else ''}")
 
     def on_output(handle: JobHandle, stream: str, line: str) -> None:
         index = f"[{handle.token.partition('.')[2] or handle.job_id}] " if array else ""
         print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
+        said = logged(line) if stream == "stderr" else None
+        if said and (room := next(left)) > 0:
+            level, words = said
+            log.log(level, f"{index}{words}")
+        elif said and room == 0:
+            log.warning(f"{_MOST_LOGGED} lines of context.log stand here; all further ones in the step's stderr")
 
     def on_progress(progress: Progress) -> None:
-        context.log.info(f"{array}: {progress}")
+        log.info(f"{array}: {progress}")
 
-    return Listener(on_state, on_output, context.log.warning, on_progress)
+    return Listener(on_state, on_output, log.warning, on_progress)
 
 
 def job_name(command: Command, context: Context | None) -> str:

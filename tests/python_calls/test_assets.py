@@ -2,7 +2,9 @@
 
 # No `from __future__ import annotations` here: of a plain asset Dagster reads the annotations themselves.
 
+import logging
 import os
+import sys
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import dagster as dg
 import pytest
 
 from dagster_hpc import ConfigurationError, HPCJobConfig, HPCJobRunner, hpc_python_asset
+from dagster_hpc.python_calls import worker
 from dagster_hpc.testing import Play, PlayedRunner
 from tests.assets.steps import checks_of, failure_of, materialize, metadata_of
 from tests.detached.conftest import Lab
@@ -122,19 +125,82 @@ def test_a_field_of_config_that_says_how_the_job_is_run_is_refused() -> None:
             return 1
 
 
-def test_the_context_knows_the_step(hpc: HPCJobRunner, capfd: pytest.CaptureFixture[str]) -> None:
+def test_the_context_knows_the_step(hpc: HPCJobRunner) -> None:
     @hpc_python_asset(profile="small", key_prefix="lab", partitions_def=KEYS)
     def told(context: Any) -> list[Any]:
-        context.progress(3, 4)
-        context.progress(4, 4)
-        context.log.warning("thin ice")
         return [context.asset_key, context.partition_key, context.partition_keys, context.run_id]
 
     result = materialize([told], hpc, partition_key="b")
     assert result.output_for_node("lab__told") == ["lab/told", "b", ["b"], result.run_id]
+
+
+# -- what the function logs is where Dagster's own assets log
+
+
+def logged_in(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> list[tuple[str, str]]:
+    """The levels and words of the run's log that the jobs' functions have said."""
+    entries = [entry for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
+    told = [(logging.getLevelName(int(entry.level)), entry.user_message) for entry in entries]
+    return [(level, words) for level, words in told if not words.startswith(("job ", "submitted job ", "array ", "Writing file"))]
+
+
+def test_what_it_logs_stands_in_the_log_of_the_run_and_in_its_stderr(
+    hpc: HPCJobRunner, instance: dg.DagsterInstance, capfd: pytest.CaptureFixture[str]
+) -> None:
+    @hpc_python_asset(profile="small")
+    def talks(context: Any) -> int:
+        context.log.debug("from %s", "afar")
+        context.log.warning("thin ice, 100 % of it")
+        print("INFO not of the log", file=sys.stderr)
+        context.progress(4, 4)
+        return 1
+
+    result = materialize([talks], hpc, instance=instance)
+    assert logged_in(instance, result) == [
+        ("DEBUG", "from afar"), ("WARNING", "thin ice, 100 % of it"), ("INFO", "4 of 4 (100 %)"),
+    ]  # fmt: skip
     printed = capfd.readouterr().err
-    assert "INFO 4 of 4 (100 %)" in printed
-    assert "WARNING thin ice" in printed
+    assert "context.log WARNING: thin ice" in printed
+    assert "INFO not of the log" in printed
+
+
+def test_a_function_that_talks_without_end_does_not_fill_the_database(
+    hpc: HPCJobRunner, instance: dg.DagsterInstance
+) -> None:
+    @hpc_python_asset(profile="small")
+    def chatters(context: Any) -> None:
+        for number in range(1500):
+            context.log.info("line %d", number)
+
+    said = logged_in(instance, materialize([chatters], hpc, instance=instance))
+    assert said[:1000] == [("INFO", f"line {number}") for number in range(1000)]
+    assert said[1000:] == [
+        ("WARNING", "1000 lines of context.log stand here; all further ones in the step's stderr")
+    ]
+
+
+def test_a_line_of_an_array_says_of_which_element_it_is(hpc: HPCJobRunner, instance: dg.DagsterInstance) -> None:
+    @hpc_python_asset(profile="small", partitions_def=KEYS, backfill_policy=dg.BackfillPolicy.single_run())
+    def talks(context: Any) -> str:
+        context.log.info("makes %s", context.partition_key)
+        return str(context.partition_key)
+
+    said = logged_in(instance, run_range([talks], hpc, instance, "a", "c"))
+    assert {words for _, words in said} >= {"[0] makes a", "[1] makes b", "[2] makes c"}
+
+
+def test_progress_is_told_ever_less_often(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(worker.time, "monotonic", lambda: now[0])
+    context = worker.Context({"asset_key": None, "run_id": None, "partition_keys": []})
+    for done in range(86400):
+        now[0] += 1
+        context.progress(done, 86400)
+    context.progress(86400, 86400)
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0].endswith("0 of 86400 (0 %)")
+    assert lines[-1].endswith("86400 of 86400 (100 %)")
+    assert len(lines) < 250
 
 
 def test_several_partitions_are_one_array(hpc: HPCJobRunner, instance: dg.DagsterInstance) -> None:
