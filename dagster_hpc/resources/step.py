@@ -68,7 +68,7 @@ def listener_of(context: Context | None, *, array: str = "") -> Listener:
     if context is None:
         return Listener()
     log = context.log
-    left = count(_MOST_LOGGED, -1)
+    room = {"below WARNING": count(_MOST_LOGGED, -1), "from WARNING on": count(_MOST_LOGGED, -1)}
 
     def on_state(handle: JobHandle, state: JobState, reason: str) -> None:
         if array and (state.is_success or not state.is_final):
@@ -78,12 +78,15 @@ def listener_of(context: Context | None, *, array: str = "") -> Listener:
     def on_output(handle: JobHandle, stream: str, line: str) -> None:
         index = f"[{handle.token.partition('.')[2] or handle.job_id}] " if array else ""
         print(f"{index}{line}", file=sys.stderr if stream == "stderr" else sys.stdout, flush=True)
-        said = logged(line) if stream == "stderr" else None
-        if said and (room := next(left)) > 0:
+        if stream == "stderr" and (said := logged(line)):
             level, words = said
-            log.log(level, f"{index}{words}")
-        elif said and room == 0:
-            log.warning(f"{_MOST_LOGGED} lines of context.log stand here; all further ones in the step's stderr")
+            which = "below WARNING" if level in ("DEBUG", "INFO") else "from WARNING on"
+            left = next(room[which])
+            if left > 0:
+                log.log(level, f"{index}{words}")
+            elif left == 0:
+                here = f"{_MOST_LOGGED} lines of context.log {which} stand here"
+                log.warning(f"{here}; all further ones in the step's stderr")
 
     def on_progress(progress: Progress) -> None:
         log.info(f"{array}: {progress}")

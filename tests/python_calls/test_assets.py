@@ -141,7 +141,8 @@ def logged_in(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -
     """The levels and words of the run's log that the jobs' functions have said."""
     entries = [entry for entry in instance.all_logs(result.run_id) if entry.dagster_event is None]
     told = [(logging.getLevelName(int(entry.level)), entry.user_message) for entry in entries]
-    return [(level, words) for level, words in told if not words.startswith(("job ", "submitted job ", "array ", "Writing file"))]
+    others = ("job ", "submitted job ", "array ", "Writing file")
+    return [(level, words) for level, words in told if not words.startswith(others)]
 
 
 def test_what_it_logs_stands_in_the_log_of_the_run_and_in_its_stderr(
@@ -171,11 +172,13 @@ def test_a_function_that_talks_without_end_does_not_fill_the_database(
     def chatters(context: Any) -> None:
         for number in range(1500):
             context.log.info("line %d", number)
+        context.log.error("no room left")
 
     said = logged_in(instance, materialize([chatters], hpc, instance=instance))
     assert said[:1000] == [("INFO", f"line {number}") for number in range(1000)]
     assert said[1000:] == [
-        ("WARNING", "1000 lines of context.log stand here; all further ones in the step's stderr")
+        ("WARNING", "1000 lines of context.log below WARNING stand here; all further ones in the step's stderr"),
+        ("ERROR", "no room left"),
     ]
 
 
