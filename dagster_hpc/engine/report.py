@@ -7,7 +7,7 @@ first. A report has one owner at a time, as a submission has.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -51,11 +51,12 @@ class Ended:
     rows: Sequence[JobRow]
     results: Sequence[JobResult]
     host: Host
+    conceal: Callable[[str], str]
 
     def pass_on(self, listener: Listener) -> None:
         """Hand all lines of their logs on; of a very long log the last ones."""
         for row in self.rows:
-            LogFollower(self.host, row, listener).finish()
+            LogFollower(self.host, row, listener, self.conceal).finish()
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ def _tell(
     """Say all of it that was not said. The first word decides: without it, one who has received the results says it all."""
     again = report.begun_at is not None
     results = collect(rows, [True] * len(rows), _without_waiting(work))
-    account = addressee.account(report, Ended(rows, results, work.target.host), again=again)
+    account = addressee.account(report, Ended(rows, results, work.target.host, work.conceal), again=again)
     unsaid = again and not any(_was_told(event, again) for event in account.events[:1])
     if unsaid and (receiver := _receiver(report, rows, addressee, work)):
         return _received_by(receiver, report, work), ""

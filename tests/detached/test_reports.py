@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
-from dagster_hpc import Command, HPCJobRunner, JobResult, hpc_asset
+from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, JobResult, hpc_asset
 from tests.detached.conftest import Lab
 
 WAITS = 'while [ ! -e "$1" ]; do sleep 0.1; done; echo 42 >answer.txt'
@@ -82,15 +83,37 @@ def test_what_the_job_printed_is_in_the_compute_logs_of_the_run(lab: Lab) -> Non
     lab.assets = [chatty]
     run = lab.launch()
     lab.settle()
+    assert printed(lab, run, "chatty") == (b"step 1\nstep 2\n", b"careful\n")
+
+
+def test_what_it_printed_of_its_secrets_is_hidden_there_too(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    lab.hpc = HPCJobRunner(
+        target=lab.hpc.target, work_root=lab.hpc.work_root, ledger_url=lab.hpc.ledger_url,
+        profiles={"s": ExecutionProfile(environments={"TOKEN": dg.EnvVar("MY_SECRET")})},
+    )  # fmt: skip
+
+    @hpc_asset(profile="s", detached=True)
+    def debugging() -> Command:
+        return Command.shell('echo "it is $TOKEN"')
+
+    lab.assets = [debugging]
+    run = lab.launch()
+    lab.settle()
+    assert printed(lab, run, "debugging") == (b"it is ***\n", b"")
+
+
+def printed(lab: Lab, run: dg.ExecuteInProcessResult, asset: str) -> tuple[bytes | None, bytes | None]:
+    """What stands in the compute logs of the job of this asset, in the run that submitted it."""
     captured = [
         event.logs_captured_data for event in (
             record.event_log_entry.dagster_event for record in lab.instance.get_records_for_run(run.run_id).records
         ) if event and event.event_type is dg.DagsterEventType.LOGS_CAPTURED
     ]  # fmt: skip
-    (ours,) = [data for data in captured if data.step_keys == [f"chatty, job {lab.hpc.jobs()[0].job_id}"]]
+    (ours,) = [data for data in captured if data.step_keys == [f"{asset}, job {lab.hpc.jobs()[0].job_id}"]]
     manager = lab.instance.compute_log_manager
-    printed = manager.get_log_data(manager.build_log_key_for_run(run.run_id, ours.file_key))
-    assert (printed.stdout, printed.stderr) == (b"step 1\nstep 2\n", b"careful\n")
+    logs = manager.get_log_data(manager.build_log_key_for_run(run.run_id, ours.file_key))
+    return logs.stdout, logs.stderr
 
 
 def test_several_commands_are_one_report_with_a_list(lab: Lab) -> None:
