@@ -17,7 +17,7 @@ if __name__ == "__main__":
     (program,) = entry_points(group="console_scripts", name={name!r})
     sys.exit(program.load()())
 """
-# All that a project needs is there already: nothing is asked of the network.
+# All that a project needs is there already: nothing is asked of the network. (A 0 here switches build isolation off.)
 _PIP = {"PIP_NO_INDEX": "1", "PIP_NO_BUILD_ISOLATION": "0", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "1"}
 
 
@@ -31,4 +31,6 @@ def environment(folder: Path) -> dict[str, str]:
     for name in PROGRAMS:
         (bin_ / name).write_text(_PROGRAM.format(python=bin_ / Path(sys.executable).name, name=name))
         (bin_ / name).chmod(0o755)
+    (bin_ / "uv").write_text("#!/bin/sh\nexit 1\n")  # many have it, and are asked whether it shall install the project
+    (bin_ / "uv").chmod(0o755)
     return {"PATH": f"{bin_}:{Path(sys.executable).parent}:{os.environ['PATH']}", "VIRTUAL_ENV": str(folder), **_PIP}

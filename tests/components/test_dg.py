@@ -42,7 +42,7 @@ class Terminal:
         self._home.mkdir()
         (self._home / "dagster.yaml").write_text("telemetry:\n  enabled: false\n")
         self._environment = {**environment(folder / "env"), "DAGSTER_HOME": str(self._home), "COLUMNS": "200"}
-        self._run(folder, "create-dagster", "project", "climate")
+        self._run(folder, "create-dagster", "project", "climate", "--no-uv-sync")
         self._run(folder, "pip", "install", "-e", "climate")
 
     def dg(self, *words: str) -> str:
