@@ -132,7 +132,7 @@ class PipesHPCClient(dg.ConfigurableResource, dg.PipesClient):  # type: ignore[t
             return self._results(session, voices, results)
 
     def _messages(self, work_dir: str) -> JobMessages:
-        return JobMessages(self.runner._engine().target.host, work_dir)
+        return JobMessages(self.runner._engine().target.host, work_dir, self.runner.concealed)
 
     def _results(
         self, session: StepSession, voices: Sequence[Voice], results: Sequence[JobResult]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +36,7 @@ class JobMessages:
 
     host: Host
     directory: str
+    conceal: Callable[[str], str] = lambda reported: reported  # hides secrets in what the job has reported
     kept: list[Message] = field(default_factory=list)  # of the present life, without what is only logged
     count: int = 0
     faults: list[str] = field(default_factory=list)  # lines that are no messages
@@ -59,7 +61,7 @@ class JobMessages:
         if self.faults:
             return self.faults[0]
         if self._rest:
-            return f"the last line of its messages is not finished: {_shown(self._rest)}"
+            return f"the last line of its messages is not finished: {self.conceal(_shown(self._rest))}"
         if not self.count:
             return "it has reported nothing: its program never opened Dagster Pipes"
         opened, closed = self._count("opened"), self._count("closed")
@@ -107,10 +109,12 @@ class JobMessages:
         except ValueError:
             said = None
         if not (isinstance(said, dict) and VERSION_FIELD in said and isinstance(said.get("method"), str)):
-            self.faults.append(f"a line of its messages is no message: {_shown(line)}")
+            self.faults.append(f"a line of its messages is no message: {self.conceal(_shown(line))}")
             return []
         params = said.get("params")
-        message: Message = {"method": said["method"], "params": params if isinstance(params, dict) else {}}
+        message: Message = {
+            "method": said["method"], "params": _concealed(params, self.conceal) if isinstance(params, dict) else {}
+        }  # fmt: skip
         self.count += 1
         if message["method"] not in _PASSING:
             self.kept.append(message)
@@ -118,6 +122,17 @@ class JobMessages:
 
     def _count(self, method: str) -> int:
         return sum(message["method"] == method for message in self.kept)
+
+
+def _concealed(value: Any, conceal: Callable[[str], str]) -> Any:
+    """The same value, with secrets hidden in all of its texts."""
+    if isinstance(value, str):
+        return conceal(value)
+    if isinstance(value, list):
+        return [_concealed(each, conceal) for each in value]
+    if isinstance(value, dict):
+        return {name: _concealed(each, conceal) for name, each in value.items()}
+    return value
 
 
 def _shown(line: bytes) -> str:

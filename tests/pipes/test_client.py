@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from dagster_hpc import Command, HPCJobRunner, PipesHPCClient
+from dagster_hpc import Command, ExecutionProfile, HPCJobRunner, PipesHPCClient
 from tests.pipes.conftest import Program, message
 
 
@@ -162,6 +162,31 @@ def test_one_of_two_programs_that_died_silently_fails_the_step(pipes: PipesHPCCl
     words = " ".join([second.executable, *second.args])
     command = Command.shell(f'"$@" || {words}', args=[dying.executable, *dying.args])
     assert "2 programs opened Dagster Pipes and 1 closed it" in failure_of(materialize(asset_of(command), pipes))
+
+
+def test_what_a_program_reports_of_its_secrets_is_hidden(
+    hpc: HPCJobRunner, program: Program, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MY_SECRET", "hunter2")
+    runner = HPCJobRunner(
+        target=hpc.target, work_root=hpc.work_root, ledger_url=hpc.ledger_url,
+        profiles={"small": ExecutionProfile(environments={"TOKEN": dg.EnvVar("MY_SECRET")})},
+    )  # fmt: skip
+    command = program(
+        """
+pipes.log.warning("signed in with %s", os.environ["TOKEN"])
+pipes.report_asset_materialization(metadata={"all": {"raw_value": [os.environ["TOKEN"]], "type": "json"}})
+"""
+    )
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        result = materialize(asset_of(command), PipesHPCClient(runner=runner), instance)
+        events = [str(event) for event in instance.all_logs(result.run_id)]
+
+    assert metadata_of(result)["all"] == ["***"]
+    assert any("signed in with ***" in event for event in events)
+    printed = capfd.readouterr()
+    assert not any("hunter2" in text for text in (*events, printed.out, printed.err))
 
 
 def test_checks_and_custom_messages(pipes: PipesHPCClient, program: Program) -> None:
