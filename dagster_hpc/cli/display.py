@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import posixpath
-import shutil
 import sys
 import time
 from collections.abc import Collection, Sequence
@@ -15,7 +14,6 @@ from typing import Any
 
 import click
 
-from dagster_hpc.checks.base import Finding
 from dagster_hpc.engine.job import JobState, RetryPlan
 from dagster_hpc.engine.ledger import JobRow, Recipient
 from dagster_hpc.engine.units import duration, format_walltime
@@ -34,7 +32,6 @@ _COLOURS = {
     JobState.SUSPENDED: "yellow",
     JobState.UNKNOWN: "magenta",
 }
-_LABELS = {"ok": ("ok", "green"), "warn": ("warn", "yellow"), "fail": ("FAIL", "red")}
 _WIDE = 120  # columns of a terminal from which on the reasons fit into the table
 _CANCELLING = "the scheduler is told until the job is gone"
 _ENDLESS = 10_000  # the width of a pipe
@@ -229,18 +226,6 @@ def _delivery(row: JobRow, recipients: Sequence[Recipient], now: float) -> str:
         return "owed: nobody has received it, and the same request takes it"
     steps = ", ".join(f"step {one.step_key} of run {one.run_id}" for one in recipients)
     return f"returned to {steps}; received if that step succeeded"
-
-
-def check_line(name: str, finding: Finding) -> str:
-    """One check of the doctor: folded under itself on a terminal, one line in a pipe."""
-    label, colour = _LABELS[finding.level]
-    what_to_do = f" To do: {finding.advice}" if finding.advice and finding.level != "ok" else ""
-    stop = "." if what_to_do and not finding.sentence.endswith(("?", ".")) else ""
-    text = f"{name}: {printable(finding.sentence)}{stop}{what_to_do}"
-    if sys.stdout.isatty():
-        text = click.wrap_text(text, width=shutil.get_terminal_size().columns - 8, subsequent_indent="  ")
-        text = text.replace("\n", "\n" + " " * 8)
-    return f"  {click.style(f'{label:<4}', fg=colour)}  {text}"
 
 
 def to_json(value: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -37,24 +36,10 @@ def doctor(
     """
     if (target is None) != (work_root is None) or (target and (module or runner)):
         raise click.UsageError("give --target with --work-root, or a code location (--module, --runner), or nothing.")
-    from dagster_hpc.cli.display import check_line, to_json
+    from dagster_hpc.cli.checks_shown import show_checks
 
-    records: list[dict[str, str]] = []
-    for name, check in _checks(url, runner, module, target, work_root):
-        finding = check.finding
-        if not as_json:
-            if name not in {record["runner"] for record in records}:
-                click.secho(name, bold=True)
-            click.echo(check_line(check.name, finding))
-        record = {"level": finding.level, "sentence": finding.sentence, "advice": finding.advice}
-        records.append({"runner": name, "check": check.name, **record})
-    levels = [record["level"] for record in records]
-    if as_json:
-        click.echo(to_json({"healthy": "fail" not in levels, "checks": records}))
-    else:
-        click.echo(f"{len(levels)} checks: {levels.count('fail')} failed, {levels.count('warn')} with a warning")
-    if "fail" in levels:
-        sys.exit(1)
+    checks = _checks(url, runner, module, target, work_root)
+    show_checks(checks, as_json=as_json, about="runner", well="healthy")
 
 
 def _checks(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 import click
@@ -59,27 +58,10 @@ def check(url: str | None, /, file: Path | None, as_json: bool) -> None:
     Every profile is tried on every target that it is for, against the limits in the files and those of the scheduler.
     The exit code is 1 if something is wrong; warnings are none.
     """
-    from dagster_hpc.cli.display import check_line, to_json
+    from dagster_hpc.cli.checks_shown import show_checks
     from dagster_hpc.cli.site_check import site_checks
 
-    records: list[dict[str, str]] = []
-    about = ""
-    for subject, each in site_checks(_settings(file), url):
-        finding = each.finding
-        records.append({"about": subject, "check": each.name, "level": finding.level, "sentence": finding.sentence,
-                        "advice": finding.advice})  # fmt: skip
-        if not as_json:
-            if subject != about:
-                click.secho(subject, bold=True)
-            click.echo(check_line(each.name, finding))
-        about = subject
-    levels = [record["level"] for record in records]
-    if as_json:
-        click.echo(to_json({"well": "fail" not in levels, "checks": records}))
-    else:
-        click.echo(f"{len(levels)} checks: {levels.count('fail')} failed, {levels.count('warn')} with a warning")
-    if "fail" in levels:
-        sys.exit(1)
+    show_checks(site_checks(_settings(file), url), as_json=as_json, about="about", well="well")
 
 
 @site.command()
