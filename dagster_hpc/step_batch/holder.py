@@ -166,7 +166,7 @@ class Holder:
 
     def _note_end(self, submission: Submission, index: int, end: End) -> None:
         known = {key: value for key, value in asdict(end).items() if value is not None}
-        self._note(submission, index, **known, ended_at=self._clock())
+        self._note(submission, index, **{"ended_at": self._clock(), **known})
 
     def _note(self, submission: Submission, index: int, **what: Any) -> None:
         line = json.dumps({"step": index, **what}) + "\n"

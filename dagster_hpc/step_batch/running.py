@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +13,9 @@ from dagster_hpc.step_batch.folder import Folder
 from dagster_hpc.step_batch.spool import Submission
 
 _GRACE_S = 10.0  # from TERM to KILL
+# Who ends an allocation signals its nodes one after another, and a step may hear of it so much sooner than its holder.
+_AHEAD_S = 15.0
+_BY_SIGTERM = ((signal.SIGTERM, None), (None, 128 + signal.SIGTERM))  # of itself, or of what it ran
 _OF_THE_HOLDER = "HPC_"  # begins what the held job's own script has set
 
 
@@ -25,6 +29,7 @@ class End:
     signal: int | None = None
     cpu_time_s: float | None = None
     max_rss_mib: float | None = None
+    ended_at: float | None = None
 
 
 class Running:
@@ -34,6 +39,7 @@ class Running:
         self.submission, self.index = submission, index
         self._stop: tuple[str, str] | None = None  # state and reason, if we end it
         self._ended: End | None = None
+        self._told_at = float("-inf")  # when its end may be told, once it has ended
         self._kill_at = float("inf")
         self._ends_at = now + submission.walltime_s if submission.walltime_s else float("inf")
         self._warn_at = self._ends_at - submission.signal_before_s if submission.signal else float("inf")
@@ -41,21 +47,28 @@ class Running:
 
     def stop(self, state: str, reason: str, now: float) -> None:
         """Tell it to end, and see to it. What it ended by is said once."""
-        if self._stop is None:
+        self._told_at = float("-inf")
+        if self._stop is None and self._ended is None:
             self._stop = (state, reason)
             self._kill_at = now + _GRACE_S
             self._signal(signal.SIGTERM)
 
     def look(self, now: float) -> End | None:
-        """Do what is due; how it ended, once it has, however often it is asked."""
+        """Do what is due; how it ended, once it has, however often it is asked.
+
+        A SIGTERM that was not ours may be the first sign of the end of the whole allocation. That is waited for: the
+        step has then ended as its allocation has, and no other one is to begin in its place.
+        """
         if self._ended is not None:
-            return self._ended
+            return self._ended if now >= self._told_at else None
         pid, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         if pid:
             self._process.returncode = 0  # we have waited ourselves
             self._signal(signal.SIGKILL)  # what the script has left behind
             self._ended = self._end(status, usage)
-            return self._ended
+            if self._stop is None and (self._ended.signal, self._ended.exit_code) in _BY_SIGTERM:
+                self._told_at = now + _AHEAD_S
+            return self.look(now)
         if now >= self._warn_at:
             self._warn_at = float("inf")
             os.kill(self._process.pid, signal.Signals[f"SIG{self.submission.signal}"])
@@ -72,7 +85,7 @@ class Running:
         figures = {}
         if self.submission.on_this_node:  # else these are the launcher's figures, not the program's
             figures = {"cpu_time_s": usage.ru_utime + usage.ru_stime, "max_rss_mib": round(usage.ru_maxrss / 1024, 3)}
-        return End(state, reason, code, number, **figures)
+        return End(state, reason, code, number, ended_at=time.time(), **figures)
 
     def _signal(self, number: int) -> None:
         try:

@@ -126,6 +126,22 @@ def test_what_ran_in_an_allocation_that_is_cancelled_has_ended_and_what_waited_g
     assert len(place.held) == 2
 
 
+def test_a_step_that_hears_of_the_end_before_its_holder_has_ended_with_its_allocation(place: Place) -> None:
+    """Who ends a job of many nodes signals them one after another, and no step may begin meanwhile in what ends."""
+    running = place.hpc.submit(place.counted("[ -e go ] || kill -TERM $$"), profile="step", args=["a"],
+                               overrides={"ompthreads": 2})  # fmt: skip
+    waiting = place.hpc.submit(place.counted(), profile="step", args=["b"])
+    place.eventually(lambda: (Path(running.work_dir) / ".job" / "exit_code").exists())
+
+    first = place.held[0]
+    Runner(place.inside.engine_target(), place.engine.ledger).cancel([first.handle()])
+    results = place.hpc.wait_all([running, waiting])
+
+    assert [result.state for result in results] == [JobState.CANCELLED, JobState.COMPLETED]
+    assert f"its allocation, job {first.job_id}, ended: CANCELLED" in results[0].reason
+    assert len(place.held) == 2
+
+
 def test_a_client_that_is_killed_finds_its_steps_again(place: Place) -> None:
     program = f"""
         from pathlib import Path

@@ -145,6 +145,23 @@ def test_what_ran_in_an_allocation_that_slurm_ended_has_timed_out(place: Place, 
     assert place.ran == ["a", "b", "c", "d", "e"]
 
 
+def test_steps_on_a_node_that_slurm_told_first_have_ended_with_their_allocation(place: Place, slurm: SlurmCluster) -> None:
+    running = [place.hpc.submit(place.counted("exec sleep 100"), profile="step", args=[name],
+                                overrides={"walltime": "00:02:00"}) for name in "abcd"]  # fmt: skip
+    waiting = place.hpc.submit(place.counted(), profile="step", args=["e"])
+    place.eventually(lambda: place.ran == ["a", "b", "c", "d"])
+    job_id = place.held[0].job_id or ""
+    with slurm.deaf_node(slurm.run(["squeue", "--noheader", "--format=%B", f"--jobs={job_id}"]).stdout.strip()):
+        slurm.run(["scancel", job_id])
+        place.eventually(lambda: sum((Path(one.work_dir) / ".job" / "exit_code").exists() for one in running) == 2)
+        time.sleep(1)
+
+    results = place.hpc.wait_all([*running, waiting])
+
+    assert [result.state for result in results] == [*4 * [JobState.CANCELLED], JobState.COMPLETED]
+    assert place.ran == ["a", "b", "c", "d", "e"]
+
+
 def test_a_killed_client_finds_its_steps_on_slurm_again(place: Place, slurm: SlurmCluster) -> None:
     program = f"""
         from pathlib import Path

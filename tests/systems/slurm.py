@@ -19,8 +19,9 @@ import os
 import pwd
 import secrets
 import shutil
+import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property, partial
 from pathlib import Path
@@ -101,6 +102,17 @@ class SlurmCluster:
         """Let a running job end as TIMEOUT within half a minute, when slurmctld looks; limits are whole minutes."""
         end = datetime.now() + timedelta(seconds=1)
         self.run(["scontrol", "update", f"jobid={job}", f"EndTime={end.isoformat(timespec='seconds')}"])
+
+    @contextlib.contextmanager
+    def deaf_node(self, node: str) -> Iterator[None]:
+        """This node hears nothing meanwhile; what it was sent arrives afterwards. Jobs there go on."""
+        pid = self._slurmds[self.nodes.index(node)].pid
+        assert pid, f"slurmd of {node} does not run"
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def stop_controller(self) -> None:
         """Running jobs go on; squeue and sbatch fail after nine seconds."""
