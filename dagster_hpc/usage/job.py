@@ -8,7 +8,8 @@ from functools import lru_cache
 from dagster_hpc.engine.job import JobState, is_signal, signal_name
 from dagster_hpc.engine.ledger import JobRow
 
-_OF_A_PROCESS = ("slurm",)  # their peak is of one task
+_OF_A_PROCESS = ("slurm",)  # their peak is of one task, and the largest of samples
+_SAMPLED_EVERY_S = 30.0  # unless the site has set another interval
 _OF_A_NODE = ("pjm", "pjm-without-bulk", "local")  # that of the others is of the whole job
 
 
@@ -30,13 +31,16 @@ def node_hours(row: JobRow, now: float) -> float:
 def memory_per_node_mib(row: JobRow) -> float | None:
     """The most that it used on one node, as far as its scheduler tells; never more than it was given, and survived.
 
-    Slurm tells of the largest process only: then its ranks are taken to be alike.
+    Slurm tells of the largest process only: then its ranks are taken to be alike. What it saw of a job that ended before
+    it looked again says nothing.
     """
     peak, plan = row.metrics.max_rss_mib, row.given
     if peak is None:
         return None
     kind = scheduler_kind(row.scheduler)
     if kind in _OF_A_PROCESS:
+        if (row.metrics.elapsed_s or 0.0) <= _SAMPLED_EVERY_S:
+            return None
         peak *= max(1, plan.ranks_per_node)
     elif kind not in _OF_A_NODE:
         peak /= max(1, plan.nodes)

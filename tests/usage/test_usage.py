@@ -57,8 +57,15 @@ def test_a_peak_is_taken_per_node_whatever_the_scheduler_measures(kind: str, mib
     assert memory_per_node_mib(job("a", scheduler=f'{{"kind": "{kind}"}}')) == mib
 
 
+def test_what_slurm_saw_of_a_job_that_ended_between_two_looks_is_no_peak() -> None:
+    short = JobMetrics(elapsed_s=20.0, max_rss_mib=3.0)
+
+    assert memory_per_node_mib(job("a", scheduler='{"kind": "slurm"}', metrics=short)) is None
+    assert memory_per_node_mib(job("a", scheduler='{"kind": "local"}', metrics=short)) == 3.0
+
+
 def test_no_job_has_used_more_memory_than_it_was_given() -> None:
-    assert memory_per_node_mib(job("a", metrics=JobMetrics(max_rss_mib=300.0))) == 400
+    assert memory_per_node_mib(job("a", metrics=JobMetrics(elapsed_s=500.0, max_rss_mib=300.0))) == 400
 
 
 @pytest.mark.parametrize(
