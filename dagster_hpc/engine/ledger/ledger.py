@@ -43,7 +43,8 @@ _WATCHED = [JOBS.c[name] for name in Watched._fields]
 # Asked again and again by all who wait: made once.
 _ITS_TOKEN = JOBS.c.token == sa.bindparam("token")
 _THEIR_TOKENS = JOBS.c.token.in_(sa.bindparam("tokens", expanding=True))
-_STAMP_COLUMNS = (JOBS.c.token, JOBS.c.state, JOBS.c.updated_at, JOBS.c.job_id)
+# Two changes may be of one moment: what a wait must not miss is told apart without the time.
+_STAMP_COLUMNS = (JOBS.c.token, JOBS.c.state, JOBS.c.updated_at, JOBS.c.job_id, JOBS.c.again_at, JOBS.c.next_token)
 _ROW, _ROWS = sa.select(JOBS).where(_ITS_TOKEN), sa.select(JOBS).where(_THEIR_TOKENS)
 _STAMP, _STAMPS = sa.select(*_STAMP_COLUMNS).where(_ITS_TOKEN), sa.select(*_STAMP_COLUMNS).where(_THEIR_TOKENS)
 _LOST_BUT_HELD = (
@@ -93,8 +94,9 @@ class Ledger:
         """Those of these jobs of which there is news: only what tells that is read of all of them."""
         tokens = [row.token for row in known]
         stamps = self._database.read(lambda connection: _of(tokens, connection, _STAMP, _STAMPS))
-        now = {row.token: (row.state, row.updated_at, row.job_id) for row in stamps}
-        new = [row.token for row in known if now.get(row.token) != (row.state.value, row.updated_at, row.job_id)]
+        now: dict[str, tuple[object, ...]] = {row.token: tuple(row[1:]) for row in stamps}
+        seen = {row.token: (row.state.value, row.updated_at, row.job_id, row.again_at, row.next_token) for row in known}
+        new = [token for token in seen if now.get(token) != seen[token]]
         return self.rows(new) if new else []
 
     def watched(self, target: str) -> list[Watched]:
