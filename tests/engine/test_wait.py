@@ -186,6 +186,29 @@ def test_many_that_end_together_are_asked_about_together(host: PretendSlurm, led
     assert len(host.asked) <= 6
 
 
+def test_many_that_are_waited_for_one_after_the_other_are_told_together(host: PretendSlurm, ledger: Ledger) -> None:
+    rows = [put_job(host, ledger, number) for number in range(40)]
+    mine = watcher(host, ledger, poll_interval_s=3600.0)
+    mine.tick()
+    for row in rows:
+        host.end(row)
+    assert {mine.wait_for(row, timeout_s=60).state for row in rows} == {JobState.COMPLETED}
+    assert len(host.asked) <= 6
+
+
+def test_of_a_job_in_which_nobody_has_seen_an_end_a_quick_question_tells_only_a_good_one(
+    host: PretendSlurm, ledger: Ledger
+) -> None:
+    rows = [put_job(host, ledger, number) for number in range(4)]
+    mine = watcher(host, ledger, poll_interval_s=3600.0)
+    mine.tick()
+    host.end(rows[0])
+    host.end(rows[1])
+    host.put(rows[2].job_id or "", f"x_{rows[2].token}", "NODE_FAIL")  # it may be about to be requeued
+    assert mine.wait_for(rows[0], timeout_s=20).state is JobState.COMPLETED
+    assert [ledger.job(row.token).state for row in rows[1:]] == [JobState.COMPLETED, JobState.RUNNING, JobState.RUNNING]
+
+
 def test_one_source_that_is_down_and_another_that_answers_are_told_of_apart(
     host: PretendSlurm, ledger: Ledger, heard: Heard
 ) -> None:
@@ -450,6 +473,19 @@ def test_a_poll_of_jobs_that_have_not_changed_writes_and_touches_nothing(tmp_pat
     assert statements["UPDATE"] <= 4  # the lease, and `due_now` of this test
     assert ledger.rows([row.token for row in rows]) == before
     ledger.close()
+
+
+@pytest.mark.parametrize("news", ["next_token = 'b'", "again_at = 1.0", "again_at = NULL"])
+def test_of_two_changes_in_one_moment_a_wait_misses_none(host: PretendSlurm, ledger: Ledger, news: str) -> None:
+    """A simulated wait never ended: it had read the row between the end of an attempt and the name of the next."""
+    row = put_job(host, ledger, 1)
+    with ledger._database._engine.begin() as connection:
+        connection.exec_driver_sql("UPDATE dagster_hpc_jobs SET state = 'FAILED', again_at = 2.0")
+    known = ledger.job(row.token)
+    assert ledger.changed([known]) == []
+    with ledger._database._engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE dagster_hpc_jobs SET {news}")
+    assert ledger.changed([known]) == [ledger.job(row.token)]
 
 
 def test_one_that_has_ended_among_many_is_found_without_touching_the_others(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Lease:
     due_in_s: float = 0.0
     idle_s: float = 0.0  # since the last question
     polled_at: float = 0.0  # when that was, by the database's clock
-    early: bool = False  # out of the budget of quick questions: only about the jobs that are known to have ended
+    early: bool = False  # out of the budget of quick questions: for the sake of jobs that are known to have ended
 
 
 class _Statements:

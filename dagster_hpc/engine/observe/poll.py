@@ -27,6 +27,7 @@ from dagster_hpc.engine.workplace import Workplace
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _END_OF_LOG = 16 * 1024  # bytes, in which a system says what it did to a job
 _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
+_BESIDES = 100  # single jobs, at most, are asked about in the command that is needed for others anyway
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
 
@@ -72,10 +73,15 @@ class Poller:
         return min(max(interval_s, 1.0) * 1.5, self._work.target.patience.slowest_poll_s)
 
     def _ask_ended(self) -> None:
-        """The short round: the accounting for those whose own files say that they have ended."""
-        watched = self._work.ledger.watched(self._work.target.key)
-        ended = [job for job in watched if job.job_id and job.ending_since is not None]
-        history = self._ask.history(ended)
+        """The short round: the accounting for those whose own files say that they have ended.
+
+        Others may have ended well, and nobody has looked: many who are waited for one after the other are told together.
+        """
+        watched = [job for job in self._work.ledger.watched(self._work.target.key) if job.job_id]
+        ended = [job for job in watched if job.ending_since is not None]
+        besides = [job for job in watched if job.ending_since is None and job.token == job.batch]
+        besides = besides[: max(0, min(_BESIDES, self._ask.scheduler.history_ids_per_call - len(ended)))]
+        history = self._ask.history([*ended, *besides])
         unaccounted = [job for job in ended if not _is_final(history, job)]
         now = self._work.ledger.now()
         # A job whose accounts are overdue may not be over at all: a requeued one leaves an exit code behind.
@@ -83,6 +89,8 @@ class Poller:
         asks_queue = bool(unaccounted) and (bool(history.failed) or not self._ask.has_history or overdue)
         queue = self._ask.queue(ended) if asks_queue else Report()
         self._record(ended, queue, history, queue_asked=asks_queue)
+        # A bad end is told by what is asked of the queue too: the job may be about to run again.
+        self._record([job for job in besides if _has_succeeded(history, job)], Report(), history, queue_asked=False)
 
     def _record(self, jobs: Sequence[Watched], queue: Report, history: Report, *, queue_asked: bool = True) -> bool:
         """Judge each job by what was found and write down what is new. True if anything is."""
@@ -271,6 +279,11 @@ def _may_be_told_in_log(change: Change, evidence: Evidence) -> bool:
 def _is_final(report: Report, job: Watched | JobRow) -> bool:
     status = _of_this_job(report, job)
     return status is not None and status.state.is_final
+
+
+def _has_succeeded(report: Report, job: Watched | JobRow) -> bool:
+    status = _of_this_job(report, job)
+    return status is not None and status.state.is_success
 
 
 def _is_active(report: Report, job: Watched | JobRow) -> bool:
