@@ -14,13 +14,18 @@ from tests.systems.slurm import SlurmCluster
 pytestmark = pytest.mark.needs("slurm", "postgres")
 
 
+def accounted(slurm: SlurmCluster, ids: list[str]) -> dict[str, str]:
+    """The states of these jobs in Slurm's accounts, which come some seconds late."""
+    lines = slurm.run(["sacct", "-X", "-n", "-P", "-j", ",".join(ids), "-o", "jobid,state"]).stdout.split()
+    return dict(line.split("|") for line in lines)
+
+
 def test_dynamic_steps_are_jobs_of_slurm(slurm: SlurmCluster, slurm_home: StepHome) -> None:
     with slurm_home.executed("fanned") as result:
         assert result.success, slurm_home.errors(result.run_id)
     assert slurm_home.counted() == {"fan": 1, "squared[m0]": 1, "squared[m1]": 1, "squared[m2]": 1, "gathered": 1}
-    known = slurm.run(["sacct", "-X", "-n", "-o", "jobid,state"]).stdout.split("\n")
-    states = dict(line.split()[:2] for line in known if line.strip())
-    assert {states[row.job_id or ""] for row in slurm_home.jobs()} == {"COMPLETED"}
+    ids = [row.job_id or "" for row in slurm_home.jobs()]
+    wait_until(lambda: accounted(slurm, ids) == dict.fromkeys(ids, "COMPLETED"), 60, lambda: str(accounted(slurm, ids)))
 
 
 def test_assets_are_jobs_that_hand_on_files_and_what_they_cost_is_in_the_log(slurm_home: StepHome) -> None:

@@ -24,7 +24,7 @@ from typing import Any
 from dagster_hpc.engine.ledger import Ledger
 from tests.faults.campaign.client import Wish, live
 from tests.faults.campaign.faults import FATES, Commands, outages
-from tests.faults.campaign.truth import Findings, accounts_of, compare, runs_of
+from tests.faults.campaign.truth import UNSETTLED, Account, Findings, accounts_of, compare, runs_of
 from tests.systems.postgres import PostgresServer
 from tests.systems.slurm import SlurmCluster
 
@@ -259,7 +259,9 @@ class Campaign:
                 time.sleep(0.5)
             (self.folder / "over").touch()
         ledger.close()
-        time.sleep(3.0)  # the accounts of the last one
+        time.sleep(3.0)  # the accounts of the last one, or more on a busy machine
+        while time.monotonic() < deadline and any(account.state in UNSETTLED for account in self._accounts()):
+            time.sleep(0.5)
 
     def _reckon(self, seconds: float) -> Report:
         for order in sorted((self.folder / "orders").glob("*.taken")):
@@ -268,13 +270,16 @@ class Campaign:
             self._faults[next(kind for kind, fate in FATES.items() if fate == (program, text))] += 1
         rows = Ledger(self._url).jobs()
         runs = runs_of(self.folder / "traces")
-        accounts = [account for account in accounts_of(self.cluster) if self._is_ours(account.name)]
+        accounts = self._accounts()
         found = compare(rows, runs, accounts, self._answers, self._codes)
         for name in Findings.__dataclass_fields__:
             getattr(self._findings, name).extend(getattr(found, name))
         return Report(
             +self._faults, self._keys, len(accounts), len(runs), seconds, self._findings, self._points,
         )  # fmt: skip
+
+    def _accounts(self) -> list[Account]:
+        return [account for account in accounts_of(self.cluster) if self._is_ours(account.name)]
 
     def _is_ours(self, name: str) -> bool:
         return name.rpartition("_")[0] in self._codes

@@ -13,6 +13,7 @@ from dagster_hpc.engine.job import JobState
 from dagster_hpc.engine.ledger import JobRow
 from tests.systems.slurm import SlurmCluster
 
+UNSETTLED = ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED")  # in the accounts
 _COPY = "94:0"
 
 
@@ -105,7 +106,7 @@ def compare(
         began = [run for run in runs if run.job_id == account.job_id.partition("_")[0]]
         if account.job_id not in known and began and account.code != _COPY:
             found.lost.append(f"job {account.job_id} ({account.name}) ran, and the ledger does not know it")
-        if account.state in ("PENDING", "RUNNING", "REQUEUED", "SUSPENDED"):
+        if account.state in UNSETTLED:
             found.unsettled.append(f"job {account.job_id} ({account.name}) is {account.state} when all is over")
     for row in rows:
         _judge(found, row, by_id, ran, codes)
