@@ -33,8 +33,10 @@ class SimulatedScheduler(Scheduler):
     template: ClassVar[str] = "job.sim.j2"
     job_id_variable: ClassVar[str] = "SIM_ID"
     index_variable: ClassVar[str] = "SIM_INDEX"
+    history_ids_beside: ClassVar[int] = 100
 
     spool: str = ""
+
     def log_path(self, spec: JobSpec, directory: str) -> str:
         return f"{directory}/scheduler.log"
 

@@ -25,6 +25,7 @@ def test_dynamic_steps_are_jobs_of_slurm(slurm: SlurmCluster, slurm_home: StepHo
         assert result.success, slurm_home.errors(result.run_id)
     assert slurm_home.counted() == {"fan": 1, "squared[m0]": 1, "squared[m1]": 1, "squared[m2]": 1, "gathered": 1}
     ids = [row.job_id or "" for row in slurm_home.jobs()]
+    assert len(ids) == 5
     wait_until(lambda: accounted(slurm, ids) == dict.fromkeys(ids, "COMPLETED"), 60, lambda: str(accounted(slurm, ids)))
 
 

@@ -27,7 +27,6 @@ from dagster_hpc.engine.workplace import Workplace
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 _END_OF_LOG = 16 * 1024  # bytes, in which a system says what it did to a job
 _LATE_S = 10.0  # a poll may be late by this, as those who wait look less and less often
-_BESIDES = 100  # single jobs, at most, are asked about in the command that is needed for others anyway
 _OVERDUE_S = 2.5  # accounts that are not in after this long are not waited for without asking the queue too
 
 
@@ -79,18 +78,18 @@ class Poller:
         """
         watched = [job for job in self._work.ledger.watched(self._work.target.key) if job.job_id]
         ended = [job for job in watched if job.ending_since is not None]
-        besides = [job for job in watched if job.ending_since is None and job.token == job.batch]
-        besides = besides[: max(0, min(_BESIDES, self._ask.scheduler.history_ids_per_call - len(ended)))]
-        history = self._ask.history([*ended, *besides])
+        others = [job for job in watched if job.ending_since is None and job.token == job.batch]
+        others = others[: self._ask.scheduler.history_ids_beside] if ended else []
+        history = self._ask.history([*ended, *others])
         unaccounted = [job for job in ended if not _is_final(history, job)]
         now = self._work.ledger.now()
         # A job whose accounts are overdue may not be over at all: a requeued one leaves an exit code behind.
         overdue = any(now - (job.ending_since or now) >= _OVERDUE_S for job in unaccounted)
         asks_queue = bool(unaccounted) and (bool(history.failed) or not self._ask.has_history or overdue)
         queue = self._ask.queue(ended) if asks_queue else Report()
-        self._record(ended, queue, history, queue_asked=asks_queue)
-        # A bad end is told by what is asked of the queue too: the job may be about to run again.
-        self._record([job for job in besides if _has_succeeded(history, job)], Report(), history, queue_asked=False)
+        # A bad end of the others is told once the queue was asked about them: they may be about to run again.
+        well = [job for job in others if _has_succeeded(history, job)]
+        self._record([*ended, *well], queue, history, queue_asked=asks_queue)
 
     def _record(self, jobs: Sequence[Watched], queue: Report, history: Report, *, queue_asked: bool = True) -> bool:
         """Judge each job by what was found and write down what is new. True if anything is."""

@@ -62,6 +62,7 @@ class Scheduler(ABC):
     name_limit: ClassVar[int] = 128  # characters of a job name that queue and history both keep
     ids_per_call: ClassVar[int] = 1000
     history_ids_per_call: ClassVar[int] = 1000
+    history_ids_beside: ClassVar[int] = 0  # so many more in a question about some cost next to nothing
     forgets_deleted: ClassVar[bool] = False  # a job that is deleted while it waits leaves no record anywhere
     sees_ends_after_s: ClassVar[float] = 0.1  # a job's own files tell of its end so much earlier than the system does
     lacks: ClassVar[Mapping[str, str]] = {}  # what this system cannot express: a key of `_ASKED` → why, in a sentence

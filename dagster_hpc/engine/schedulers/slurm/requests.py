@@ -26,6 +26,7 @@ class Slurm(Scheduler):
     template: ClassVar[str] = "slurm.sh.j2"
     job_id_variable: ClassVar[str] = "SLURM_JOB_ID"
     index_variable: ClassVar[str] = "SLURM_ARRAY_TASK_ID"
+    history_ids_beside: ClassVar[int] = 100  # a line each; elsewhere a record of 3 kB, or other words that find less
 
     cluster: str = ""
 
